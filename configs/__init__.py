@@ -1,0 +1,1 @@
+"""One `get_config()` a file; its docstring has the command, the time and the figure."""

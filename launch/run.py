@@ -1,0 +1,44 @@
+"""Runs or continues the whole chain: backbone, bank, meta-training, evaluation.
+
+  python -m launch.run --config configs/quickstart.py --workdir runs/quickstart
+
+Any setting can be overridden, as in --config.meta.steps=500 or --config.seeds="(0,1)".
+"""
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.pipeline import Config, run
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "A file of configs/; its docstring says what it does and how long."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Where everything is written; an interrupted run continues there."
+)
+_DATA = flags.DEFINE_string(
+  "data", None, "An .npz of images and labels; overrides config.data.path."
+)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
+  logging.getLogger("absl").setLevel(logging.WARNING)
+  values = _CONFIG.value.to_dict()
+  if _DATA.value is not None:
+    values["data"] |= {"path": _DATA.value, "source": "npz"}
+  try:
+    run(from_mapping(Config, values), _WORKDIR.value)
+  except InputError as error:
+    sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

@@ -1,0 +1,68 @@
+"""Items (images, or features of images) indexed by class."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class ClassSet(NamedTuple):
+  """Items of C classes; a class may have any number of them.
+
+  Attributes:
+    x: [n, ...] items: images uint8 [n, h, w, c], or features float32 [n, D].
+    index: int32 [C, n_max]; the first `count[c]` entries of row c are the places of the
+      items of class c in `x`, the rest are 0.
+    count: int32 [C] items of each class.
+  """
+
+  x: Any
+  index: Any
+  count: Any
+
+  @property
+  def classes(self) -> int:
+    return self.index.shape[0]
+
+
+def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
+  """Items [n, ...] with labels [n] in 0..C−1, every class present."""
+  count = np.bincount(labels).astype(np.int32)
+  order = np.argsort(labels, kind="stable").astype(np.int32)
+  start = np.cumsum(count) - count
+  index = np.zeros((len(count), count.max()), np.int32)
+  for c, (a, n) in enumerate(zip(start, count, strict=True)):
+    index[c, :n] = order[a : a + n]
+  return ClassSet(x, index, count)
+
+
+def concatenate(sets: list[ClassSet]) -> ClassSet:
+  """The classes of all sets, in their order."""
+  n_max = max(s.index.shape[1] for s in sets)
+  offsets = np.cumsum([0] + [len(s.x) for s in sets])
+  rows = [
+    jnp.pad(s.index + o, ((0, 0), (0, n_max - s.index.shape[1])))
+    for s, o in zip(sets, offsets[:-1], strict=True)
+  ]
+  return ClassSet(
+    jnp.concatenate([s.x for s in sets]),
+    jnp.concatenate(rows),
+    jnp.concatenate([s.count for s in sets]),
+  )
+
+
+def with_rotations(images: ClassSet) -> ClassSet:
+  """4C classes: class c + r·C holds the images of class c turned by r · 90°."""
+  turned = [
+    ClassSet(jnp.rot90(images.x, r, axes=(1, 2)), images.index, images.count)
+    for r in range(4)
+  ]
+  return concatenate(turned)
+
+
+def to_unit(images: jax.Array) -> jax.Array:
+  """uint8 [0, 255] to float32 [0, 1]; floats pass."""
+  if images.dtype == jnp.uint8:
+    return images.astype(jnp.float32) / 255
+  return images

@@ -1,0 +1,30 @@
+"""Local consistency diffusion: plain functions of arrays (`method.md` sections 2 and 3)."""
+
+from mcdi_jax.diffusion.chain import Chain, Coefficients, chain
+from mcdi_jax.diffusion.loss import OBJECTIVES, Example, Objective
+from mcdi_jax.diffusion.prediction import FORMS, Estimate
+from mcdi_jax.diffusion.sampler import SAMPLERS
+from mcdi_jax.diffusion.schedule import (
+  DiffusionConfig,
+  Schedule,
+  Segments,
+  make_schedule,
+  make_segments,
+)
+
+__all__ = [
+  "FORMS",
+  "OBJECTIVES",
+  "SAMPLERS",
+  "Chain",
+  "Coefficients",
+  "DiffusionConfig",
+  "Estimate",
+  "Example",
+  "Objective",
+  "Schedule",
+  "Segments",
+  "chain",
+  "make_schedule",
+  "make_segments",
+]

@@ -1,0 +1,144 @@
+"""Schedules and segments (`method.md` 2 and 3.12).
+
+Time runs with generation: t = 0 is noise, t = T is the last target θ_M. Segment i covers
+t ∈ [b_{i−1}, b_i) with b_0 = 0 and b_k = T; local target i is where the chain is at b_i.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError
+
+START_LIMIT = 0.01  # ᾱ^1_0 above this: the chain starts from noise it never saw
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionConfig:
+  """The denoising chain and its loss.
+
+  Attributes:
+    steps: T, denoising steps.
+    segments: k; local targets and segments. Preparation records as many.
+    schedule: `linear`: 1−α_j from `start` to `end`; `linear_auto`: the same with the
+      smallest start for which ᾱ^1_0 ≤ 0.01 (for T ≤ 10); `cosine`.
+    start, end: of the linear schedule.
+    objective: `windowed`: a step trains towards the target of its own segment;
+      `published`: towards every target that lies ahead.
+    form: of the network's output: `preconditioned` predicts F, `plain` predicts f.
+    sampler: `windowed` or `published`; null: the one that belongs to the objective
+      (mixing them is an ablation).
+    ancestral: s = 1 of the windowed sampler: noise is injected; else s = 0.
+    handover: probability that a windowed draw starts from where the sampler comes out of
+      the segment before, instead of around its own target.
+  """
+
+  steps: int = 20
+  segments: int = 3
+  schedule: Literal["linear", "linear_auto", "cosine"] = "linear"
+  start: float = 0.75
+  end: float = 0.02
+  objective: Literal["windowed", "published"] = "windowed"
+  form: Literal["preconditioned", "plain"] = "preconditioned"
+  sampler: Literal["windowed", "published"] | None = None
+  ancestral: bool = False
+  handover: float = 0.0
+
+  def __post_init__(self):
+    where = "config.diffusion"
+    check(self.steps >= 1, f"{where}.steps", self.steps, "T must be at least 1")
+    remedy = f"k must be between 1 and T = {self.steps} (config.diffusion.steps)"
+    check(1 <= self.segments <= self.steps, f"{where}.segments", self.segments, remedy)
+    check(0 <= self.handover <= 1, f"{where}.handover", self.handover, "give 0 to 1")
+    if self.handover and self.objective == "published":
+      raise InputError(f"{where}.handover needs {where}.objective 'windowed': set it to 0")
+    if self.ancestral and self.sampler_name == "published":
+      raise InputError(f"{where}.ancestral needs the windowed sampler: set it to False")
+
+  @property
+  def sampler_name(self) -> str:
+    return self.sampler or self.objective
+
+
+class Schedule(NamedTuple):
+  """alpha: float [T], α_0 … α_{T−1} in (0, 1); T is static by its shape."""
+
+  alpha: Any
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Segments:
+  """boundaries: b_1 < … < b_k = T."""
+
+  boundaries: tuple[int, ...]
+
+  @property
+  def count(self) -> int:
+    return len(self.boundaries)
+
+  def of_step(self) -> np.ndarray:
+    """int [T]: i(t) − 1, the (zero-based) segment that holds t."""
+    return np.searchsorted(
+      self.boundaries, np.arange(self.boundaries[-1]), side="right"
+    )
+
+
+def evenly_spaced(total: int, parts: int) -> tuple[int, ...]:
+  """⌊i · total / parts + ½⌋ for i = 1 … parts: of T, boundaries; of M, recorded steps."""
+  return tuple((2 * i * total + parts) // (2 * parts) for i in range(1, parts + 1))
+
+
+def make_segments(steps: int, segments: int) -> Segments:
+  return Segments(evenly_spaced(steps, segments))
+
+
+def make_schedule(config: DiffusionConfig) -> Schedule:
+  """The configured schedule.
+
+  Raises:
+    InputError: ᾱ^1_0 > 0.01, or α outside (0, 1).
+  """
+  first = evenly_spaced(config.steps, config.segments)[0]
+  make = {"linear": _linear, "linear_auto": _linear_auto, "cosine": _cosine}
+  alpha = make[config.schedule](config, first)
+  if not ((alpha > 0) & (alpha < 1)).all():
+    raise InputError(
+      f"config.diffusion.start {config.start} and end {config.end} give an α outside "
+      "(0, 1): choose both between 0 and 1"
+    )
+  begin = float(np.prod(alpha[:first]))
+  if begin > START_LIMIT:
+    raise InputError(
+      f"config.diffusion.schedule {config.schedule!r} with T = {config.steps} has "
+      f"ᾱ^1_0 = {begin:.3g} > {START_LIMIT}: raise config.diffusion.start or steps, or "
+      "use schedule 'linear_auto'"
+    )
+  return Schedule(jnp.asarray(alpha, jnp.float32))
+
+
+def _linear(config: DiffusionConfig, first: int) -> np.ndarray:
+  del first
+  return 1 - np.linspace(config.start, config.end, config.steps)
+
+
+def _linear_auto(config: DiffusionConfig, first: int) -> np.ndarray:
+  low, high = config.end, 1 - 1e-6
+  for _ in range(60):
+    middle = (low + high) / 2
+    alpha = _linear(dataclasses.replace(config, start=middle), first)
+    low, high = (
+      (low, middle) if np.prod(alpha[:first]) <= START_LIMIT else (middle, high)
+    )
+  return _linear(dataclasses.replace(config, start=high), first)
+
+
+def _cosine(config: DiffusionConfig, first: int) -> np.ndarray:
+  del first
+  j = np.arange(config.steps + 1) / config.steps
+  g = np.cos(((1 - j) + 0.008) / 1.008 * np.pi / 2) ** 2
+  return np.clip(g[:-1] / g[1:], 1e-3, 1 - 1e-4)

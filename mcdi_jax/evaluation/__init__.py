@@ -1,0 +1,22 @@
+"""Protocols, intervals, latency, results."""
+
+from mcdi_jax.evaluation.accuracy import choose, correct_counts, task_keys
+from mcdi_jax.evaluation.config import EvaluationConfig
+from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure
+from mcdi_jax.evaluation.results import KEYS, Facts, accuracy_line, latency_line
+from mcdi_jax.evaluation.table import print_table
+
+__all__ = [
+  "KEYS",
+  "EvaluationConfig",
+  "Facts",
+  "Latency",
+  "accuracy_line",
+  "choose",
+  "correct_counts",
+  "latency_line",
+  "matmul_peak",
+  "measure",
+  "print_table",
+  "task_keys",
+]

@@ -1,0 +1,116 @@
+"""One result a line of JSON, always with the same keys."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from mcdi_jax.evaluation.latency import Latency
+from mcdi_jax.lib import provenance
+from mcdi_jax.tasks import Protocol
+
+KEYS = tuple(
+  "method data protocol ways shots queries seed eval_seed tasks correct total accuracy "
+  "ci95 paired_against paired_diff paired_ci95 backbone transductive parameters "
+  "latency_ms batch device matmul_precision budget_s settings config versions "
+  "commit".split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """What all lines of one evaluation share.
+
+  Attributes:
+    data: name of the data set.
+    seed: of the generator's training; of a method without any, that of the generator it
+      is paired with.
+    eval_seed: of the test tasks.
+    backbone: such as `conv4-64`.
+    config: sha256 of all that determines the result.
+    matmul_precision: as set.
+  """
+
+  data: str
+  seed: int
+  eval_seed: int
+  backbone: str
+  config: str
+  matmul_precision: str
+
+  def line(self, method: str, protocol: str, form: Protocol, **values: Any) -> dict:
+    """A line with null for what is not given."""
+    known = {
+      "method": method,
+      "data": self.data,
+      "protocol": protocol,
+      "ways": form.ways,
+      "shots": form.shots,
+      "queries": form.queries,
+      "seed": self.seed,
+      "eval_seed": self.eval_seed,
+      "backbone": self.backbone,
+      "config": self.config,
+      "matmul_precision": self.matmul_precision,
+      "device": provenance.device(),
+      "versions": provenance.versions(),
+      "commit": provenance.commit(),
+      **values,
+    }
+    return {key: known.get(key) for key in KEYS}
+
+
+def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
+  """Mean, and 1.96 · sd over tasks / √tasks."""
+  return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def accuracy_line(
+  facts: Facts,
+  method: str,
+  protocol: str,
+  form: Protocol,
+  correct: np.ndarray,
+  generated: np.ndarray | None,
+  **values: Any,
+) -> dict[str, Any]:
+  """Accuracy in percent with its interval over tasks.
+
+  Args:
+    correct: int [tasks], of this method.
+    generated: the same of `generated`, on the same tasks: the difference this − generated
+      and its interval are taken task by task. None for `generated` itself.
+  """
+  total = form.ways * form.queries
+  accuracy, ci95 = mean_and_interval(100 * correct / total)
+  if generated is not None:
+    diff, diff_ci95 = mean_and_interval(100 * (correct - generated) / total)
+    values |= {
+      "paired_against": "generated", "paired_diff": diff, "paired_ci95": diff_ci95
+    }
+  return facts.line(
+    method,
+    protocol,
+    form,
+    tasks=len(correct),
+    correct=int(correct.sum()),
+    total=total * len(correct),
+    accuracy=accuracy,
+    ci95=ci95,
+    transductive=False,
+    **values,
+  )
+
+
+def latency_line(
+  facts: Facts, protocol: str, form: Protocol, latency: Latency, **values: Any
+) -> dict[str, Any]:
+  """Median milliseconds of `latency.batch` tasks at once."""
+  return facts.line(
+    "generated",
+    protocol,
+    form,
+    latency_ms=latency.median_ms,
+    batch=latency.batch,
+    **values,
+  )

@@ -1,0 +1,18 @@
+"""The generator of weights: score network, condition, and the pure function `generate`."""
+
+from mcdi_jax.generator.condition import by_class
+from mcdi_jax.generator.generate import generate, generate_from_features
+from mcdi_jax.generator.generator import Generator, GeneratorSpec
+from mcdi_jax.generator.score import ScoreConfig
+from mcdi_jax.generator.storage import load_generator, save_generator
+
+__all__ = [
+  "Generator",
+  "GeneratorSpec",
+  "ScoreConfig",
+  "by_class",
+  "generate",
+  "generate_from_features",
+  "load_generator",
+  "save_generator",
+]

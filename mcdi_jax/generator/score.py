@@ -1,0 +1,60 @@
+"""What the score networks share: settings and the embedding of time.
+
+A score network is a Linen module with two methods:
+  `encode(shots [N, K, D]) → context`, once a task, and
+  `denoise(context, x [N, W], time) → output [N, W]`, once a step, time = t/T in [0, 1).
+The first D columns of x are the class's vector in feature space, the others scalars.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mcdi_jax.lib.config import check
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig:
+  """The network that denoises weights.
+
+  Attributes:
+    network: `transformer`: a token a class, no symmetry but that of the classes;
+      `equivariant`: turns with the feature space, whatever its width.
+    width: of a token; of the scalar channels.
+    layers: blocks.
+    heads: of the attention over classes.
+    vectors: vector channels a class (`equivariant`).
+  """
+
+  network: Literal["transformer", "equivariant"] = "transformer"
+  width: int = 128
+  layers: int = 3
+  heads: int = 4
+  vectors: int = 16
+
+  def __post_init__(self):
+    remedy = f"it must be a multiple of config.score.heads = {self.heads}"
+    check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
+
+
+_OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64
+
+
+def time_features(time: Any) -> Float[Array, " F"]:
+  """sin and cos of π 2^j time, j = 0 … 5; time = t/T in [0, 1)."""
+  angles = time * jnp.pi * 2.0 ** jnp.arange(_OCTAVES)
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+
+
+class Mlp(nn.Module):
+  """Two layers with GELU between them."""
+
+  hidden: int
+  out: int
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*n a"]) -> Float[Array, "*n b"]:
+    return nn.Dense(self.out)(nn.gelu(nn.Dense(self.hidden)(x)))

@@ -1,0 +1,99 @@
+"""A generator on disk: `generator.json` (specification) and `weights/` (Orbax)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from mcdi_jax.diffusion import Schedule
+from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
+from mcdi_jax.lib import files
+from mcdi_jax.lib.checkpoint import load_tree, save_tree
+from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.networks.head import CLASS_AXES, head
+from mcdi_jax.weights import weight_space
+
+_FORMAT = 1
+
+
+def save_generator(
+  directory: PathLike, generator: Generator, about: dict[str, Any] | None = None
+) -> None:
+  """Writes the generator, replacing what was there; `about` is kept beside it."""
+  directory = files.as_path(directory)
+  spec = dataclasses.asdict(generator.spec)
+  save_tree(directory / "weights", _leaves(generator))
+  gauge = generator.space.gauge
+  content = {"format": _FORMAT, "spec": spec, "gauge": gauge, "about": about or {}}
+  files.write_json(directory / "generator.json", content)
+
+
+def load_generator(directory: PathLike) -> Generator:
+  """Reads a generator from its directory, or from the workdir of a run with one seed.
+
+  Raises:
+    MissingError: no generator there, or a workdir with several, which are listed.
+    DamagedError: a checksum differs.
+    InputError: written by a later version of this package.
+  """
+  directory = _find(files.as_path(directory))
+  content = files.read_json(directory / "generator.json")
+  if content.get("format") != _FORMAT:
+    raise InputError(
+      f"{directory} has format {content.get('format')}, this version reads {_FORMAT}: "
+      "update mcdi_jax"
+    )
+  spec = from_mapping(GeneratorSpec, content["spec"], "spec")
+  key = jax.random.key(0)
+  template = jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))
+  leaves = load_tree(directory / "weights", _leaves(template))
+  return dataclasses.replace(
+    template,
+    space=dataclasses.replace(template.space, scale=leaves.pop("scale")),
+    schedule=Schedule(leaves.pop("alpha")),
+    **leaves,
+  )
+
+
+def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Generator:
+  """A generator of this specification with fresh leaves; its schedule is not set."""
+  backbone = spec.backbone.init(key)
+  images = jnp.zeros((1, *spec.image_shape))
+  width = spec.backbone.apply(backbone, images).shape[-1]
+  heads = head(width, 2).init(key)
+  return Generator(
+    score=init_score(spec, width, key),
+    backbone=backbone,
+    space=weight_space(heads, CLASS_AXES, gauge=gauge),
+    schedule=Schedule(jnp.zeros(spec.diffusion.steps)),
+    feature_scale=jnp.ones(()),
+    spec=spec,
+  )
+
+
+def _leaves(generator: Generator) -> dict[str, Any]:
+  return {
+    "score": generator.score,
+    "backbone": generator.backbone,
+    "scale": generator.space.scale,
+    "alpha": generator.schedule.alpha,
+    "feature_scale": generator.feature_scale,
+  }
+
+
+def _find(directory: Path) -> Path:
+  if (directory / "generator.json").exists():
+    return directory
+  found = sorted(directory.glob("seed_*/generator/generator.json"))
+  if len(found) == 1:
+    return found[0].parent
+  if found:
+    names = ", ".join(str(f.parent) for f in found)
+    raise MissingError(f"{directory} holds several generators: name one of {names}")
+  raise MissingError(
+    f"there is no generator in {directory}: give a directory that launch.run wrote"
+  )

@@ -1,0 +1,36 @@
+"""The statistics of the weight space and of the features, from the training tasks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from mcdi_jax.generator import Generator
+from mcdi_jax.meta.batch import TaskSource, draw_tasks
+
+
+def fit_space(
+  generator: Generator,
+  sources: dict[tuple[int, int], TaskSource],
+  key: Key[Array, ""],
+  *,
+  tasks: int = 1024,
+) -> Generator:
+  """Sets the scale of each leaf (rms over tasks, coordinates and all k targets together)
+  and the scale of the features; `sources` maps (ways, shots) to tasks of that form."""
+  unit = dataclasses.replace(
+    generator, space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale))
+  )
+
+  @jax.jit(static_argnames="shots")
+  def statistics(source: TaskSource, shots: int) -> tuple[Array, Array]:
+    batch = draw_tasks(key, source, unit, tasks=tasks, shots=shots)
+    return unit.space.leaf_rms(batch.targets), jnp.sqrt(jnp.mean(batch.shots**2))
+
+  found = [statistics(source, shots) for (_, shots), source in sources.items()]
+  leaf, feature = (
+    jnp.sqrt(jnp.mean(jnp.stack(s) ** 2, axis=0)) for s in zip(*found, strict=True)
+  )
+  space = dataclasses.replace(generator.space, scale=jnp.maximum(leaf, 1e-8))
+  return dataclasses.replace(generator, space=space, feature_scale=feature)

@@ -1,0 +1,72 @@
+"""The loss of one task: mean over draws of (i, t, ε) of the squared residual."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from mcdi_jax.diffusion import OBJECTIVES
+from mcdi_jax.generator import Generator
+from mcdi_jax.meta.batch import TaskBatch
+
+
+def task_loss(
+  score: Any, generator: Generator, task: TaskBatch, key: Key[Array, ""], *, draws: int
+) -> tuple[Float[Array, ""], tuple[Float[Array, " d"], Int[Array, " d"]]]:
+  """Of the score network's params `score`, for one task.
+
+  Returns:
+    The mean loss, and beside it the loss and the segment of each draw.
+  """
+  generator = dataclasses.replace(generator, score=score)
+  diffusion = generator.spec.diffusion
+  objective = OBJECTIVES[diffusion.objective, diffusion.form]
+  draw = objective.draw
+  if diffusion.objective == "windowed":
+    draw = functools.partial(draw, handover=diffusion.handover)
+  chain, ways = generator.chain(), task.shots.shape[0]
+  condition = generator.condition(task.shots)
+
+  def one(key: Key[Array, ""]) -> tuple[Array, Array]:
+    draw_noise = lambda k: generator.draw_noise(k, ways)  # noqa: E731
+    example = draw(key, task.targets, chain, draw_noise)
+    output = generator.predict(condition, example.x, example.t)
+    residual = objective.residual(output, example, chain, objective.form)
+    return _mean_square(residual, generator), chain.segment[example.t]
+
+  losses, segments = jax.vmap(one)(jax.random.split(key, draws))
+  return losses.mean(), (losses, segments)
+
+
+def _mean_square(residual: Float[Array, "N W"], generator: Generator) -> Array:
+  """Over the free classes and the columns."""
+  free = generator.space.free_classes(residual.shape[0])
+  return jnp.sum(residual**2) / (free * residual.shape[1])
+
+
+def segment_losses(
+  losses: Float[Array, "*n"], segments: Int[Array, "*n"], count: int
+) -> dict[str, Array]:
+  """`loss_1` … `loss_k`: the mean over the draws whose t lies in each segment (0 where
+  none does)."""
+  found = {}
+  for i in range(count):
+    held = segments == i
+    mean = jnp.sum(jnp.where(held, losses, 0.0)) / jnp.maximum(held.sum(), 1)
+    found[f"loss_{i + 1}"] = mean
+  return found
+
+
+def handover_gaps(generator: Generator, targets: Float[Array, "B k N W"]) -> dict[str, Array]:
+  """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
+  rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
+  trained (`method.md` 3.4)."""
+  shift = generator.chain().handover_shift()
+  ways, width = targets.shape[-2:]
+  dim = generator.space.free_classes(ways) * width
+  bend = jnp.sum(jnp.diff(targets, axis=1) ** 2, (2, 3)) / dim
+  gaps = shift[1:] * jnp.sqrt(bend.mean(0))
+  return {f"gap_{i + 1}": gap for i, gap in enumerate(gaps)}

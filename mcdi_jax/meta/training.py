@@ -1,0 +1,118 @@
+"""The meta-training step: tasks, (pseudo-)gradient, optax, average."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from mcdi_jax.generator import Generator
+from mcdi_jax.meta.batch import TaskSource, draw_tasks
+from mcdi_jax.meta.config import Algorithm, MetaConfig
+from mcdi_jax.meta.loss import handover_gaps, segment_losses, task_loss
+from mcdi_jax.meta.reptile import mean_gradient, pseudo_gradient
+
+Params = Any
+
+
+class MetaState(NamedTuple):
+  """All that a continued run needs.
+
+  Attributes:
+    step: int32 [].
+    score, ema: params of the score network, and their running average.
+    opt_state: of the outer optimiser.
+    best, best_accuracy: the average that did best on the validation tasks, and its
+      accuracy in percent there (−1 before the first look).
+  """
+
+  step: Any
+  score: Params
+  ema: Params
+  opt_state: Any
+  best: Params
+  best_accuracy: Any
+
+
+def outer_optimiser(
+  config: MetaConfig, algorithm: Algorithm
+) -> optax.GradientTransformation:
+  if config.optimiser == "sgd":
+    return optax.sgd(config.rate * config.inner_steps * config.inner_rate)
+  steps = config.loop_steps(algorithm, config.steps)
+  warmup = int(config.warmup * steps)
+  rate = optax.warmup_cosine_decay_schedule(0.0, config.rate, warmup, steps)
+  clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+  return optax.chain(clip, optax.adam(rate))
+
+
+def meta_training(
+  generator: Generator, config: MetaConfig, algorithm: Algorithm
+) -> tuple[Callable[..., MetaState], Callable[..., Any]]:
+  """`init(score params) → state` and the jitted `step(state, key, sources)`.
+
+  `single_level` takes the gradient at φ itself, averaged over the tasks. `sources` maps (ways, shots) to tasks of that form; the forms take turns. The metrics
+  are `loss`, `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
+  """
+  optimiser = outer_optimiser(config, algorithm)
+  count = generator.spec.diffusion.segments
+
+  def init(score: Params) -> MetaState:
+    copy = jax.tree.map(jnp.copy, (score, score, score))
+    return MetaState(
+      jnp.int32(0), copy[0], copy[1], optimiser.init(score), copy[2], jnp.float32(-1)
+    )
+
+  def gradient_of_form(
+    score: Params, key: Key[Array, ""], source: TaskSource, shots: int
+  ) -> tuple[Params, dict[str, Array]]:
+    k_tasks, k_draws = jax.random.split(key)
+    tasks = draw_tasks(
+      k_tasks,
+      source,
+      generator,
+      tasks=config.tasks,
+      shots=shots,
+      keep_support=config.support == "kept",
+    )
+    loss = lambda p, task, k: task_loss(p, generator, task, k, draws=config.draws)  # noqa: E731
+    if algorithm == "reptile":
+      inner = {"steps": config.inner_steps, "rate": config.inner_rate}
+      gradient, seen = pseudo_gradient(loss, score, tasks, k_draws, **inner)
+    else:
+      gradient, seen = mean_gradient(loss, score, tasks, k_draws)
+    losses, (each, segments) = seen
+    metrics = {"loss": losses.mean(), **segment_losses(each, segments, count)}
+    return gradient, {**metrics, **handover_gaps(generator, tasks.targets)}
+
+  @jax.jit(donate_argnames="state")
+  def step(
+    state: MetaState, key: Key[Array, ""], sources: dict[tuple[int, int], TaskSource]
+  ) -> tuple[MetaState, dict[str, Array]]:
+    key = jax.random.fold_in(key, state.step)
+    forms = [
+      functools.partial(gradient_of_form, source=source, shots=shots)
+      for (_, shots), source in sources.items()
+    ]
+    gradient, metrics = jax.lax.switch(
+      state.step % len(forms), forms, state.score, key
+    )
+    updates, opt_state = optimiser.update(gradient, state.opt_state, state.score)
+    score = optax.apply_updates(state.score, updates)
+    decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+    ema = optax.incremental_update(score, state.ema, 1 - decay)
+    metrics["gradient"] = optax.tree.norm(gradient)
+    fresh = state._replace(
+      step=state.step + 1, score=score, ema=ema, opt_state=opt_state
+    )
+    return fresh, metrics
+
+  return init, step
+
+
+def selected(state: MetaState, config: MetaConfig) -> Params:
+  """The params that generate: chosen on validation tasks, or the last average."""
+  return state.best if config.select == "best" else state.ema

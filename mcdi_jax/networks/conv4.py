@@ -1,0 +1,72 @@
+"""conv-4: four blocks of 3×3 convolution, batch normalisation, ReLU, 2×2 max-pooling
+(Vinyals et al. 2016), the backbone of few-shot learning."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.networks.convolution import convolution
+from mcdi_jax.networks.network import Network
+
+Params = dict[str, Any]
+BLOCKS = 4
+_EPSILON = 1e-5
+
+
+def conv4(image_shape: tuple[int, ...], width: int = 64) -> Network:
+  """Images [n, h, w, c] in [0, 1] to features [n, D], D = (h // 16) (w // 16) · width.
+
+  `apply` normalises with the statistics that pretraining left in `params["statistics"]`,
+  so a feature depends on its own image alone: non-transductive.
+  """
+
+  def init(key: Key[Array, ""]) -> Params:
+    channels = [image_shape[-1]] + [width] * BLOCKS
+    keys = jax.random.split(key, BLOCKS)
+    weights = [
+      {
+        "kernel": jax.nn.initializers.he_normal()(k, (3, 3, a, width)),
+        "gain": jnp.ones(width),
+        "bias": jnp.zeros(width),
+      }
+      for k, a in zip(keys, channels[:-1], strict=True)
+    ]
+    statistics = [{"mean": jnp.zeros(width), "var": jnp.ones(width)} for _ in keys]
+    return {"weights": weights, "statistics": statistics}
+
+  def apply(params: Params, x: Float[Array, "n h w c"]) -> Float[Array, "n D"]:
+    for weights, statistics in zip(
+      params["weights"], params["statistics"], strict=True
+    ):
+      x = _normalise_and_pool(convolution(x, weights["kernel"]), weights, statistics)
+    return x.reshape(x.shape[0], -1)
+
+  return Network(init, apply)
+
+
+def apply_with_batch_statistics(
+  weights: list[Params], x: Float[Array, "n h w c"]
+) -> tuple[Float[Array, "n D"], list[Params]]:
+  """The forward pass of pretraining: each block normalises with its batch's statistics,
+  which come back beside the features."""
+  seen = []
+  for block in weights:
+    x = convolution(x, block["kernel"])
+    seen.append({"mean": x.mean((0, 1, 2)), "var": x.var((0, 1, 2))})
+    x = _normalise_and_pool(x, block, seen[-1])
+  return x.reshape(x.shape[0], -1), seen
+
+
+def _normalise_and_pool(
+  x: Float[Array, "n h w c"], weights: Params, statistics: Params
+) -> Float[Array, "n i j c"]:
+  """ReLU(BN(x)), max-pooled; the maximum is taken first, on a quarter of the work: BN is
+  monotone in each channel, rising or falling with the sign of the gain."""
+  sign = jnp.where(weights["gain"] < 0, -1.0, 1.0)
+  n, h, w, c = x.shape
+  x = (x * sign)[:, : h // 2 * 2, : w // 2 * 2]
+  x = x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+  gain = sign * weights["gain"] * jax.lax.rsqrt(statistics["var"] + _EPSILON)
+  return jax.nn.relu((x - sign * statistics["mean"]) * gain + weights["bias"])

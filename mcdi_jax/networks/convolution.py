@@ -1,0 +1,33 @@
+"""3×3 convolution in the form that is fastest on the backend."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def patches_convolution(
+  x: Float[Array, "n h w a"], kernel: Float[Array, "3 3 a b"]
+) -> Float[Array, "n h w b"]:
+  """Pad, nine slices, one matmul: on CPU its gradient is many times faster."""
+  h, w = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  slices = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+  return jnp.concatenate(slices, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def lax_convolution(
+  x: Float[Array, "n h w a"], kernel: Float[Array, "3 3 a b"]
+) -> Float[Array, "n h w b"]:
+  """The accelerator's own convolution."""
+  numbers = ("NHWC", "HWIO", "NHWC")
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), "SAME", dimension_numbers=numbers
+  )
+
+
+def convolution(
+  x: Float[Array, "n h w a"], kernel: Float[Array, "3 3 a b"]
+) -> Float[Array, "n h w b"]:
+  """Stride 1, zero padding; chosen once, while tracing, by the default backend."""
+  form = patches_convolution if jax.default_backend() == "cpu" else lax_convolution
+  return form(x, kernel)

@@ -1,0 +1,35 @@
+"""A linear classifier on features: the first object whose weights are generated."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.networks.network import Network
+
+Params = dict[str, Any]
+CLASS_AXES = {"head/kernel": 1, "head/bias": 0}
+
+
+def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:
+  """`{"head": {"kernel": [D, N], "bias": [N]}}`; θ_0 is Gaussian with the given scale."""
+
+  def init(key: Key[Array, ""]) -> Params:
+    kernel = scale * jax.random.normal(key, (width, ways))
+    return {"head": {"kernel": kernel, "bias": jnp.zeros(ways)}}
+
+  return Network(init, apply_head)
+
+
+def apply_head(params: Params, x: Float[Array, "n D"]) -> Float[Array, "n N"]:
+  return x @ params["head"]["kernel"] + params["head"]["bias"]
+
+
+def prototype_head(features: Float[Array, "N K D"]) -> Params:
+  """The head whose logits are −½‖x − μ_c‖² up to a constant (Snell et al. 2017, 2.3).
+
+  It is the nearest-class-mean classifier, and the base of `generated_delta`.
+  """
+  mean = features.mean(axis=1)
+  return {"head": {"kernel": mean.T, "bias": -0.5 * jnp.sum(mean**2, axis=1)}}

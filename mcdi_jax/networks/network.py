@@ -1,0 +1,17 @@
+"""What a network is: two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Network(NamedTuple):
+  """A network whose weights are data.
+
+  Attributes:
+    init: `init(key) → params`.
+    apply: `apply(params, x [n, ...]) → [n, outputs]`; nothing in it depends on the other
+      items of the batch.
+  """
+
+  init: Callable[..., Any]
+  apply: Callable[..., Any]

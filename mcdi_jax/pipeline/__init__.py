@@ -1,0 +1,10 @@
+"""The chain: data → backbone → bank → meta-training → evaluation; one file a stage.
+
+Whatever lies on disk already is not made again, so an interrupted run is continued by
+giving the same command; what is deleted is made anew.
+"""
+
+from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.run import run
+
+__all__ = ["Config", "run"]

@@ -1,0 +1,124 @@
+"""The backbone and the features of all splits, cached under a hash of what they are."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mcdi_jax.data import ClassSet, Splits, with_rotations
+from mcdi_jax.data.augment import warp
+from mcdi_jax.data.class_set import to_unit
+from mcdi_jax.lib import files
+from mcdi_jax.lib.checkpoint import Checkpoints, load_tree, save_tree
+from mcdi_jax.lib.config import content_hash
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.loop import train
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.networks import conv4
+from mcdi_jax.networks.pretrain import embed, pretraining
+from mcdi_jax.pipeline.config import Config
+
+_SAVE_EVERY = 400
+
+
+class Features(NamedTuple):
+  """Sets of features; with rotations, the classes are those of all four turns.
+
+  Attributes:
+    upright_test: the test classes as they are.
+  """
+
+  train: ClassSet
+  val: ClassSet
+  test: ClassSet
+  upright_test: ClassSet
+
+
+class Backbone(NamedTuple):
+  """params: of the network. digest: sha256 of what it was made from. directory: its
+  cache."""
+
+  params: Any
+  digest: str
+  directory: Path
+
+
+def prepare_backbone(config: Config, splits: Splits, directory: Path, write: Any) -> Backbone:
+  """Reads or trains the backbone."""
+  content = {
+    "data": splits.digest,
+    "rotations": config.data.rotations,
+    "backbone": config.backbone,
+  }
+  digest = content_hash(content)
+  place = directory / digest[:16]
+  network = conv4(splits.image_shape, config.backbone.width)
+  init, step = pretraining(network, config.backbone)
+  k_init, k_run = jax.random.split(jax.random.key(config.backbone.seed))
+  params = jax.eval_shape(network.init, k_init)
+  if (place / "params").exists():
+    CONSOLE.print(f"backbone: found in {place}")
+    return Backbone(load_tree(place / "params", params), digest, place)
+  images = _turned(splits.train, config)
+  state = train(
+    lambda state, key: step(state, key, images),
+    init(k_init),
+    k_run,
+    steps=config.backbone.steps,
+    title="backbone",
+    write=lambda metrics: write({"phase": "backbone", **metrics}),
+    checkpoints=Checkpoints(place / "checkpoints"),
+    save_every=_SAVE_EVERY,
+  )
+  save_tree(place / "params", state.params)
+  return Backbone(state.params, digest, place)
+
+
+def _turned(images: ClassSet, config: Config) -> ClassSet:
+  images = jax.tree.map(jnp.asarray, images)
+  return with_rotations(images) if config.data.rotations else images
+
+
+def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features:
+  """Reads or computes the features of every image of every split."""
+  sets = {name: getattr(splits, name) for name in ("train", "val", "test")}
+  turned = {name: _turned(images, config) for name, images in sets.items()}
+  path = backbone.directory / "features.safetensors"
+  digest_path = backbone.directory / "features.json"
+  if digest_path.exists() and path.exists():
+    x = files.read_arrays(path, files.read_json(digest_path)["sha256"])
+  else:
+    CONSOLE.print("features: one pass over all images")
+    apply = conv4(splits.image_shape, config.backbone.width).apply
+    x = {
+      name: np.asarray(embed(apply, backbone.params, images).x)
+      for name, images in turned.items()
+    }
+    files.write_json(digest_path, {"sha256": files.write_arrays(path, x)})
+  found = {n: images._replace(x=jnp.asarray(x[n])) for n, images in turned.items()}
+  upright = found["test"]._replace(
+    index=found["test"].index[: splits.test.classes],
+    count=found["test"].count[: splits.test.classes],
+  )
+  return Features(**found, upright_test=upright)
+
+
+def augmented_features(
+  config: Config, splits: Splits, backbone: Backbone, features: ClassSet
+) -> ClassSet:
+  """x [n, 1 + copies, D]: each training image's features, then those of its warps."""
+  versions = [features.x]
+  apply = conv4(splits.image_shape, config.backbone.width).apply
+  images = _turned(splits.train, config)
+  key = jax.random.key(config.preparation.seed)
+  for copy in range(config.preparation.augment_copies):
+    keys = jax.random.split(jax.random.fold_in(key, copy), len(images.x))
+    one = lambda p, x, k: apply(p, warp(to_unit(x), k)[None])[0]  # noqa: E731
+    warped = jax.jit(
+      lambda p, xs, ks, one=one: jax.lax.map(
+        lambda xk: one(p, *xk), (xs, ks), batch_size=256
+      )
+    )
+    versions.append(warped(backbone.params, images.x, keys))
+  return features._replace(x=jnp.stack(versions, axis=1))

@@ -1,0 +1,90 @@
+"""The settings of a run, and the checks that need more than one group of them."""
+
+import dataclasses
+from typing import Literal
+
+from mcdi_jax.data import ClassSet, DataConfig, Splits
+from mcdi_jax.diffusion import DiffusionConfig, make_schedule
+from mcdi_jax.evaluation import EvaluationConfig
+from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.lib.config import check
+from mcdi_jax.meta import MetaConfig
+from mcdi_jax.networks.pretrain import BackboneConfig
+from mcdi_jax.preparation import PreparationConfig
+from mcdi_jax.tasks import Protocol, check_protocol
+
+# Method name → (algorithm of meta-training, base of the generated weights).
+GENERATORS = {
+  "generated": ("reptile", "none"),
+  "generated_single_level": ("single_level", "none"),
+  "generated_delta": ("reptile", "prototypes"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """All settings of `launch.run`.
+
+  Attributes:
+    generators: which to train and compare, the main one first: `generated` (REPTILE),
+      `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
+      difference from the prototype head).
+    seeds: of meta-training; each trains every generator once.
+    gauge: whether the mean over classes is removed from weights and noise.
+    backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
+      runs; default: inside the workdir.
+    matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
+  """
+
+  data: DataConfig = DataConfig()
+  backbone: BackboneConfig = BackboneConfig()
+  preparation: PreparationConfig = PreparationConfig()
+  diffusion: DiffusionConfig = DiffusionConfig()
+  score: ScoreConfig = ScoreConfig()
+  meta: MetaConfig = MetaConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
+  generators: tuple[str, ...] = ("generated",)
+  seeds: tuple[int, ...] = (0,)
+  gauge: bool = True
+  backbone_dir: str = ""
+  bank_dir: str = ""
+  matmul_precision: Literal["highest", "high", "default"] = "highest"
+
+  def __post_init__(self):
+    for name in self.generators:
+      check(name in GENERATORS, "config.generators", name, f"it has {sorted(GENERATORS)}")
+    check(bool(self.generators), "config.generators", self.generators, "name at least one")
+    distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
+    check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
+    self.preparation.recorded_steps(self.diffusion.segments)
+    make_schedule(self.diffusion)
+
+  @property
+  def forms(self) -> list[Protocol]:
+    """The forms of task that are trained, validated and tested."""
+    queries = self.evaluation.queries
+    return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
+
+
+def check_data(config: Config, splits: Splits) -> None:
+  """Raises `InputError` before any work is done if the sets are too small."""
+  turns = 4 if config.data.rotations else 1
+  for form in config.forms:
+    check_protocol(splits.val, form, "val")
+    check_protocol(splits.test, form, "test")
+    check_protocol(splits.train, form._replace(queries=_prepared(config)), "train")
+  episode = Protocol(config.backbone.ways, config.backbone.shots, config.backbone.queries)
+  _check_episode(splits.train, episode, turns)
+
+
+def _prepared(config: Config) -> int:
+  """Queries that preparation needs beside the support."""
+  preparation = config.preparation
+  return preparation.queries if preparation.prepare_on == "support_and_query" else 0
+
+
+def _check_episode(items: ClassSet, episode: Protocol, turns: int) -> None:
+  remedy = f"the train split has {turns * items.classes} classes: lower it"
+  fits = episode.ways <= turns * items.classes
+  check(fits, "config.backbone.ways", episode.ways, remedy)
+  check_protocol(items, episode._replace(ways=1), "train")

@@ -1,0 +1,114 @@
+"""`run(config, workdir)`: all stages in order."""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+
+from mcdi_jax.data import load_splits
+from mcdi_jax.diffusion import chain, make_schedule, make_segments
+from mcdi_jax.evaluation import print_table
+from mcdi_jax.lib import files
+from mcdi_jax.lib.config import content_hash
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.pipeline.backbone import (
+  augmented_features,
+  embed_splits,
+  prepare_backbone,
+)
+from mcdi_jax.pipeline.bank import prepare_banks
+from mcdi_jax.pipeline.config import Config, check_data
+from mcdi_jax.pipeline.evaluation import evaluate, result_facts, time_generation
+from mcdi_jax.pipeline.generator import prepare_generator
+
+
+def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
+  """Runs or continues the chain in `workdir`; returns the lines of `results.jsonl`.
+
+  Raises:
+    InputError: the workdir belongs to another config or process; data too small; …
+  """
+  workdir = files.as_path(workdir)
+  with files.exclusive(workdir), jax.default_matmul_precision(config.matmul_precision):
+    _claim(config, workdir)
+    return _run(config, workdir)
+
+
+def _run(config: Config, workdir: Path) -> list[dict[str, Any]]:
+  write = lambda line: files.append_json(workdir / "metrics.jsonl", line)  # noqa: E731
+  splits = load_splits(config.data)
+  check_data(config, splits)
+  _print_chain(config)
+  backbone_dir = _cache(config.backbone_dir, workdir / "backbone")
+  backbone = prepare_backbone(config, splits, backbone_dir, write)
+  features = embed_splits(config, splits, backbone)
+  versions = augmented_features(config, splits, backbone, features.train)
+  bank_dir = _cache(config.bank_dir, workdir / "bank")
+  sources = prepare_banks(config, versions, features.train, backbone.digest, bank_dir)
+  results = workdir / "results.jsonl"
+  for seed in config.seeds:
+    found = {}
+    for number, name in enumerate(config.generators):
+      place = workdir / f"seed_{seed}" / (name if number else "")
+      found[name] = prepare_generator(
+        config,
+        name,
+        seed,
+        splits.image_shape,
+        backbone.params,
+        sources,
+        features,
+        place,
+        write,
+      )
+    if not any(line["seed"] == seed for line in files.read_json_lines(results)):
+      facts = result_facts(config, splits.name, seed)
+      lines = evaluate(config, facts, found, features)
+      if config.evaluation.latency:
+        generator = found[config.generators[0]][0]
+        for form in config.forms:
+          lines += time_generation(config, facts, generator, form)
+      files.append_json_lines(results, lines)
+  lines = files.read_json_lines(results)
+  print_table(lines)
+  CONSOLE.print(f"results: {results}")
+  return lines
+
+
+def _claim(config: Config, workdir: Path) -> None:
+  """Writes the config, or refuses a workdir that another config has written."""
+  path = workdir / "config.json"
+  content = json.loads(json.dumps(dataclasses.asdict(config)))
+  if path.exists() and (found := files.read_json(path)) != content:
+    names = ", ".join(_differences(found, content, "config"))
+    raise InputError(
+      f"workdir {workdir} was made with another config ({names} differ): name another "
+      "workdir, or delete this one"
+    )
+  files.write_json(path, content)
+
+
+def _differences(a: Any, b: Any, path: str) -> list[str]:
+  """Dotted names of the settings that are not the same."""
+  if not (isinstance(a, dict) and isinstance(b, dict)):
+    return [] if a == b else [path]
+  names = sorted(a.keys() | b.keys())
+  return [d for n in names for d in _differences(a.get(n), b.get(n), f"{path}.{n}")]
+
+
+def _cache(setting: str, default: Path) -> Path:
+  return files.as_path(setting) if setting else default
+
+
+def _print_chain(config: Config) -> None:
+  """ᾱ where each segment starts, with the boundaries."""
+  segments = make_segments(config.diffusion.steps, config.diffusion.segments)
+  coefficients = chain(make_schedule(config.diffusion), segments)
+  starts = [float(coefficients.signal[i, t]) ** 2 for i, t in enumerate(coefficients.start)]
+  CONSOLE.print(
+    f"chain: T = {config.diffusion.steps}, boundaries {segments.boundaries}, ᾱ at each "
+    f"segment's start {', '.join(f'{a:.3g}' for a in starts)}"
+  )

@@ -1,0 +1,149 @@
+"""The bank: prepared tasks on disk, in shards that any number of processes may fill.
+
+A shard is a function of (seed, shard number). Its file is claimed by name before it is
+made, and its checksum is written beside it when it is complete; the manifest, which says
+what the bank was made from, comes first. What is there is not made again.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array, Key
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.config import content_hash
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import Bar
+from mcdi_jax.preparation.trajectory import Trajectory
+
+PrepareTask = Callable[[Key[Array, ""], Any], tuple[Any, Trajectory]]
+
+
+class Bank(NamedTuple):
+  """n prepared tasks of the same form.
+
+  Attributes:
+    classes: int32 [n, N] classes of each task.
+    weights: params with leading axes [n, k].
+  """
+
+  classes: Any
+  weights: Any
+
+  @property
+  def tasks(self) -> int:
+    return self.classes.shape[0]
+
+
+def bank_key(seed: int) -> Key[Array, ""]:
+  return jax.random.key(seed)
+
+
+def task_key(key: Key[Array, ""], number: Any) -> Key[Array, ""]:
+  """Of the task with this number in the bank."""
+  return jax.random.fold_in(key, number)
+
+
+def open_bank(
+  directory: Path,
+  prepare: PrepareTask,
+  items: Any,
+  content: dict[str, Any],
+  *,
+  seed: int,
+  tasks: int,
+  shard_tasks: int,
+  title: str = "bank",
+) -> Bank:
+  """Reads the bank, making the shards that are missing.
+
+  Args:
+    prepare: `prepare(key, items) → (classes [N], Trajectory)`; vmapped over a shard's
+      tasks.
+    content: all that determines the trajectories; hashed into the manifest.
+
+  Raises:
+    InputError: the directory holds a bank of other content.
+    DamagedError: a shard is not what was written.
+  """
+  _check_manifest(directory, content, tasks, shard_tasks)
+  key = bank_key(seed)
+  shard_fn = jax.jit(jax.vmap(lambda n, data: prepare(task_key(key, n), data), (0, None)))
+  sizes = [min(shard_tasks, tasks - a) for a in range(0, tasks, shard_tasks)]
+  missing = [s for s in range(len(sizes)) if not _complete(directory, s)]
+  with Bar(title, len(sizes)) as bar:
+    for patient in (True, False):  # what others claimed and left undone is done at last
+      for s in missing:
+        if not _complete(directory, s) and (_claim(directory, s) or not patient):
+          numbers = np.arange(sizes[s]) + s * shard_tasks
+          _write_shard(directory, s, shard_fn(numbers, items))
+        bar.update(s + 1, f"shards of {shard_tasks} tasks")
+  shards = [_read_shard(directory, s) for s in range(len(sizes))]
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *shards)
+
+
+def _check_manifest(
+  directory: Path, content: dict[str, Any], tasks: int, shard_tasks: int
+) -> None:
+  digest = content_hash(content)
+  counts = {"tasks": tasks, "shard_tasks": shard_tasks}
+  manifest = {"hash": digest, "content": content, **counts}
+  path = directory / "manifest.json"
+  if not path.exists():
+    files.write_json(path, manifest)
+    return
+  found = files.read_json(path)
+  for name in ("hash", "tasks", "shard_tasks"):
+    if found.get(name) != manifest[name]:
+      raise InputError(
+        f"bank {directory} was made with another {name} ({found.get(name)}, not "
+        f"{manifest[name]}): delete it or name another config.bank_dir"
+      )
+
+
+def _shard_path(directory: Path, shard: int) -> Path:
+  return directory / f"shard-{shard:05d}.safetensors"
+
+
+def _digest_path(directory: Path, shard: int) -> Path:
+  return directory / f"shard-{shard:05d}.json"
+
+
+def _complete(directory: Path, shard: int) -> bool:
+  return _digest_path(directory, shard).exists() and _shard_path(directory, shard).exists()
+
+
+def _claim(directory: Path, shard: int) -> bool:
+  """Whether this process is the first to claim the shard (making a folder is atomic)."""
+  with contextlib.suppress(FileExistsError):
+    (directory / f"shard-{shard:05d}.claim").mkdir()
+    return True
+  return False
+
+
+def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> None:
+  classes, path = jax.device_get(made)
+  flat = traverse_util.flatten_dict(path.weights, sep="/")
+  arrays = {"classes": classes, **{f"weights/{name}": a for name, a in flat.items()}}
+  if not all(np.isfinite(a).all() for a in arrays.values()):
+    raise InputError(
+      f"shard {shard} of bank {directory} has weights that are not finite: lower "
+      "config.preparation.rate"
+    )
+  digest = files.write_arrays(_shard_path(directory, shard), arrays)
+  files.write_json(
+    _digest_path(directory, shard), {"sha256": digest, "tasks": len(classes)}
+  )
+
+
+def _read_shard(directory: Path, shard: int) -> Bank:
+  digest = files.read_json(_digest_path(directory, shard))["sha256"]
+  arrays = files.read_arrays(_shard_path(directory, shard), digest)
+  classes = arrays.pop("classes")
+  flat = {name.removeprefix("weights/"): a for name, a in arrays.items()}
+  return Bank(classes, traverse_util.unflatten_dict(flat, sep="/"))

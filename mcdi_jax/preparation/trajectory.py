@@ -1,0 +1,54 @@
+"""The trajectory of one optimisation, at its k local targets (`method.md` 1, 2)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+Params = Any
+
+
+class Trajectory(NamedTuple):
+  """weights: params with a leading axis k: θ_d, θ_2d, …, θ_kd = θ_M."""
+
+  weights: Any
+
+
+def trajectory(
+  loss: Callable[[Params, Any], Any],
+  params: Params,
+  draw: Callable[[Key[Array, ""]], Any],
+  key: Key[Array, ""],
+  *,
+  optimiser: optax.GradientTransformation,
+  record: tuple[int, ...],
+  sam_radius: float = 0.0,
+) -> Trajectory:
+  """Descends `loss(params, draw(key_m))` from θ_0 = `params` for `record[-1]` steps.
+
+  Args:
+    record: the steps after which the weights are kept, rising.
+    sam_radius: ρ of sharpness-aware minimisation (Foret et al. 2021): the gradient is
+      taken at θ + ρ ∇L/‖∇L‖; 0 is the plain gradient.
+  """
+  gradient = jax.grad(loss)
+
+  def step(carry, m):
+    params, state = carry
+    batch = draw(jax.random.fold_in(key, m))
+    g = gradient(params, batch)
+    if sam_radius:
+      reach = sam_radius / (optax.tree.norm(g) + 1e-12)
+      g = gradient(jax.tree.map(lambda p, d: p + reach * d, params, g), batch)
+    updates, state = optimiser.update(g, state, params)
+    return (optax.apply_updates(params, updates), state), None
+
+  kept, carry, done = [], (params, optimiser.init(params)), 0
+  for m in record:
+    carry, _ = jax.lax.scan(step, carry, jnp.arange(done, m))
+    kept.append(carry[0])
+    done = m
+  return Trajectory(jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept))

@@ -1,0 +1,23 @@
+"""Pure sampling of N-way K-shot tasks."""
+
+from mcdi_jax.tasks.few_shot import (
+  Protocol,
+  Query,
+  Support,
+  Task,
+  check_protocol,
+  sample_classes,
+  sample_support,
+  sample_task,
+)
+
+__all__ = [
+  "Protocol",
+  "Query",
+  "Support",
+  "Task",
+  "check_protocol",
+  "sample_classes",
+  "sample_support",
+  "sample_task",
+]

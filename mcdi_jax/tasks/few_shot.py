@@ -1,0 +1,102 @@
+"""N-way K-shot tasks: N classes, K labelled items of each, Q further ones to classify."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+
+from mcdi_jax.data import ClassSet
+from mcdi_jax.lib.errors import InputError
+
+
+class Support(NamedTuple):
+  """The labelled items of a task: all that a method may adapt to.
+
+  Attributes:
+    x: [N·K, ...] images in [0, 1] (or their features).
+    y: int [N·K] labels in 0..N−1, each K times, in any order.
+  """
+
+  x: Any
+  y: Any
+
+
+class Query(NamedTuple):
+  """Items to classify: x [N·Q, ...], y int [N·Q]. A type of its own, so that no function
+  that takes a `Support` can be given one by mistake."""
+
+  x: Any
+  y: Any
+
+
+class Task(NamedTuple):
+  support: Support
+  query: Query
+
+
+class Protocol(NamedTuple):
+  """The form of a task: static numbers."""
+
+  ways: int
+  shots: int
+  queries: int = 15
+
+  def __str__(self) -> str:
+    return f"{self.ways}-way {self.shots}-shot"
+
+
+def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
+  """Raises `InputError` where a set cannot give such tasks."""
+  need = protocol.shots + protocol.queries
+  if items.classes < protocol.ways:
+    raise InputError(
+      f"the {split} split has {items.classes} classes: {protocol} needs {protocol.ways}, "
+      "so lower the ways or bring more classes"
+    )
+  smallest = int(np.min(items.count))
+  if smallest < need:
+    raise InputError(
+      f"a class of the {split} split has {smallest} images: {protocol} with "
+      f"{protocol.queries} queries needs {need}, so lower shots or queries"
+    )
+
+
+def sample_classes(key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
+  """N different classes."""
+  return jax.random.choice(key, items.classes, (ways,), replace=False)
+
+
+def _draw_places(
+  key: Key[Array, ""], items: ClassSet, classes: Int[Array, " N"], number: int
+) -> Int[Array, "N n"]:
+  """Places in `items.x` of `number` different items of each class."""
+  row, count = items.index[classes], items.count[classes]
+  luck = jax.random.uniform(key, row.shape)
+  luck = jnp.where(jnp.arange(row.shape[1]) < count[:, None], luck, -1.0)
+  return jnp.take_along_axis(row, jax.lax.top_k(luck, number)[1], axis=1)
+
+
+def _take(items: ClassSet, places: Int[Array, "N n"]) -> tuple[Any, Int[Array, " Nn"]]:
+  ways, number = places.shape
+  return items.x[places.reshape(-1)], jnp.repeat(jnp.arange(ways), number)
+
+
+def sample_support(
+  key: Key[Array, ""], items: ClassSet, classes: Int[Array, " N"], shots: int
+) -> Support:
+  """K different items of each of the given classes."""
+  return Support(*_take(items, _draw_places(key, items, classes, shots)))
+
+
+def sample_task(key: Key[Array, ""], items: ClassSet, protocol: Protocol) -> Task:
+  """A task of classes and items drawn without replacement; support and query disjoint."""
+  k_classes, k_items = jax.random.split(key)
+  classes = sample_classes(k_classes, items, protocol.ways)
+  number = protocol.shots + protocol.queries
+  places = _draw_places(k_items, items, classes, number)
+  return Task(
+    Support(*_take(items, places[:, : protocol.shots])),
+    Query(*_take(items, places[:, protocol.shots :])),
+  )
