@@ -37,6 +37,11 @@ def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
   return ClassSet(x, index, count)
 
 
+def take_classes(items: ClassSet, first: int, stop: int) -> ClassSet:
+  """Classes first … stop−1; the items stay where they are."""
+  return items._replace(index=items.index[first:stop], count=items.count[first:stop])
+
+
 def concatenate(sets: list[ClassSet]) -> ClassSet:
   """The classes of all sets, in their order."""
   n_max = max(s.index.shape[1] for s in sets)

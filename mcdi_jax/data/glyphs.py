@@ -57,33 +57,38 @@ def draw_glyph(
 def _distance_to_strokes(
   curve: Float[Array, "S P 2"], drawn: Float[Array, " S"]
 ) -> Float[Array, "28 28"]:
-  """Distance in pixels from each pixel's centre to the nearest piece of a drawn stroke.
-
-  Coordinates are apart and pixels run along the last axes, which vectorises.
-  """
+  """Distance in pixels from each pixel's centre to the nearest piece of a drawn stroke;
+  one piece after the other, so that all pixels go through the vector units together."""
   centres = jnp.arange(SIZE) + 0.5
   py, px = centres[:, None], centres
-  ay, ax = jnp.moveaxis(curve[:, :-1], -1, 0)[..., None, None]
-  dy, dx = jnp.moveaxis(curve[:, 1:] - curve[:, :-1], -1, 0)[..., None, None]
-  along = ((py - ay) * dy + (px - ax) * dx) / jnp.maximum(dy**2 + dx**2, 1e-6)
-  along = jnp.clip(along, 0.0, 1.0)
-  square = (py - ay - along * dy) ** 2 + (px - ax - along * dx) ** 2
-  far = jnp.where(drawn > 0, 0.0, jnp.inf)[:, None, None, None]
-  return jnp.sqrt(jnp.min(square + far, axis=(0, 1)))
+  start = curve[:, :-1].reshape(-1, 2)
+  step = (curve[:, 1:] - curve[:, :-1]).reshape(-1, 2)
+  far = jnp.repeat(jnp.where(drawn > 0, 0.0, jnp.inf), curve.shape[1] - 1)
+
+  def nearer(square, piece):
+    (ay, ax), (dy, dx), far = piece
+    along = ((py - ay) * dy + (px - ax) * dx) / jnp.maximum(dy**2 + dx**2, 1e-6)
+    along = jnp.clip(along, 0.0, 1.0)
+    here = (py - ay - along * dy) ** 2 + (px - ax - along * dx) ** 2
+    return jnp.minimum(square, here + far), None
+
+  infinite = jnp.full((SIZE, SIZE), jnp.inf)
+  return jnp.sqrt(jax.lax.scan(nearer, infinite, (start, step, far))[0])
 
 
 @functools.partial(jax.jit, static_argnames="per_class")
-def _draw_class(key: Key[Array, ""], per_class: int) -> UInt8[Array, "n 28 28 1"]:
-  k_class, k_drawings = jax.random.split(key)
-  points, drawn = glyph_class(k_class)
-  return jax.vmap(lambda k: draw_glyph(points, drawn, k))(
-    jax.random.split(k_drawings, per_class)
-  )
+def _draw(keys: Key[Array, " C"], per_class: int) -> UInt8[Array, "C n 28 28 1"]:
+  def one_class(key: Key[Array, ""]) -> UInt8[Array, "n 28 28 1"]:
+    k_class, k_drawings = jax.random.split(key)
+    points, drawn = glyph_class(k_class)
+    keys = jax.random.split(k_drawings, per_class)
+    return jax.vmap(lambda k: draw_glyph(points, drawn, k))(keys)
+
+  return jax.lax.map(one_class, keys)
 
 
 def glyphs(key: Key[Array, ""], *, classes: int, per_class: int) -> ClassSet:
   """`classes` characters with `per_class` drawings each, uint8 [n, 28, 28, 1]."""
-  keys = jax.random.split(key, classes)
-  x = jax.lax.map(lambda k: _draw_class(k, per_class), keys, batch_size=16)
+  x = _draw(jax.random.split(key, classes), per_class)
   labels = np.repeat(np.arange(classes), per_class)
   return from_labels(x.reshape(-1, SIZE, SIZE, 1), labels)

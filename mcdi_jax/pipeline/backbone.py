@@ -8,7 +8,7 @@ import numpy as np
 
 from mcdi_jax.data import ClassSet, Splits, with_rotations
 from mcdi_jax.data.augment import warp
-from mcdi_jax.data.class_set import to_unit
+from mcdi_jax.data.class_set import take_classes, to_unit
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, load_tree, save_tree
 from mcdi_jax.lib.config import content_hash
@@ -97,10 +97,7 @@ def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features
     }
     files.write_json(digest_path, {"sha256": files.write_arrays(path, x)})
   found = {n: images._replace(x=jnp.asarray(x[n])) for n, images in turned.items()}
-  upright = found["test"]._replace(
-    index=found["test"].index[: splits.test.classes],
-    count=found["test"].count[: splits.test.classes],
-  )
+  upright = take_classes(found["test"], 0, splits.test.classes)
   return Features(**found, upright_test=upright)
 
 
