@@ -19,7 +19,9 @@ STROKES = 4
 _SEGMENTS = 10  # straight pieces a stroke; finer ones do not change a pixel by 1/255
 
 
-def glyph_class(key: Key[Array, ""]) -> tuple[Float[Array, "S 4 2"], Float[Array, " S"]]:
+def glyph_class(
+  key: Key[Array, ""],
+) -> tuple[Float[Array, "S 4 2"], Float[Array, " S"]]:
   """Cubic control points of the strokes, in [0, 1]², and 1 for each stroke that is drawn.
 
   Strokes often start where the one before ended, as handwriting does.

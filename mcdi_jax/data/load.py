@@ -76,9 +76,11 @@ def _glyphs(config: DataConfig) -> Splits:
   )
   key, number = jax.random.key(config.split_seed), config.glyph_drawings
   drawn = glyphs(key, classes=sum(config.glyph_classes), per_class=number)
-  sets = []
-  for part in np.split(np.asarray(drawn.x), np.cumsum(config.glyph_classes)[:-1] * number):
-    sets.append(from_labels(part, np.repeat(np.arange(len(part) // number), number)))
+  ends = np.cumsum(config.glyph_classes)[:-1] * number
+  sets = [
+    from_labels(x, np.repeat(np.arange(len(x) // number), number))
+    for x in np.split(np.asarray(drawn.x), ends)
+  ]
   name = (config.split_seed, config.glyph_classes, config.glyph_drawings)
   digest = hashlib.sha256(f"glyphs-1 {name}".encode()).hexdigest()
   return Splits(*sets, name="glyphs", digest=digest)

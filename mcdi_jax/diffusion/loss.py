@@ -107,9 +107,7 @@ OBJECTIVES = {
   ("published", "plain"): Objective(
     published_example, consistency_residual, FORMS["plain"]
   ),
-  ("windowed", "plain"): Objective(
-    windowed_example, consistency_residual, FORMS["plain"]
-  ),
+  ("windowed", "plain"): Objective(windowed_example, consistency_residual, FORMS["plain"]),
   ("published", "preconditioned"): Objective(
     published_example, consistency_residual, FORMS["preconditioned"]
   ),

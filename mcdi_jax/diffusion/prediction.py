@@ -20,9 +20,7 @@ class Estimate(NamedTuple):
 Form = Callable[[Array, Array, Coefficients], Estimate]
 
 
-def plain(
-  output: Float[Array, "*s"], x: Float[Array, "*s"], own: Coefficients
-) -> Estimate:
+def plain(output: Float[Array, "*s"], x: Float[Array, "*s"], own: Coefficients) -> Estimate:
   """The output is f."""
   eps = output * own.noise / own.global_noise
   return Estimate((x - own.noise * eps) / own.signal, eps, output)

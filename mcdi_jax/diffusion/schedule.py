@@ -83,9 +83,7 @@ class Segments:
 
   def of_step(self) -> np.ndarray:
     """int [T]: i(t) − 1, the (zero-based) segment that holds t."""
-    return np.searchsorted(
-      self.boundaries, np.arange(self.boundaries[-1]), side="right"
-    )
+    return np.searchsorted(self.boundaries, np.arange(self.boundaries[-1]), side="right")
 
 
 def evenly_spaced(total: int, parts: int) -> tuple[int, ...]:
@@ -131,9 +129,7 @@ def _linear_auto(config: DiffusionConfig, first: int) -> np.ndarray:
   for _ in range(60):
     middle = (low + high) / 2
     alpha = _linear(dataclasses.replace(config, start=middle), first)
-    low, high = (
-      (low, middle) if np.prod(alpha[:first]) <= START_LIMIT else (middle, high)
-    )
+    low, high = (low, middle) if np.prod(alpha[:first]) <= START_LIMIT else (middle, high)
   return _linear(dataclasses.replace(config, start=high), first)
 
 

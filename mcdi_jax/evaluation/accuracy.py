@@ -21,7 +21,9 @@ def task_keys(seed: int, tasks: int) -> Key[Array, " n"]:
   return jax.random.split(jax.random.key(seed), tasks)
 
 
-def draw_task(key: Key[Array, ""], features: ClassSet, protocol: Protocol) -> tuple[Task, Any]:
+def draw_task(
+  key: Key[Array, ""], features: ClassSet, protocol: Protocol
+) -> tuple[Task, Any]:
   """A test task, and the key for the method that adapts to it."""
   k_task, k_method = jax.random.split(key)
   return sample_task(k_task, features, protocol), k_method

@@ -9,11 +9,35 @@ from mcdi_jax.evaluation.latency import Latency
 from mcdi_jax.lib import provenance
 from mcdi_jax.tasks import Protocol
 
-KEYS = tuple(
-  "method data protocol ways shots queries seed eval_seed tasks correct total accuracy "
-  "ci95 paired_against paired_diff paired_ci95 backbone transductive parameters "
-  "latency_ms batch device matmul_precision budget_s settings config versions "
-  "commit".split()
+KEYS = (
+  "method",
+  "data",
+  "protocol",
+  "ways",
+  "shots",
+  "queries",
+  "seed",
+  "eval_seed",
+  "tasks",
+  "correct",
+  "total",
+  "accuracy",
+  "ci95",
+  "paired_against",
+  "paired_diff",
+  "paired_ci95",
+  "backbone",
+  "transductive",
+  "parameters",
+  "latency_ms",
+  "batch",
+  "device",
+  "matmul_precision",
+  "budget_s",
+  "settings",
+  "config",
+  "versions",
+  "commit",
 )
 
 
@@ -86,7 +110,9 @@ def accuracy_line(
   if generated is not None:
     diff, diff_ci95 = mean_and_interval(100 * (correct - generated) / total)
     values |= {
-      "paired_against": "generated", "paired_diff": diff, "paired_ci95": diff_ci95
+      "paired_against": "generated",
+      "paired_diff": diff,
+      "paired_ci95": diff_ci95,
     }
   return facts.line(
     method,

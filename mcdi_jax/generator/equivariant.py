@@ -47,7 +47,8 @@ class _Block(nn.Module):
     h = h + Mlp(2 * self.width, self.width)(jnp.concatenate([seen, products], -1))
     h, gathered = self._attend(h, left, right, u)
     coefficients = nn.Dense(
-      2 * self.vectors**2, kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "normal")
+      2 * self.vectors**2,
+      kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "normal"),
     )(nn.LayerNorm()(h)).reshape(-1, 2, self.vectors, self.vectors)
     own = jnp.einsum("nab,nbd->nad", coefficients[:, 0], u)
     others = jnp.einsum("nab,nbd->nad", coefficients[:, 1], gathered)

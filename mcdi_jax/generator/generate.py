@@ -82,9 +82,7 @@ def _ways(generator: Generator, ways: int | None) -> int:
   return ways
 
 
-def _check(
-  generator: Generator, support: Support, temperature: Any, ways: int
-) -> None:
+def _check(generator: Generator, support: Support, temperature: Any, ways: int) -> None:
   """Shapes always; values where they are known, which is not so under `jit`."""
   x, y = support
   trained = tuple(generator.spec.image_shape)
@@ -113,7 +111,7 @@ def _check(
       raise InputError(
         f"support.y has {count.tolist()} items a class: give every class the same number"
       )
-  if _concrete(x) and not (0 <= np.min(x) and np.max(x) <= 1):  # also if not finite
+  if _concrete(x) and not (np.min(x) >= 0 and np.max(x) <= 1):  # also if not finite
     raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")
   if _concrete(temperature) and not 0 <= float(temperature) <= 1:
     raise InputError(f"temperature is {temperature}: give a number from 0 to 1")

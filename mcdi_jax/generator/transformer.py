@@ -11,18 +11,19 @@ from jaxtyping import Array, Float
 from mcdi_jax.generator.score import Mlp, ScoreConfig, time_features
 
 
-
 class _Block(nn.Module):
-  """Attention over classes and an MLP, each normalised and modulated by the time."""
+  """Attention over classes and an MLP, each normalised and modulated by the time; the
+  modulation is shared by all blocks but for a bias (Chen et al. 2024, adaLN-single)."""
 
   width: int
   heads: int
 
   @nn.compact
   def __call__(
-    self, h: Float[Array, "N w"], time: Float[Array, " w"]
+    self, h: Float[Array, "N w"], modulation: Float[Array, " m"]
   ) -> Float[Array, "N w"]:
-    modulation = nn.Dense(6 * self.width, kernel_init=nn.initializers.zeros)(time)
+    bias = self.param("modulation", nn.initializers.zeros, (6 * self.width,))
+    modulation = modulation + bias
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(modulation, 6)
     normalise = lambda x: nn.LayerNorm(use_scale=False, use_bias=False)(x)  # noqa: E731
     a = normalise(h) * (1 + scale_a) + shift_a
@@ -50,7 +51,7 @@ class TokenTransformer(nn.Module):
     self.shot_encoder = Mlp(2 * w, w)
     self.class_encoder = nn.Dense(w)
     self.token_encoder = nn.Dense(w)
-    self.time_encoder = Mlp(w, w)
+    self.time_encoder = Mlp(w, 6 * w)
     self.blocks = [_Block(w, self.config.heads) for _ in range(self.config.layers)]
 
   def encode(self, shots: Float[Array, "N K D"]) -> Float[Array, "N w"]:
@@ -67,9 +68,9 @@ class TokenTransformer(nn.Module):
     self, context: Float[Array, "N w"], x: Float[Array, "N W"], time: Any
   ) -> Float[Array, "N W"]:
     h = context + self.token_encoder(x)
-    embedded = nn.silu(self.time_encoder(time_features(time)))
+    modulation = self.time_encoder(time_features(time))
     for block in self.blocks:
-      h = block(h, embedded)
+      h = block(h, modulation)
     return nn.Dense(x.shape[-1], name="out")(nn.LayerNorm(name="norm")(h))
 
   def __call__(

@@ -46,7 +46,9 @@ def read_json(path: Path) -> dict[str, Any]:
   except FileNotFoundError:
     raise MissingError(f"there is no {path}") from None
   except ValueError:
-    raise DamagedError(f"{path} is not valid JSON: delete it to have it made again") from None
+    raise DamagedError(
+      f"{path} is not valid JSON: delete it to have it made again"
+    ) from None
 
 
 def append_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -22,7 +22,10 @@ class Bar:
     if CONSOLE.is_terminal:
       columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}")
       self._live = Progress(
-        *columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=CONSOLE
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=CONSOLE,
       )
       self._live.start()
       self._task = self._live.add_task(self._title, total=self._total, text="")

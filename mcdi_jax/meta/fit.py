@@ -20,7 +20,8 @@ def fit_space(
   """Sets the scale of each leaf (rms over tasks, coordinates and all k targets together)
   and the scale of the features; `sources` maps (ways, shots) to tasks of that form."""
   unit = dataclasses.replace(
-    generator, space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale))
+    generator,
+    space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale)),
   )
 
   @jax.jit(static_argnames="shots")

@@ -60,7 +60,9 @@ def segment_losses(
   return found
 
 
-def handover_gaps(generator: Generator, targets: Float[Array, "B k N W"]) -> dict[str, Array]:
+def handover_gaps(
+  generator: Generator, targets: Float[Array, "B k N W"]
+) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
   trained (`method.md` 3.4)."""

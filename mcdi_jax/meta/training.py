@@ -54,8 +54,9 @@ def meta_training(
 ) -> tuple[Callable[..., MetaState], Callable[..., Any]]:
   """`init(score params) → state` and the jitted `step(state, key, sources)`.
 
-  `single_level` takes the gradient at φ itself, averaged over the tasks. `sources` maps (ways, shots) to tasks of that form; the forms take turns. The metrics
-  are `loss`, `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
+  `single_level` takes the gradient at φ itself, averaged over the tasks. `sources` maps
+  (ways, shots) to tasks of that form; the forms take turns. The metrics are `loss`,
+  `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
   """
   optimiser = outer_optimiser(config, algorithm)
   count = generator.spec.diffusion.segments
@@ -97,17 +98,13 @@ def meta_training(
       functools.partial(gradient_of_form, source=source, shots=shots)
       for (_, shots), source in sources.items()
     ]
-    gradient, metrics = jax.lax.switch(
-      state.step % len(forms), forms, state.score, key
-    )
+    gradient, metrics = jax.lax.switch(state.step % len(forms), forms, state.score, key)
     updates, opt_state = optimiser.update(gradient, state.opt_state, state.score)
     score = optax.apply_updates(state.score, updates)
     decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(score, state.ema, 1 - decay)
     metrics["gradient"] = optax.tree.norm(gradient)
-    fresh = state._replace(
-      step=state.step + 1, score=score, ema=ema, opt_state=opt_state
-    )
+    fresh = state._replace(step=state.step + 1, score=score, ema=ema, opt_state=opt_state)
     return fresh, metrics
 
   return init, step

@@ -54,12 +54,8 @@ def validation(
       accuracies.append(accuracy)
     mean = jnp.stack(accuracies).mean()
     better = mean > state.best_accuracy
-    best = jax.tree.map(
-      lambda new, old: jnp.where(better, new, old), state.ema, state.best
-    )
-    state = state._replace(
-      best=best, best_accuracy=jnp.maximum(mean, state.best_accuracy)
-    )
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.ema, state.best)
+    state = state._replace(best=best, best_accuracy=jnp.maximum(mean, state.best_accuracy))
     return state, metrics
 
   return look

@@ -37,9 +37,7 @@ def conv4(image_shape: tuple[int, ...], width: int = 64) -> Network:
     return {"weights": weights, "statistics": statistics}
 
   def apply(params: Params, x: Float[Array, "n h w c"]) -> Float[Array, "n D"]:
-    for weights, statistics in zip(
-      params["weights"], params["statistics"], strict=True
-    ):
+    for weights, statistics in zip(params["weights"], params["statistics"], strict=True):
       x = _normalise_and_pool(convolution(x, weights["kernel"]), weights, statistics)
     return x.reshape(x.shape[0], -1)
 

@@ -20,9 +20,7 @@ def lax_convolution(
 ) -> Float[Array, "n h w b"]:
   """The accelerator's own convolution."""
   numbers = ("NHWC", "HWIO", "NHWC")
-  return jax.lax.conv_general_dilated(
-    x, kernel, (1, 1), "SAME", dimension_numbers=numbers
-  )
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
 
 
 def convolution(

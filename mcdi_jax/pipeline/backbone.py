@@ -44,7 +44,9 @@ class Backbone(NamedTuple):
   directory: Path
 
 
-def prepare_backbone(config: Config, splits: Splits, directory: Path, write: Any) -> Backbone:
+def prepare_backbone(
+  config: Config, splits: Splits, directory: Path, write: Any
+) -> Backbone:
   """Reads or trains the backbone."""
   content = {
     "data": splits.digest,

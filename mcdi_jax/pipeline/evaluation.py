@@ -1,7 +1,6 @@
 """All methods on the same test tasks, and how long generation takes."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from mcdi_jax.evaluation import (
   task_keys,
 )
 from mcdi_jax.evaluation.latency import program_flops
-from mcdi_jax.generator import Generator, by_class, generate_from_features
+from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.backbone import Features
@@ -48,9 +47,7 @@ def generated(name: str, generator: Generator, temperature: float) -> Method:
 
 def _adapt(variables: tuple[Generator, Any], support: Support, key: Any, ways: int) -> Any:
   generator, temperature = variables
-  return generate_from_features(
-    generator, support, key, temperature=temperature, ways=ways
-  )
+  return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
 
 
 def evaluate(
@@ -167,6 +164,8 @@ def result_facts(config: Config, data: str, seed: int) -> Facts:
     seed=seed,
     eval_seed=config.evaluation.eval_seed,
     backbone=f"conv4-{config.backbone.width}",
-    config=content_hash(dataclasses.replace(config, seeds=(seed,), backbone_dir="", bank_dir="")),
+    config=content_hash(
+      dataclasses.replace(config, seeds=(seed,), backbone_dir="", bank_dir="")
+    ),
     matmul_precision=config.matmul_precision,
   )

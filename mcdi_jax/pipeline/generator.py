@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from mcdi_jax.data import ClassSet
 from mcdi_jax.diffusion import make_schedule
 from mcdi_jax.generator import (
   Generator,

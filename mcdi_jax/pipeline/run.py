@@ -10,7 +10,6 @@ from mcdi_jax.data import load_splits
 from mcdi_jax.diffusion import chain, make_schedule, make_segments
 from mcdi_jax.evaluation import print_table
 from mcdi_jax.lib import files
-from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.progress import CONSOLE

@@ -1,0 +1,195 @@
+"""Loading: splits by class, and one sentence on whatever is wrong with a file."""
+
+import io
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcdi_jax.data import ClassSet, DataConfig, Splits, load, load_splits
+from mcdi_jax.lib.errors import InputError
+
+CLASSES = 50
+COUNT = 2 + np.arange(CLASSES) % 3
+
+
+def _archive() -> dict[str, np.ndarray]:
+  """Image i of class c is constant: its pixels are (c, i); classes of unequal number,
+  in mixed order."""
+  labels = np.repeat(np.arange(CLASSES), COUNT)
+  number = np.concatenate([np.arange(n) for n in COUNT])
+  order = np.random.default_rng(0).permutation(len(labels))
+  pixels = np.stack([labels, number], -1)[order].astype(np.uint8)
+  images = np.broadcast_to(pixels[:, None, None], (len(labels), 3, 4, 2))
+  return {"images": images.copy(), "labels": labels[order]}
+
+
+def _load(path: Path, content: dict[str, Any], **settings: Any) -> Splits:
+  np.savez(path, **content)
+  return load_splits(DataConfig(source="npz", path=str(path), **settings))
+
+
+def _classes(items: ClassSet) -> list[int]:
+  """The file's classes in a set; each must be there with all of its images."""
+  found = []
+  for c in range(items.classes):
+    n = int(items.count[c])
+    pixels = np.asarray(items.x)[np.asarray(items.index)[c, :n], 0, 0]
+    assert len(set(pixels[:, 0])) == 1
+    whole = int(pixels[0, 0])
+    assert sorted(pixels[:, 1]) == list(range(COUNT[whole]))
+    found.append(whole)
+  assert len(items.x) == sum(COUNT[found])
+  return found
+
+
+def test_the_classes_of_a_file_are_split_by_its_authors(tmp_path: Path):
+  split = np.arange(CLASSES) % 3
+  content = {**_archive(), "class_split": split}
+  splits = _load(tmp_path / "toys.npz", content)
+  assert splits.name == "toys"
+  assert splits.image_shape == (3, 4, 2)
+  for s, name in enumerate(("train", "val", "test")):
+    assert _classes(getattr(splits, name)) == list(np.flatnonzero(split == s))
+
+
+def test_without_class_split_64_16_20_by_seed(tmp_path: Path, monkeypatch):
+  """Disjoint, complete, printed, the same each time, and another for another seed."""
+  printed = io.StringIO()
+  monkeypatch.setattr(load.CONSOLE, "file", printed)
+  splits = _load(tmp_path / "toys.npz", _archive())
+  sets = [_classes(items) for items in splits[:3]]
+  assert [len(found) for found in sets] == [32, 8, 10]
+  assert sorted(itertools.chain(*sets)) == list(range(CLASSES))
+  assert "toys.npz" in printed.getvalue()
+  assert "32/8/10" in printed.getvalue()
+  assert sets[0] != list(range(32))
+  again = _load(tmp_path / "toys.npz", _archive())
+  assert [_classes(items) for items in again[:3]] == sets
+  assert again.digest == splits.digest
+  other = _load(tmp_path / "toys.npz", _archive(), split_seed=1)
+  assert [_classes(items) for items in other[:3]] != sets
+  assert other.digest != splits.digest
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path):
+  """Not of the file's name or its compression; one pixel changes it."""
+  content = _archive()
+  first = _load(tmp_path / "a.npz", content).digest
+  np.savez_compressed(tmp_path / "b.npz", **content)
+  path = str(tmp_path / "b.npz")
+  assert load_splits(DataConfig(source="npz", path=path)).digest == first
+  content["images"][0, 0, 0, 1] ^= 1
+  assert _load(tmp_path / "c.npz", content).digest != first
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+def test_labels_of_any_integer_type(tmp_path: Path, dtype: type):
+  content = _archive()
+  content["labels"] = content["labels"].astype(dtype)
+  splits = _load(tmp_path / "a.npz", content)
+  assert sum(len(_classes(items)) for items in splits[:3]) == CLASSES
+
+
+def _without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+  return lambda c: {n: a for n, a in c.items() if n != name}
+
+
+WRONG = {
+  "no images": (_without("images"), "no array 'images': it holds"),
+  "no labels": (_without("labels"), "no array 'labels': it holds"),
+  "float images": (lambda c: c | {"images": c["images"] / 255.0}, "images.*float64"),
+  "gray images": (lambda c: c | {"images": c["images"][..., 0]}, "images.*uint8 .n, h"),
+  "float labels": (lambda c: c | {"labels": c["labels"] * 1.0}, "labels.*float64"),
+  "column": (lambda c: c | {"labels": c["labels"][:, None]}, "labels.*is needed"),
+  "fewer labels": (lambda c: c | {"labels": c["labels"][1:]}, "labels.*is needed"),
+  "a gap": (lambda c: c | {"labels": c["labels"] * 2}, "labels.*0..C-1"),
+  "from one": (lambda c: c | {"labels": c["labels"] + 1}, "labels.*0..C-1"),
+  "negative": (lambda c: c | {"labels": c["labels"] - 1}, "labels.*0..C-1"),
+  "empty": (lambda c: {n: a[:0] for n, a in c.items()}, "labels.*0..C-1"),
+  "short split": (
+    lambda c: c | {"class_split": np.zeros(3, int)},
+    "class_split.*50 cl",
+  ),
+  "split of 3": (
+    lambda c: c | {"class_split": np.arange(50) % 4},
+    "class_split.*0, 1 or",
+  ),
+  "split of names": (
+    lambda c: c | {"class_split": np.array(["train"] * 50)},
+    "class_split.*0, 1 or",
+  ),
+  "no val": (lambda c: c | {"class_split": np.arange(50) % 2 * 2}, "class_split.*val"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, case: str):
+  change, said = WRONG[case]
+  with pytest.raises(InputError, match=said) as caught:
+    _load(tmp_path / "toys.npz", change(_archive()))
+  assert "toys.npz" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def _files(path: Path) -> dict[str, Callable[[], Any]]:
+  def cut() -> None:
+    np.savez(path, **_archive())
+    path.write_bytes(path.read_bytes()[:-100])
+
+  def flipped() -> None:
+    np.savez_compressed(path, **_archive())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(bytes(content))
+
+  def npy() -> None:
+    with path.open("wb") as f:
+      np.save(f, np.zeros(3))
+
+  return {
+    "missing": lambda: None,
+    "empty": lambda: path.write_bytes(b""),
+    "text": lambda: path.write_bytes(b"not an archive " * 100),
+    "npy": npy,
+    "cut": cut,
+    "flipped": flipped,
+    "folder": path.mkdir,
+    "objects": lambda: np.savez(path, images=np.array([{}, None]), labels=[0, 1]),
+  }
+
+
+@pytest.mark.parametrize("case", _files(Path()))
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, case: str):
+  path = tmp_path / "toys.npz"
+  _files(path)[case]()
+  with pytest.raises(InputError, match=r"config\.data\.path.*toys\.npz"):
+    load_splits(DataConfig(source="npz", path=str(path)))
+
+
+def test_no_path_is_an_error_with_the_remedy():
+  with pytest.raises(FileNotFoundError, match=r"config\.data\.path is ''.*--data PATH"):
+    load_splits(DataConfig(source="npz"))
+
+
+def test_glyphs_are_split_in_order():
+  config = DataConfig(glyph_classes=(4, 2, 3), glyph_drawings=5)
+  splits = load_splits(config)
+  assert splits.name == "glyphs"
+  assert [items.classes for items in splits[:3]] == [4, 2, 3]
+  images = np.concatenate([items.x for items in splits[:3]])
+  assert images.shape == (9 * 5, 28, 28, 1)
+  assert len(np.unique(images.reshape(45, -1), axis=0)) == 45
+  for items in splits[:3]:
+    np.testing.assert_array_equal(items.count, 5)
+    np.testing.assert_array_equal(np.asarray(items.index).ravel(), np.arange(len(items.x)))
+  other = load_splits(DataConfig(glyph_classes=(4, 2, 3), glyph_drawings=5, split_seed=1))
+  assert other.digest != splits.digest
+
+
+def test_glyph_classes_must_be_three_counts():
+  with pytest.raises(InputError, match=r"config\.data\.glyph_classes"):
+    load_splits(DataConfig(glyph_classes=(4, 2)))

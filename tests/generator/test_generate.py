@@ -1,0 +1,294 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, make_support
+
+from mcdi_jax.generator import by_class, generate, generate_from_features
+from mcdi_jax.generator.generate import _generate
+from mcdi_jax.generator.generator import SCORE_NETWORKS
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.tasks import Support
+
+NETWORKS = list(SCORE_NETWORKS)
+ROUNDING = 3e-5  # float32, through T = 6 steps of a network
+
+
+@pytest.fixture(params=NETWORKS)
+def generator(request, make_generator):
+  return make_generator(request.param)
+
+
+@pytest.fixture
+def transformer(make_generator):
+  return make_generator("transformer")
+
+
+@pytest.fixture
+def support():
+  return make_support()
+
+
+def make_features():
+  """Features by class, and noise in the gauge."""
+  rng = np.random.default_rng(3)
+  shots = rng.normal(size=(WAYS, SHOTS, WIDTH))
+  noise = rng.normal(size=(WAYS, WIDTH + 1))
+  return jnp.float32(shots), jnp.float32(noise - noise.mean(0))
+
+
+def close(a, b, atol=ROUNDING):
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
+
+
+def equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_permuting_the_classes_permutes_the_tokens(generator, sampled, temperature):
+  """At τ > 0 with the initial noise permuted likewise."""
+  shots, noise = make_features()
+  order = np.array([2, 0, 1])
+  tokens = sampled(generator, shots, noise, temperature)
+  found = sampled(generator, shots[order], noise[order], temperature)
+  np.testing.assert_allclose(found, tokens[order], atol=ROUNDING)
+  assert abs(found - tokens).max() > 1e-2  # not in vain
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_turning_the_features_turns_the_tokens(make_generator, sampled, temperature):
+  """Of the equivariant network; at τ > 0 with the initial noise turned likewise."""
+  generator = make_generator("equivariant")
+  shots, noise = make_features()
+  q = np.float32(np.linalg.qr(np.random.default_rng(1).normal(size=(WIDTH,) * 2))[0])
+  turned = np.concatenate([noise[:, :WIDTH] @ q, noise[:, WIDTH:]], 1)
+  tokens = sampled(generator, shots, noise, temperature)
+  found = sampled(generator, shots @ q, turned, temperature)
+  np.testing.assert_allclose(found[:, :WIDTH], tokens[:, :WIDTH] @ q, atol=ROUNDING)
+  np.testing.assert_allclose(found[:, WIDTH:], tokens[:, WIDTH:], atol=ROUNDING)
+  assert abs(found - tokens).max() > 1e-2  # not in vain
+
+
+def test_temperature_scales_the_initial_noise(generator, sampled):
+  """τ = 0 forgets it; τ = ½ of z is τ = 1 of ½ z where nothing is injected."""
+  shots, noise = make_features()
+  equal(sampled(generator, shots, noise, 0.0), sampled(generator, shots, 3 * noise, 0.0))
+  half = sampled(generator, shots, noise, 0.5)
+  close(half, sampled(generator, shots, 0.5 * noise, 1.0), atol=1e-6)  # ulps
+  assert abs(half - sampled(generator, shots, noise, 0.0)).max() > 1e-3
+
+
+def test_result_is_a_head_in_the_gauge(generator, support, key):
+  params = generate(generator, support, key, temperature=1.0)
+  shapes = jax.tree.map(jnp.shape, params)
+  assert shapes == {"head": {"kernel": (WIDTH, WAYS), "bias": (WAYS,)}}
+  for leaf in jax.tree.leaves(params):  # classes are the last axis of both
+    np.testing.assert_allclose(leaf.mean(-1), 0, atol=1e-6)  # float32 rounding
+    assert abs(leaf).max() > 1e-2
+
+
+def test_ancestral_noise_stays_in_the_gauge(make_generator, sampled):
+  shots, noise = make_features()
+  tokens = sampled(make_generator("transformer", ancestral=True), shots, noise, 1.0)
+  np.testing.assert_allclose(tokens.mean(0), 0, atol=1e-6)  # float32 rounding
+
+
+@pytest.mark.parametrize("ancestral", [False, True])
+def test_at_zero_temperature_the_key_does_not_matter(make_generator, ancestral, support):
+  generator = make_generator("transformer", ancestral=ancestral)
+  keys = jax.random.split(jax.random.key(4), 2)
+  cold = [generate(generator, support, k) for k in keys]
+  equal(*cold)
+  warm = [generate(generator, support, k, temperature=1.0) for k in keys]
+  difference = warm[0]["head"]["kernel"] - warm[1]["head"]["kernel"]
+  assert abs(difference).max() > 1e-3
+
+
+def test_renaming_the_classes_permutes_the_head(generator, support, key):
+  params = generate(generator, support, key)
+  name = jnp.array([2, 0, 1])
+  renamed = generate(generator, support._replace(y=name[support.y]), key)
+  close(jax.tree.map(lambda leaf: leaf[..., name], renamed), params)
+
+
+def test_the_order_of_the_support_does_not_matter(generator, support, key):
+  order = np.random.default_rng(5).permutation(WAYS * SHOTS)
+  mixed = Support(support.x[order], support.y[order])
+  close(generate(generator, mixed, key), generate(generator, support, key))
+
+
+def test_by_class_gathers_the_items_of_each_label_in_their_order():
+  x = jnp.arange(6.0)[:, None]
+  found = by_class(Support(x, jnp.array([2, 0, 1, 0, 2, 1])), 3)
+  np.testing.assert_array_equal(found[..., 0], [[1, 3], [2, 5], [0, 4]])
+
+
+def test_vmap_over_supports_keys_and_temperatures(transformer, key):
+  supports = [make_support(seed) for seed in (1, 2)]
+  keys, temperatures = jax.random.split(key, 2), jnp.array([0.0, 1.0])
+  stacked = jax.tree.map(lambda *a: jnp.stack(a), *supports)
+  found = jax.vmap(lambda s, k, t: generate(transformer, s, k, temperature=t))(
+    stacked, keys, temperatures
+  )
+  for n, support in enumerate(supports):
+    plain = generate(transformer, support, keys[n], temperature=temperatures[n])
+    close(jax.tree.map(lambda leaf, n=n: leaf[n], found), plain)
+
+
+def test_gradients_reach_every_image_and_the_whole_generator(transformer, support, key):
+  """The support is the condition: every image has its part in the weights. The gradient
+  of a generator is a generator, and the kernel is linear in its leaf's scale."""
+
+  def loss(generator, x):
+    params = generate(generator, Support(x, support.y), key)
+    return jnp.sum(params["head"]["kernel"][:, 0])
+
+  value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(transformer, support.x)
+  np.testing.assert_allclose(value, loss(transformer, support.x), atol=ROUNDING)
+  of_generator, of_images = gradients
+  assert jax.tree.structure(of_generator) == jax.tree.structure(transformer)
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))
+  assert (abs(of_images).max((1, 2, 3)) > 1e-8).all()
+  expected = [value / transformer.space.scale[0], 0.0]
+  np.testing.assert_allclose(of_generator.space.scale, expected, atol=ROUNDING)
+  learned = jax.tree.leaves((of_generator.score, of_generator.backbone))
+  assert np.mean([np.any(g != 0) for g in learned]) > 0.9
+
+
+def test_jit_gives_what_the_plain_call_gives_and_compiles_once(transformer, key):
+  chex.clear_trace_counter()
+  once = chex.assert_max_traces(generate, n=1)
+  jitted = jax.jit(once, static_argnames="ways")
+  supports = [make_support(seed) for seed in (1, 2)]
+  found = [
+    jitted(transformer, support, key, temperature=0.25 * n, ways=WAYS)
+    for n, support in enumerate(supports)
+  ]
+  generate(transformer, supports[0], key)
+  compiled = _generate._cache_size()
+  for n, support in enumerate(supports):
+    close(found[n], generate(transformer, support, key, temperature=0.25 * n))
+  assert _generate._cache_size() == compiled  # the plain call compiles once too
+
+
+def test_every_leaf_of_a_generator_is_float(generator):
+  assert all(
+    jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(generator)
+  )
+
+
+def test_base_is_added_to_the_generated_difference(make_generator, sampled):
+  """From features, without a backbone: params are prototypes plus the decoded tokens."""
+  plain = make_generator("transformer")
+  delta = dataclasses.replace(
+    plain, spec=dataclasses.replace(plain.spec, base="prototypes")
+  )
+  shots, noise = make_features()
+  tokens = sampled(plain, shots, noise, 0.0)
+  support = Support(jnp.reshape(shots, (-1, WIDTH)), jnp.repeat(jnp.arange(WAYS), SHOTS))
+  found = jax.jit(generate_from_features)(delta, support, jax.random.key(0))
+  mean = shots.mean(1)
+  kernel = mean.T + plain.space.scale[0] * tokens[:, :WIDTH].T
+  bias = -0.5 * np.sum(mean**2, 1) + plain.space.scale[1] * tokens[:, WIDTH]
+  close(found, {"head": {"kernel": kernel, "bias": bias}})
+
+
+def test_network_classifies_with_generated_params(transformer, support, key):
+  params = generate(transformer, support, key)
+  logits = transformer.network.apply(params, support.x)
+  features = transformer.spec.backbone.apply(transformer.backbone, support.x)
+  expected = features @ params["head"]["kernel"] + params["head"]["bias"]
+  np.testing.assert_allclose(logits, expected, atol=ROUNDING)
+  assert set(transformer.merge(params)) == {"backbone", "head"}
+  with pytest.raises(TypeError, match="generate"):
+    transformer.network.init(key)
+
+
+def test_sample_gives_tokens_and_the_path_there(transformer):
+  shots, noise = make_features()
+  tokens, path = jax.eval_shape(
+    lambda shots: transformer.sample(shots, jax.random.key(0), temperature=1.0), shots
+  )
+  assert path.shape == (STEPS, *tokens.shape) and tokens.shape == noise.shape
+
+
+BAD_INPUT = {
+  "wrong image shape": (
+    lambda s: s._replace(x=s.x[:, :12]),
+    {},
+    r"support\.x has shape \(6, 12, 16, 1\).*16, 16, 1",
+  ),
+  "no channel axis": (lambda s: s._replace(x=s.x[..., 0]), {}, r"support\.x has shape"),
+  "integer images": (
+    lambda s: s._replace(x=jnp.uint8(255 * s.x)),
+    {},
+    r"support\.x is uint8.*x / 255",
+  ),
+  "images up to 255": (lambda s: s._replace(x=255 * s.x), {}, r"support\.x.*\[0, 1\]"),
+  "negative images": (lambda s: s._replace(x=s.x - 0.5), {}, r"support\.x.*\[0, 1\]"),
+  "images not a number": (
+    lambda s: s._replace(x=s.x.at[0].set(jnp.nan)),
+    {},
+    r"support\.x.*\[0, 1\]",
+  ),
+  "label too large": (
+    lambda s: s._replace(y=s.y + 1),
+    {},
+    r"support\.y runs from 1 to 3.*0\.\.2",
+  ),
+  "negative label": (lambda s: s._replace(y=s.y - 1), {}, r"support\.y runs from -1"),
+  "float labels": (lambda s: s._replace(y=jnp.float32(s.y)), {}, r"support\.y is float32"),
+  "labels missing": (lambda s: s._replace(y=s.y[:-1]), {}, r"support\.y is int32 \(5,\)"),
+  "unequal counts": (
+    lambda s: s._replace(y=jnp.array([0, 0, 0, 1, 2, 2])),
+    {},
+    r"support\.y has \[3, 1, 2\] items a class",
+  ),
+  "a class without items": (
+    lambda s: s._replace(y=s.y % 2),
+    {},
+    r"support\.y has .* items a class",
+  ),
+  "no items": (lambda s: Support(s.x[:0], s.y[:0]), {}, r"support\.y|the support"),
+  "temperature above 1": (lambda s: s, {"temperature": 1.5}, "temperature is 1.5"),
+  "negative temperature": (lambda s: s, {"temperature": -0.1}, "temperature is -0.1"),
+  "temperature not a number": (
+    lambda s: s,
+    {"temperature": float("nan")},
+    "temperature is nan",
+  ),
+  "one way": (lambda s: s, {"ways": 1}, "ways is 1"),
+  "ways that the support does not have": (lambda s: s, {"ways": 4}, r"support\.y has"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_INPUT))
+def test_bad_input_is_refused_by_name(case, transformer, support, key):
+  change, settings, message = BAD_INPUT[case]
+  with pytest.raises(InputError, match=message) as caught:
+    generate(transformer, change(support), key, **settings)
+  assert isinstance(caught.value, ValueError)
+
+
+def test_ways_must_be_named_where_several_were_trained(make_generator, support, key):
+  several = make_generator("transformer", ways=(3, 5))
+  with pytest.raises(InputError, match=r"ways is not given.*\(3, 5\)"):
+    generate(several, support, key)
+  shapes = jax.eval_shape(lambda s: generate(several, s, key, ways=WAYS), support)
+  assert shapes["head"]["kernel"].shape == (WIDTH, WAYS)
+
+
+def test_shapes_are_checked_under_jit_too(transformer, key):
+  images = jnp.zeros((7, *IMAGE))
+  with pytest.raises(InputError, match=r"7 items for 3 ways"):
+    jax.eval_shape(
+      lambda x: generate(transformer, Support(x, jnp.zeros(7, int)), key), images
+    )
+  with pytest.raises(InputError, match=r"support\.x has shape"):
+    jax.eval_shape(
+      lambda x: generate(transformer, Support(x, jnp.zeros(7, int)), key), images[:, 1:]
+    )

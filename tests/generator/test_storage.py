@@ -1,0 +1,126 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from miniature import make_support
+
+from mcdi_jax.generator import generate, load_generator, save_generator
+from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, make_generator):
+  """A directory that holds `make_generator("transformer")`."""
+  directory = tmp_path_factory.mktemp("saved") / "generator"
+  save_generator(directory, make_generator("transformer"), {"seed": 3})
+  return directory
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+  """One to damage."""
+  return shutil.copytree(saved, tmp_path / "generator")
+
+
+def array_files(directory):
+  """The files of the checkpoint, its own list of checksums left out."""
+  found = [f for f in (directory / "weights").rglob("*") if f.is_file()]
+  return sorted(f for f in found if f.name != "sha256.json" and f.stat().st_size)
+
+
+def test_what_is_loaded_is_what_was_saved(saved, make_generator, key):
+  """Every leaf to the last bit, the specification, and so the weights it makes."""
+  written, read = make_generator("transformer"), load_generator(saved)
+  assert jax.tree.structure(read) == jax.tree.structure(written)
+  assert hash(read.spec) == hash(written.spec)
+  for a, b in zip(jax.tree.leaves(read), jax.tree.leaves(written), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+  support = make_support()
+  outputs = [generate(g, support, key, temperature=0.5) for g in (read, written)]
+  jax.tree.map(np.testing.assert_array_equal, *outputs)
+
+
+def test_other_settings_come_back_too(tmp_path, make_generator):
+  """Those that are static: another network, several ways, a base, no gauge."""
+  settings = {"ways": (3, 5), "base": "prototypes", "gauge": False, "ancestral": True}
+  written = make_generator("equivariant", **settings)
+  save_generator(tmp_path / "generator", written)
+  read = load_generator(tmp_path / "generator")
+  assert jax.tree.structure(read) == jax.tree.structure(written)
+  jax.tree.map(np.testing.assert_array_equal, read, written)
+
+
+def test_saving_again_replaces(copy, make_generator):
+  other = make_generator("transformer", end=0.05)
+  save_generator(copy, other)
+  read = load_generator(copy)
+  np.testing.assert_array_equal(read.schedule.alpha, other.schedule.alpha)
+  assert read.spec == other.spec
+
+
+def test_what_is_said_about_it_is_kept(saved):
+  assert json.loads((saved / "generator.json").read_text())["about"] == {"seed": 3}
+
+
+def test_a_flipped_bit_is_noticed_in_every_file(copy):
+  for file in array_files(copy):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DamagedError, match="damaged"):
+      load_generator(copy)
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+  load_generator(copy)  # mended
+
+
+def test_a_lost_file_is_noticed(copy):
+  max(array_files(copy), key=lambda f: f.stat().st_size).unlink()
+  with pytest.raises(DamagedError):
+    load_generator(copy)
+
+
+def test_lost_weights_are_missing(copy):
+  shutil.rmtree(copy / "weights")
+  with pytest.raises(MissingError, match="weights"):
+    load_generator(copy)
+
+
+def test_a_broken_specification_is_noticed(copy):
+  specification = copy / "generator.json"
+  specification.write_text(specification.read_text()[:-20])
+  with pytest.raises(DamagedError, match="generator.json"):
+    load_generator(copy)
+
+
+def test_a_specification_of_another_network_does_not_fit(copy):
+  content = json.loads((copy / "generator.json").read_text())
+  content["spec"]["score"]["width"] = 32
+  (copy / "generator.json").write_text(json.dumps(content))
+  with pytest.raises(DamagedError, match="structure"):
+    load_generator(copy)
+
+
+def test_a_later_format_is_refused(copy):
+  content = json.loads((copy / "generator.json").read_text())
+  (copy / "generator.json").write_text(json.dumps({**content, "format": 99}))
+  with pytest.raises(InputError, match="format 99.*update"):
+    load_generator(copy)
+
+
+def test_no_generator_is_missing(tmp_path):
+  with pytest.raises(MissingError, match="no generator in"):
+    load_generator(tmp_path)
+  with pytest.raises(FileNotFoundError):
+    load_generator(tmp_path / "nowhere")
+
+
+def test_a_workdir_gives_its_only_seed_and_lists_several(saved, tmp_path):
+  shutil.copytree(saved, tmp_path / "seed_0" / "generator")
+  assert load_generator(tmp_path).spec == load_generator(saved).spec
+  shutil.copytree(saved, tmp_path / "seed_1" / "generator")
+  with pytest.raises(MissingError, match=r"(?s)several.*seed_0.*seed_1"):
+    load_generator(tmp_path)

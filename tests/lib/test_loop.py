@@ -1,0 +1,187 @@
+"""The loop: continued as if never interrupted, logged in full, stopped at what is not
+finite."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.checkpoint import Checkpoints
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.loop import train
+
+
+class State(NamedTuple):
+  step: Any
+  x: Any
+
+
+def _start() -> State:
+  return State(jnp.int32(0), jnp.zeros(3))
+
+
+@jax.jit
+def _walk(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+  """A random walk; its loss is the number of the step before it."""
+  move = jax.random.normal(jax.random.fold_in(key, state.step), (3,))
+  loss = state.step.astype(jnp.float32)
+  return State(state.step + 1, 0.9 * state.x + move), {"loss": loss, "twice": 2 * loss}
+
+
+def _checkpoints(tmp_path: Path) -> Checkpoints:
+  return Checkpoints(files.as_path(tmp_path / "checkpoints"))
+
+
+@pytest.mark.parametrize("stopped", [4, 6])
+def test_continued_equals_uninterrupted(tmp_path: Path, key: jax.Array, stopped: int):
+  """Bit for bit, from a checkpoint at the last step or some steps before the end."""
+  whole = train(_walk, _start(), key, steps=10, title="walk")
+  checkpoints = _checkpoints(tmp_path)
+  count = []
+
+  def killed(state: State, key: jax.Array) -> Any:
+    count.append(int(state.step))
+    if len(count) > stopped:
+      raise KeyboardInterrupt
+    return _walk(state, key)
+
+  keep = {"checkpoints": checkpoints, "save_every": 4}
+  with pytest.raises(KeyboardInterrupt):
+    train(killed, _start(), key, steps=10, title="walk", **keep)
+  assert checkpoints.steps() == [4]
+  count.clear()
+
+  def counted(state: State, key: jax.Array) -> Any:
+    count.append(int(state.step))
+    return _walk(state, key)
+
+  continued = train(counted, _start(), key, steps=10, title="walk", **keep)
+  assert count == [4, 5, 6, 7, 8, 9]
+  chex.assert_trees_all_equal(continued, whole, strict=True)
+  assert checkpoints.steps() == [8, 10]
+
+
+def test_a_finished_run_takes_no_step(tmp_path: Path, key: jax.Array):
+  checkpoints = _checkpoints(tmp_path)
+  done = train(_walk, _start(), key, steps=3, title="walk", checkpoints=checkpoints)
+  lines = []
+  again = train(
+    lambda *_: pytest.fail("a step was taken"),
+    _start(),
+    key,
+    steps=3,
+    title="walk",
+    write=lines.append,
+    checkpoints=checkpoints,
+  )
+  chex.assert_trees_all_equal(again, done)
+  assert lines == []
+
+
+@pytest.mark.parametrize("save_every", [0, 4])
+@pytest.mark.parametrize("log_every", [1, 3, 100])
+def test_every_metric_is_logged_once(
+  tmp_path: Path, key: jax.Array, log_every: int, save_every: int
+):
+  """Each line is the mean over the steps since the line before, and none is lost."""
+  lines = []
+  checkpoints = _checkpoints(tmp_path) if save_every else None
+  train(
+    _walk,
+    _start(),
+    key,
+    steps=10,
+    title="walk",
+    log_every=log_every,
+    write=lines.append,
+    checkpoints=checkpoints,
+    save_every=save_every,
+  )
+  ends = [line["step"] for line in lines]
+  assert ends == sorted(set(ends))
+  assert ends[-1] == 10
+  for begin, line in zip([0, *ends], lines, strict=False):
+    held = np.arange(begin, line["step"])  # the losses are 0, 1, 2, …
+    assert len(held) <= log_every
+    assert line["loss"] == held.mean()
+    assert line["twice"] == 2 * held.mean()
+    assert line["seconds"] >= 0
+
+
+@jax.jit
+def _breaks(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+  loss = jnp.where(state.step >= 5, jnp.nan, 1.0)
+  return State(state.step + 1, state.x + loss), {"loss": loss}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, key: jax.Array):
+  """With the setting to mend in the message, and the last good checkpoint kept."""
+  checkpoints = _checkpoints(tmp_path)
+  keep = {"checkpoints": checkpoints, "save_every": 2}
+  for _ in range(2):  # also when it is tried again
+    with pytest.raises(InputError, match="walk: the loss is not finite at step"):
+      train(_breaks, _start(), key, steps=10, title="walk", **keep)
+    step, state = checkpoints.restore(_start())
+    assert step == 4
+    assert np.isfinite(state.x).all()
+
+
+@jax.jit
+def _overflows(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+  """The loss is that of the state before the update, as in training."""
+  x = jnp.where(state.step == 3, jnp.inf, state.x + 1)
+  return State(state.step + 1, x), {"loss": state.x.sum()}
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, key: jax.Array):
+  """An update that overflows shows in the loss one step later only: the checkpoint that
+  is restored must be one from before it."""
+  checkpoints = _checkpoints(tmp_path)
+  with pytest.raises(InputError, match="not finite"):
+    train(
+      _overflows,
+      _start(),
+      key,
+      steps=10,
+      title="walk",
+      checkpoints=checkpoints,
+      save_every=2,
+    )
+  step, state = checkpoints.restore(_start())
+  assert np.isfinite(state.x).all(), f"the state of step {step} is not finite"
+
+
+def test_inspect_is_called_when_due_and_may_update_the_state(
+  tmp_path: Path, key: jax.Array
+):
+  """Every 4 steps and at the end, before the state is saved; its metrics are lines of
+  their own."""
+  lines, seen = [], []
+
+  def inspect(state: State) -> tuple[State, dict[str, jax.Array]]:
+    seen.append(int(state.step))
+    return state._replace(x=jnp.full(3, 100.0 * state.step)), {"val": state.step}
+
+  checkpoints = _checkpoints(tmp_path)
+  state = train(
+    _walk,
+    _start(),
+    key,
+    steps=10,
+    title="walk",
+    write=lines.append,
+    inspect=inspect,
+    inspect_every=4,
+    checkpoints=checkpoints,
+    save_every=4,
+  )
+  assert seen == [4, 8, 10]
+  np.testing.assert_array_equal(state.x, 1000.0)
+  np.testing.assert_array_equal(checkpoints.restore(_start())[1].x, 1000.0)
+  looks = [line for line in lines if "val" in line]
+  assert looks == [{"step": s, "val": float(s)} for s in (4, 8, 10)]

@@ -1,0 +1,93 @@
+"""A generator, supports and training tasks so small that a test compiles in seconds."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mcdi_jax.data import from_labels
+from mcdi_jax.diffusion import DiffusionConfig, make_schedule
+from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig
+from mcdi_jax.generator.storage import blank
+from mcdi_jax.meta import TaskSource
+from mcdi_jax.preparation import Bank
+from mcdi_jax.tasks import Support
+
+WAYS, SHOTS, WIDTH, STEPS = 3, 2, 4, 6
+IMAGE = (16, 16, 1)
+
+
+def filled(shapes: Any, seed: int = 0) -> Any:
+  """Params of these shapes from numpy: nothing to compile, and, unlike fresh params, no
+  zeros that hide what depends on them."""
+  rng = np.random.default_rng(seed)
+
+  def leaf(path: Any, like: Any) -> jax.Array:
+    luck = rng.normal(size=like.shape)
+    if path[-1].key in ("scale", "gain", "var"):
+      return jnp.float32(1 + 0.1 * abs(luck))
+    fan_in = np.prod(like.shape[:-1]) if len(like.shape) > 1 else 20
+    return jnp.float32(luck / np.sqrt(fan_in))
+
+  return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def make_generator(
+  network: str = "transformer",
+  *,
+  ways: tuple[int, ...] = (WAYS,),
+  base: str = "none",
+  gauge: bool = True,
+  **diffusion: Any,
+) -> Generator:
+  settings = {"steps": STEPS, "segments": 3, "schedule": "linear_auto", **diffusion}
+  spec = GeneratorSpec(
+    score=ScoreConfig(network=network, width=16, layers=1, heads=2, vectors=4),
+    diffusion=DiffusionConfig(**settings),
+    backbone_width=WIDTH,
+    image_shape=IMAGE,
+    base=base,
+    ways=ways,
+    shots=(SHOTS,),
+  )
+  made = jax.eval_shape(lambda: blank(spec, jax.random.key(0), gauge=gauge))
+  return dataclasses.replace(
+    made,
+    score=filled(made.score),
+    backbone=filled(made.backbone),
+    space=dataclasses.replace(made.space, scale=jnp.float32([0.7, 1.6])),
+    schedule=make_schedule(spec.diffusion),
+    feature_scale=jnp.float32(0.8),
+  )
+
+
+def make_support(seed: int = 0, ways: int = WAYS, shots: int = SHOTS) -> Support:
+  """Images with labels in no order."""
+  rng = np.random.default_rng(seed)
+  labels = rng.permutation(np.repeat(np.arange(ways), shots))
+  images = rng.uniform(size=(ways * shots, *IMAGE))
+  return Support(jnp.float32(images), jnp.int32(labels))
+
+
+def make_source(
+  tasks: int = 16, segments: int = 3, ways: int = WAYS, width: int = WIDTH
+) -> TaskSource:
+  """Tasks over 8 classes of 5 items whose targets follow from the classes: the rows of
+  target i are i/k times a fixed linear map of the class means."""
+  rng = np.random.default_rng(7)
+  centre, mixing = rng.normal(size=(8, width)), rng.normal(size=(width, width + 1))
+  labels = np.repeat(np.arange(8), 5)
+  x = np.float32(centre[labels] + 0.1 * rng.normal(size=(40, width)))
+  classes = np.stack([rng.permutation(8)[:ways] for _ in range(tasks)]).astype(np.int32)
+  rows = np.float32(centre[classes] @ mixing)  # [tasks, ways, width + 1]
+  part = np.float32(np.arange(1, segments + 1) / segments)[None, :, None, None]
+  rows = part * rows[:, None]
+  weights = {
+    "head": {"kernel": np.swapaxes(rows[..., :width], 2, 3), "bias": rows[..., width]}
+  }
+  source = TaskSource(
+    Bank(classes, weights), from_labels(x, labels), jax.random.key(5)
+  )
+  return jax.tree.map(jnp.asarray, source)

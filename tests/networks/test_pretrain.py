@@ -1,0 +1,68 @@
+"""Pretraining in miniature."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mcdi_jax.data import ClassSet, from_labels
+from mcdi_jax.data.glyphs import glyphs
+from mcdi_jax.networks import conv4
+from mcdi_jax.networks.pretrain import BackboneConfig, embed, pretraining
+
+CONFIG = BackboneConfig(width=4, steps=30, ways=8, shots=1, queries=3, rate=1e-2)
+NETWORK = conv4((28, 28, 1), CONFIG.width)
+
+
+@pytest.fixture(scope="module")
+def images() -> ClassSet:
+  drawn = glyphs(jax.random.key(3), classes=8, per_class=6)
+  return jax.tree.map(jnp.asarray, drawn)
+
+
+@pytest.fixture(scope="module")
+def trained(images: ClassSet):
+  init, step = pretraining(NETWORK, CONFIG)
+  state, rows = init(jax.random.key(0)), []
+  for _ in range(CONFIG.steps):
+    state, metrics = step(state, jax.random.key(1), images)
+    rows.append(metrics)
+  return state, jax.device_get(rows)
+
+
+def test_the_loss_falls_and_the_accuracy_rises(trained):
+  state, rows = trained
+  loss = [row["loss"] for row in rows]
+  assert int(state.step) == CONFIG.steps
+  assert np.isfinite(loss).all()
+  assert np.mean(loss[-10:]) < 0.8 * np.mean(loss[:10])
+  accuracy = [row["accuracy"] for row in rows]
+  assert np.mean(accuracy[-10:]) > np.mean(accuracy[:10])
+  assert min(accuracy) >= 0
+  assert 2 * 100 / CONFIG.ways < max(accuracy) <= 100
+
+
+def test_each_step_draws_its_own_episode(trained):
+  """Keys are folded from the step, so no two steps see the same."""
+  _, rows = trained
+  assert len({float(row["loss"]) for row in rows}) == CONFIG.steps
+
+
+def test_running_statistics_follow_the_batches(trained):
+  for seen in trained[0].params["statistics"]:
+    assert (np.asarray(seen["var"]) > 0).all()
+    assert (np.asarray(seen["var"]) != 1).all()
+    assert (np.asarray(seen["mean"]) != 0).all()
+
+
+def test_embed_equals_apply():
+  """Item by item to rounding, with the same classes; also beyond one batch of 256."""
+  pixels = np.random.default_rng(0).integers(0, 256, (261, 2, 2, 1)).astype(np.uint8)
+  images = from_labels(pixels, np.arange(261) % 7)
+  apply = lambda p, x: jnp.tanh(p * x.reshape(len(x), -1))  # noqa: E731
+  found = embed(apply, jnp.float32(3), images)
+  assert found.x.dtype == jnp.float32
+  expected = np.tanh(3 * pixels.reshape(261, 4) / 255)
+  np.testing.assert_allclose(found.x, expected, rtol=1e-5)
+  np.testing.assert_array_equal(found.index, images.index)
+  np.testing.assert_array_equal(found.count, images.count)

@@ -1,0 +1,150 @@
+"""The bank: made once, continued, checked; a shard is a function of its number."""
+
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import DamagedError, InputError
+from mcdi_jax.preparation import Bank, Trajectory, open_bank
+from mcdi_jax.preparation.bank import bank_key, task_key
+
+CONTENT = {"network": "toy", "rate": 0.1}
+FORM = {"seed": 3, "tasks": 10, "shard_tasks": 4}  # shards of 4, 4 and 2
+
+
+def _prepare(key: jax.Array, items: Any) -> tuple[jax.Array, Trajectory]:
+  """A toy: random classes, and weights [k = 2] that depend on key and items."""
+  k_classes, k_weights = jax.random.split(key)
+  classes = jax.random.randint(k_classes, (3,), 0, 9)
+  kernel = items * jax.random.normal(k_weights, (2, 5))
+  return classes, Trajectory({"head": {"kernel": kernel, "bias": kernel.sum(1)}})
+
+
+def _open(directory: Path, prepare: Any = _prepare, **changes: Any) -> Bank:
+  settings = {"content": CONTENT, **FORM, **changes}
+  content = settings.pop("content")
+  return open_bank(files.as_path(directory), prepare, jnp.arange(5.0), content, **settings)
+
+
+def _forbidden(key: jax.Array, items: Any) -> Any:
+  raise AssertionError("a task was prepared")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bank]:
+  directory = tmp_path_factory.mktemp("bank") / "b"
+  return directory, _open(directory)
+
+
+def _copy(whole: tuple[Path, Bank], to: Path) -> Path:
+  for f in whole[0].iterdir():
+    if f.is_file():
+      to.mkdir(exist_ok=True)
+      (to / f.name).write_bytes(f.read_bytes())
+  return to
+
+
+def test_tasks_are_functions_of_seed_and_number(whole: tuple[Path, Bank]):
+  """Also in the last, smaller shard. To rounding: here they are not compiled together."""
+  bank = whole[1]
+  assert bank.tasks == 10
+  assert bank.classes.shape == (10, 3)
+  assert bank.weights["head"]["kernel"].shape == (10, 2, 5)
+  for number in (0, 5, 9):
+    key = task_key(bank_key(FORM["seed"]), number)
+    classes, path = _prepare(key, jnp.arange(5.0))
+    np.testing.assert_array_equal(bank.classes[number], classes)
+    found = jax.tree.map(lambda a, n=number: a[n], bank.weights)
+    chex.assert_trees_all_close(found, path.weights, rtol=1e-6, atol=1e-6)
+
+
+def test_a_bank_is_made_once(whole: tuple[Path, Bank]):
+  """A second opening prepares nothing, writes nothing, and reads the same."""
+  directory, bank = whole
+  before = {f.name: f.stat().st_mtime_ns for f in directory.iterdir()}
+  assert sum(name.endswith(".safetensors") for name in before) == 3
+  again = _open(directory, _forbidden)
+  chex.assert_trees_all_equal(again, bank, strict=True)
+  assert {f.name: f.stat().st_mtime_ns for f in directory.iterdir()} == before
+
+
+@pytest.mark.parametrize("state", ["gone", "no checksum", "stale claim", "one left"])
+def test_an_interrupted_bank_is_continued(
+  whole: tuple[Path, Bank], tmp_path: Path, state: str
+):
+  """Bit for bit as if it had never been interrupted; what is there is not made again."""
+  directory = _copy(whole, tmp_path / "b")
+  left = {"gone": [1], "no checksum": [0], "stale claim": [2], "one left": [1, 2]}[state]
+  for shard in left:
+    (directory / f"shard-{shard:05d}.json").unlink()
+    if state != "no checksum":
+      (directory / f"shard-{shard:05d}.safetensors").unlink()
+    if state == "stale claim":  # a process that claimed it was killed
+      (directory / f"shard-{shard:05d}.claim").mkdir()
+  kept = {f.name: f.stat().st_mtime_ns for f in directory.glob("shard-*.safetensors")}
+  chex.assert_trees_all_equal(_open(directory), whole[1], strict=True)
+  for name, time in kept.items():
+    if state != "no checksum":
+      assert (directory / name).stat().st_mtime_ns == time
+  for shard in range(3):
+    name = f"shard-{shard:05d}.safetensors"
+    assert (directory / name).read_bytes() == (whole[0] / name).read_bytes()
+
+
+def test_two_processes_fill_one_bank(whole: tuple[Path, Bank], tmp_path: Path):
+  """While this process makes its first shard, another makes the whole bank (and finds
+  the claim on that shard, made good at last): both read the same as one alone."""
+  directory, others = tmp_path / "b", []
+
+  def prepare(key: jax.Array, items: Any) -> Any:
+    if not others:  # traced at the first shard, after its claim
+      others.append(None)
+      others[0] = _open(directory)
+    return _prepare(key, items)
+
+  mine = _open(directory, prepare)
+  chex.assert_trees_all_equal(mine, whole[1], strict=True)
+  chex.assert_trees_all_equal(others[0], whole[1], strict=True)
+
+
+def test_a_damaged_shard_is_named(whole: tuple[Path, Bank], tmp_path: Path):
+  directory = _copy(whole, tmp_path / "b")
+  path = directory / "shard-00001.safetensors"
+  content = bytearray(path.read_bytes())
+  content[-1] ^= 1
+  path.write_bytes(bytes(content))
+  with pytest.raises(DamagedError, match=r"shard-00001\.safetensors"):
+    _open(directory)
+  path.unlink()  # the remedy that the message gives
+  chex.assert_trees_all_equal(_open(directory), whole[1], strict=True)
+
+
+@pytest.mark.parametrize(
+  ("name", "change"),
+  [
+    ("hash", {"content": {**CONTENT, "rate": 0.2}}),
+    ("tasks", {"tasks": 11}),
+    ("shard_tasks", {"shard_tasks": 5}),
+  ],
+)
+def test_a_bank_of_other_content_is_refused(
+  whole: tuple[Path, Bank], name: str, change: dict[str, Any]
+):
+  with pytest.raises(InputError, match=rf"bank .*another {name} .*config\.bank_dir"):
+    _open(whole[0], _forbidden, **change)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path):
+  def diverges(key: jax.Array, items: Any) -> Any:
+    classes, path = _prepare(key, items)
+    return classes, Trajectory(jax.tree.map(lambda w: w / 0.0, path.weights))
+
+  with pytest.raises(InputError, match=r"not finite: lower config\.preparation\.rate"):
+    _open(tmp_path / "b", diverges)
+  assert not list((tmp_path / "b").glob("*.safetensors"))

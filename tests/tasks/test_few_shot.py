@@ -1,0 +1,104 @@
+"""Tasks: different classes, disjoint items, the right labels.
+
+Items are features that say what they are: (class, number within the class).
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mcdi_jax.data import ClassSet, from_labels
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.tasks import (
+  Protocol,
+  Query,
+  Support,
+  Task,
+  check_protocol,
+  sample_support,
+  sample_task,
+)
+
+PROTOCOL = Protocol(ways=4, shots=2, queries=3)
+COUNT = np.array([5, 9, 5, 6, 7, 8, 5, 5, 9])
+NUMBER = 300
+
+
+def _items() -> ClassSet:
+  labels = np.repeat(np.arange(len(COUNT)), COUNT)
+  number = np.concatenate([np.arange(n) for n in COUNT])
+  order = np.random.default_rng(0).permutation(len(labels))
+  x = np.stack([labels, number], -1)[order].astype(np.float32)
+  return jax.tree.map(jnp.asarray, from_labels(x, labels[order]))
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Task:
+  keys = jax.random.split(jax.random.key(0), NUMBER)
+  sample = jax.vmap(lambda k: sample_task(k, _items(), PROTOCOL))
+  return jax.device_get(jax.jit(sample)(keys))
+
+
+def test_tasks_are_what_they_should_be(tasks: Task):
+  """N different classes, one a label; support and query disjoint, all items real
+  (padding would draw one twice, or of another class); each gets a turn."""
+  assert tasks.support.x.shape == (NUMBER, 8, 2)
+  assert tasks.query.x.shape == (NUMBER, 12, 2)
+  seen = set()
+  for i in range(NUMBER):
+    support, query = (jax.tree.map(lambda a, i=i: a[i], part) for part in tasks)
+    y = np.concatenate([support.y, query.y])
+    x = np.concatenate([support.x, query.x]).astype(int)
+    np.testing.assert_array_equal(np.bincount(support.y), [2] * 4)
+    np.testing.assert_array_equal(np.bincount(query.y), [3] * 4)
+    classes = {label: set(x[y == label, 0]) for label in range(4)}
+    assert all(len(found) == 1 for found in classes.values())
+    assert len(set.union(*classes.values())) == 4
+    assert len({tuple(row) for row in x}) == len(x)
+    assert (x[:, 1] < COUNT[x[:, 0]]).all()
+    seen |= {tuple(row) for row in x}
+  assert len(seen) == COUNT.sum()
+
+
+def test_labels_do_not_follow_the_order_of_the_classes(tasks: Task):
+  """Each label gets each of the 9 classes about equally often: 33 of 300, sd 5.4."""
+  for label in range(4):
+    first = np.asarray(tasks.support.x)[:, 2 * label, 0].astype(int)
+    assert abs(np.bincount(first, minlength=9) - NUMBER / 9).max() < 5 * 5.4
+
+
+def test_vmap_equals_a_loop(tasks: Task):
+  single = jax.jit(lambda k: sample_task(k, _items(), PROTOCOL))
+  for i, key in enumerate(jax.random.split(jax.random.key(0), NUMBER)[:3]):
+    one = jax.tree.map(lambda a, i=i: a[i], tasks)
+    chex.assert_trees_all_equal(one, jax.device_get(single(key)))
+
+
+def test_support_of_given_classes():
+  items = _items()
+  sample = jax.jit(lambda key, classes: sample_support(key, items, classes, 5))
+  support = sample(jax.random.key(0), jnp.array([8, 0, 3]))
+  np.testing.assert_array_equal(support.x[:, 0], np.repeat([8, 0, 3], 5))
+  np.testing.assert_array_equal(support.y, np.repeat([0, 1, 2], 5))
+  assert sorted(np.asarray(support.x[5:10, 1])) == [0, 1, 2, 3, 4]  # all that there are
+
+
+def test_support_and_query_are_different_types(tasks: Task):
+  """So that a function of a `Support` is not given a query by mistake."""
+  assert isinstance(tasks.support, Support)
+  assert isinstance(tasks.query, Query)
+  assert not isinstance(tasks.query, Support)
+  assert not isinstance(tasks.support, Query)
+  assert jax.tree.structure(tasks.query) != jax.tree.structure(tasks.support)
+
+
+def test_check_protocol():
+  items = _items()
+  check_protocol(items, PROTOCOL, "val")
+  check_protocol(items, Protocol(9, 2, 3), "val")
+  with pytest.raises(InputError, match=r"val split has 9 classes.*10-way 2-shot needs 10"):
+    check_protocol(items, Protocol(10, 2, 3), "val")
+  with pytest.raises(InputError, match=r"class of the val split has 5 images.*needs 6"):
+    check_protocol(items, Protocol(4, 2, 4), "val")
