@@ -5,12 +5,12 @@
 Any setting can be overridden, as in --config.meta.steps=500 or --config.seeds="(0,1)".
 """
 
-import logging
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from launch.command import start
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config, run
@@ -29,8 +29,10 @@ _DATA = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
-  logging.getLogger("absl").setLevel(logging.WARNING)
-  values = _CONFIG.value.to_dict()
+  try:
+    values = _CONFIG.value.to_dict()
+  except OSError:
+    sys.exit("error: --config names no file: give one of configs/")
   if _DATA.value is not None:
     values["data"] |= {"path": _DATA.value, "source": "npz"}
   try:
@@ -41,4 +43,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  start(main)

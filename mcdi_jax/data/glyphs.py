@@ -91,6 +91,6 @@ def _draw(keys: Key[Array, " C"], per_class: int) -> UInt8[Array, "C n 28 28 1"]
 
 def glyphs(key: Key[Array, ""], *, classes: int, per_class: int) -> ClassSet:
   """`classes` characters with `per_class` drawings each, uint8 [n, 28, 28, 1]."""
-  x = _draw(jax.random.split(key, classes), per_class)
+  x = np.asarray(_draw(jax.random.split(key, classes), per_class))
   labels = np.repeat(np.arange(classes), per_class)
   return from_labels(x.reshape(-1, SIZE, SIZE, 1), labels)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -79,7 +81,7 @@ def _glyphs(config: DataConfig) -> Splits:
   ends = np.cumsum(config.glyph_classes)[:-1] * number
   sets = [
     from_labels(x, np.repeat(np.arange(len(x) // number), number))
-    for x in np.split(np.asarray(drawn.x), ends)
+    for x in np.split(drawn.x, ends)
   ]
   name = (config.split_seed, config.glyph_classes, config.glyph_drawings)
   digest = hashlib.sha256(f"glyphs-1 {name}".encode()).hexdigest()
@@ -93,11 +95,7 @@ def _npz(config: DataConfig) -> Splits:
       f"config.data.path is {config.path!r}, where there is no file: give an .npz with "
       "--data PATH"
     )
-  try:
-    with path.open("rb") as f, np.load(f) as archive:
-      content = {name: archive[name] for name in archive.files}
-  except (ValueError, OSError, EOFError, KeyError) as error:
-    raise DamagedError(f"config.data.path {path} cannot be read: {error}") from None
+  content = _read_archive(path)
   images, labels = _checked(content, str(path))
   split = content.get("class_split")
   classes = int(labels.max()) + 1
@@ -118,6 +116,18 @@ def _npz(config: DataConfig) -> Splits:
     sets.append(from_labels(images[kept], dense))
   digest = hashlib.sha256(images.tobytes() + labels.tobytes() + split.tobytes())
   return Splits(*sets, name=path.stem, digest=digest.hexdigest())
+
+
+def _read_archive(path: files.Path) -> dict[str, np.ndarray]:
+  try:
+    with path.open("rb") as f, np.load(f) as archive:
+      if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DamagedError(f"config.data.path {path} is a single array: give an .npz")
+      return {name: archive[name] for name in archive.files}
+  except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    raise DamagedError(f"config.data.path {path} cannot be read: {error}") from None
+  except ValueError as error:
+    raise DamagedError(f"config.data.path {path} is not an .npz: {error}") from None
 
 
 def _checked(content: dict[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray]:

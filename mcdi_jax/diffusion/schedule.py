@@ -30,7 +30,7 @@ class DiffusionConfig:
     objective: `windowed`: a step trains towards the target of its own segment;
       `published`: towards every target that lies ahead.
     form: of the network's output: `preconditioned` predicts F, `plain` predicts f.
-    sampler: `windowed` or `published`; null: the one that belongs to the objective
+    sampler: `windowed` or `published`; `own`: the one that belongs to the objective
       (mixing them is an ablation).
     ancestral: s = 1 of the windowed sampler: noise is injected; else s = 0.
     handover: probability that a windowed draw starts from where the sampler comes out of
@@ -44,7 +44,7 @@ class DiffusionConfig:
   end: float = 0.02
   objective: Literal["windowed", "published"] = "windowed"
   form: Literal["preconditioned", "plain"] = "preconditioned"
-  sampler: Literal["windowed", "published"] | None = None
+  sampler: Literal["own", "windowed", "published"] = "own"
   ancestral: bool = False
   handover: float = 0.0
 
@@ -61,7 +61,7 @@ class DiffusionConfig:
 
   @property
   def sampler_name(self) -> str:
-    return self.sampler or self.objective
+    return self.objective if self.sampler == "own" else self.sampler
 
 
 class Schedule(NamedTuple):

@@ -2,21 +2,23 @@
 
 from mcdi_jax.evaluation.accuracy import choose, correct_counts, task_keys
 from mcdi_jax.evaluation.config import EvaluationConfig
-from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure
+from mcdi_jax.evaluation.latency import Latency, measure
 from mcdi_jax.evaluation.results import KEYS, Facts, accuracy_line, latency_line
 from mcdi_jax.evaluation.table import print_table
+from mcdi_jax.evaluation.timing import Timing, time_generation
 
 __all__ = [
   "KEYS",
   "EvaluationConfig",
   "Facts",
   "Latency",
+  "Timing",
   "accuracy_line",
   "choose",
   "correct_counts",
   "latency_line",
-  "matmul_peak",
   "measure",
   "print_table",
   "task_keys",
+  "time_generation",
 ]

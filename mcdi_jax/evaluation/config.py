@@ -31,6 +31,7 @@ class EvaluationConfig:
 
   def __post_init__(self):
     least = {"tasks": 2, "queries": 1, "finetune_trials": 1, "latency_calls": 100}
+    least |= {"tuning_tasks": 1}
     for name, number in least.items():
       value = getattr(self, name)
       check(value >= number, f"config.evaluation.{name}", value, f"give at least {number}")

@@ -1,4 +1,4 @@
-"""How long generation takes, and what share of the machine's matmul peak it reaches."""
+"""How long a compiled function takes, and what the machine can do at best."""
 
 import time
 from collections.abc import Callable

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mcdi_jax.evaluation.latency import Latency
+from mcdi_jax.evaluation.timing import Timing
 from mcdi_jax.lib import provenance
 from mcdi_jax.tasks import Protocol
 
@@ -55,12 +55,12 @@ class Facts:
     matmul_precision: as set.
   """
 
-  data: str
-  seed: int
-  eval_seed: int
   backbone: str
-  config: str
   matmul_precision: str
+  data: str | None = None
+  seed: int | None = None
+  eval_seed: int | None = None
+  config: str | None = None
 
   def line(self, method: str, protocol: str, form: Protocol, **values: Any) -> dict:
     """A line with null for what is not given."""
@@ -128,15 +128,13 @@ def accuracy_line(
   )
 
 
-def latency_line(
-  facts: Facts, protocol: str, form: Protocol, latency: Latency, **values: Any
-) -> dict[str, Any]:
-  """Median milliseconds of `latency.batch` tasks at once."""
+def latency_line(facts: Facts, form: Protocol, timing: Timing) -> dict[str, Any]:
+  """Median milliseconds of `batch` tasks at once."""
   return facts.line(
     "generated",
-    protocol,
+    timing.protocol,
     form,
-    latency_ms=latency.median_ms,
-    batch=latency.batch,
-    **values,
+    latency_ms=timing.latency.median_ms,
+    batch=timing.latency.batch,
+    settings=timing.settings,
   )

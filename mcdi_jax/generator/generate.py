@@ -95,9 +95,10 @@ def _check(generator: Generator, support: Support, temperature: Any, ways: int) 
     raise InputError(
       f"support.x is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
     )
-  if jnp.shape(y) != jnp.shape(x)[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
+  label = jnp.result_type(y)
+  if jnp.shape(y) != jnp.shape(x)[:1] or not jnp.issubdtype(label, jnp.integer):
     raise InputError(
-      f"support.y is {y.dtype} {jnp.shape(y)}: give one integer label an image"
+      f"support.y is {label} {jnp.shape(y)}: give one integer label an image"
     )
   if _concrete(y):
     values = np.asarray(y)

@@ -21,23 +21,24 @@ class ScoreConfig:
   """The network that denoises weights.
 
   Attributes:
-    network: `transformer`: a token a class, no symmetry but that of the classes;
-      `equivariant`: turns with the feature space, whatever its width.
+    network: `equivariant`: turns with the feature space, whatever its width;
+      `transformer`: a token a class, no symmetry but that of the classes.
     width: of a token; of the scalar channels.
     layers: blocks.
     heads: of the attention over classes.
     vectors: vector channels a class (`equivariant`).
   """
 
-  network: Literal["transformer", "equivariant"] = "transformer"
-  width: int = 128
-  layers: int = 3
+  network: Literal["equivariant", "transformer"] = "equivariant"
+  width: int = 64
+  layers: int = 2
   heads: int = 4
-  vectors: int = 16
+  vectors: int = 8
 
   def __post_init__(self):
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
+    check(self.vectors % self.heads == 0, "config.score.vectors", self.vectors, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

@@ -65,7 +65,13 @@ def append_json_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+  try:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+  except ValueError:
+    raise DamagedError(
+      f"{path} has a line that was cut short: delete that line, or the file to have it "
+      "made again"
+    ) from None
 
 
 def sha256(path: Path) -> str:

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mcdi_jax.lib.checkpoint import Checkpoints
@@ -14,6 +15,7 @@ from mcdi_jax.lib.progress import Bar
 Metrics = dict[str, Any]
 
 
+@runtime_checkable
 class State(Protocol):
   """Any pytree that counts its own steps; the step's key is folded from that count."""
 
@@ -49,7 +51,7 @@ def train(
       end; its metrics are written by themselves. Validation comes in here.
 
   Raises:
-    InputError: a loss that is not finite; the last good checkpoint is kept.
+    InputError: a metric that is not finite; the last good checkpoint is kept.
   """
   if checkpoints and (found := checkpoints.restore(state)):
     state = found[1]
@@ -67,12 +69,27 @@ def train(
         state, seen = inspect(state)
         write({"step": step, **_host([seen])})
       if checkpoints and (last or (save_every and step % save_every == 0)):
-        log(step, pending, bar)  # a state is saved only if it is finite
+        log(step, pending, bar)
         pending = []
+        _check_finite(state, title, step)
         checkpoints.save(step, state)
     if pending:
       log(steps, pending, bar)
   return state
+
+
+def _check_finite(state: Any, title: str, step: int) -> None:
+  """A metric speaks of the state before the step, so what is saved is looked at itself."""
+  leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+  if not all(bool(jnp.isfinite(x).all()) for x in leaves):
+    raise InputError(_not_finite(title, "state", step))
+
+
+def _not_finite(title: str, what: str, step: int) -> str:
+  return (
+    f"{title}: the {what} is not finite at step {step}: lower the learning rate, or run "
+    "with JAX_DEBUG_NANS=1 to find the cause (the last good checkpoint is kept)"
+  )
 
 
 def _host(metrics: list[Metrics]) -> Metrics:
@@ -81,7 +98,7 @@ def _host(metrics: list[Metrics]) -> Metrics:
 
 
 class _Log:
-  """Averages metrics, refuses a loss that is not finite, and writes them with the wall
+  """Averages metrics, refuses what is not finite, and writes them with the wall
   seconds since the line before."""
 
   def __init__(self, title: str, write: Callable[[Metrics], None]):
@@ -91,11 +108,9 @@ class _Log:
     if not metrics:
       return
     means = _host(metrics)
-    if not np.isfinite(means["loss"]):
-      raise InputError(
-        f"{self._title}: the loss is not finite at step {step}: lower the learning rate, "
-        "or run with JAX_DEBUG_NANS=1 to find the cause (the last good checkpoint is kept)"
-      )
+    wrong = [name for name, value in means.items() if not np.isfinite(value)]
+    if wrong:
+      raise InputError(_not_finite(self._title, wrong[-1], step))
     now = time.monotonic()
     self._write({"step": step, **means, "seconds": now - self._last})
     self._last = now

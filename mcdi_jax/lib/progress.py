@@ -1,7 +1,6 @@
 """Progress on long work: a bar on a terminal, a line now and then in a log file."""
 
 import time
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +17,7 @@ class Bar:
     self._live: Progress | None = None
     self._start = self._last = time.monotonic()
 
-  def __enter__(self) -> Self:
+  def __enter__(self) -> "Bar":
     if CONSOLE.is_terminal:
       columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}")
       self._live = Progress(

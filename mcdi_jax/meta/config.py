@@ -59,9 +59,9 @@ class MetaConfig:
       check(value > 0, f"config.meta.{name}", value, "give a positive rate")
     check(0 <= self.warmup < 1, "config.meta.warmup", self.warmup, "give a share in [0, 1)")
     check(0 <= self.ema < 1, "config.meta.ema", self.ema, "give a decay in [0, 1)")
-    ways_fit = self.ways and min(self.ways) >= 2
+    ways_fit = min(self.ways, default=0) >= 2
     check(ways_fit, "config.meta.ways", self.ways, "give numbers of at least 2")
-    shots_fit = self.shots and min(self.shots) >= 1
+    shots_fit = min(self.shots, default=0) >= 1
     check(shots_fit, "config.meta.shots", self.shots, "give numbers of at least 1")
 
   def loop_steps(self, algorithm: Algorithm, outer_steps: int) -> int:

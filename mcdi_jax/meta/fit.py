@@ -25,11 +25,17 @@ def fit_space(
   )
 
   @jax.jit(static_argnames="shots")
-  def statistics(source: TaskSource, shots: int) -> tuple[Array, Array]:
+  def statistics(
+    source: TaskSource, key: Key[Array, ""], shots: int
+  ) -> tuple[Array, Array]:
     batch = draw_tasks(key, source, unit, tasks=tasks, shots=shots)
     return unit.space.leaf_rms(batch.targets), jnp.sqrt(jnp.mean(batch.shots**2))
 
-  found = [statistics(source, shots) for (_, shots), source in sources.items()]
+  keys = jax.random.split(key, len(sources))
+  found = [
+    statistics(source, k, shots)
+    for k, ((_, shots), source) in zip(keys, sources.items(), strict=True)
+  ]
   leaf, feature = (
     jnp.sqrt(jnp.mean(jnp.stack(s) ** 2, axis=0)) for s in zip(*found, strict=True)
   )

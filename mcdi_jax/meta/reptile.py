@@ -39,33 +39,34 @@ def pseudo_gradient(
   """g = (φ − mean_b φ_b) / (J η) over tasks (leading axis B); descended with rate ζ J η
   by plain SGD it is φ ← φ + (ζ/B) Σ_b (φ_b − φ). With J = 1 it is the mean gradient."""
   keys = jax.random.split(key, jax.tree.leaves(tasks)[0].shape[0])
-  mean, seen = _mean_over_tasks(
-    lambda task, k: descend(loss, params, task, k, steps=steps, rate=rate), tasks, keys
-  )
-  gradient = jax.tree.map(lambda p, q: (p - q) / (steps * rate), params, mean)
-  return gradient, seen
+
+  def moved(task: Any, key: Key[Array, ""]) -> tuple[Params, Any]:
+    adapted, seen = descend(loss, params, task, key, steps=steps, rate=rate)
+    return jax.tree.map(lambda p, q: (p - q) / (steps * rate), params, adapted), seen
+
+  return _mean_over_tasks(moved, tasks, keys)
 
 
 def _mean_over_tasks(
   fn: Callable[..., tuple[Params, Any]], tasks: Any, keys: Key[Array, " B"]
 ) -> tuple[Params, Any]:
-  """The mean of φ_b over tasks, and what each task saw.
+  """The mean over tasks of the first of `fn`'s results, and the second of each task.
 
   `vmap` fills an accelerator. On CPU one task follows the other and only their sum is
   kept, so that a task's own copy of the params stays in cache: 1.6 times as fast.
   """
   if jax.default_backend() != "cpu":
-    adapted, seen = jax.vmap(fn)(tasks, keys)
-    return jax.tree.map(lambda q: q.mean(0), adapted), seen
+    moves, seen = jax.vmap(fn)(tasks, keys)
+    return jax.tree.map(lambda m: m.mean(0), moves), seen
 
   def add(total: Params, task_and_key: Any) -> tuple[Params, Any]:
-    adapted, seen = fn(*task_and_key)
-    return jax.tree.map(jnp.add, total, adapted), seen
+    move, seen = fn(*task_and_key)
+    return jax.tree.map(jnp.add, total, move), seen
 
   shapes = jax.eval_shape(lambda: fn(*jax.tree.map(lambda x: x[0], (tasks, keys)))[0])
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
   total, seen = jax.lax.scan(add, zeros, (tasks, keys))
-  return jax.tree.map(lambda q: q / keys.shape[0], total), seen
+  return jax.tree.map(lambda m: m / keys.shape[0], total), seen
 
 
 def mean_gradient(

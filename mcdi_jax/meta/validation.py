@@ -31,9 +31,10 @@ def validation(
   def one(
     generator: Generator, features: ClassSet, protocol: Protocol, key: Key[Array, ""]
   ) -> tuple[Array, Array]:
-    task = sample_task(key, features, protocol)
+    k_task, k_sample = jax.random.split(key)
+    task = sample_task(k_task, features, protocol)
     shots = by_class(task.support, protocol.ways)
-    tokens, _ = generator.sample(shots, key, temperature=0.0)
+    tokens, _ = generator.sample(shots, k_sample, temperature=0.0)
     params = generator.space.decode(tokens, generator.base(shots))
     right = apply_head(params, task.query.x).argmax(-1) == task.query.y
     return jnp.mean(right), jnp.mean(generator.space.leaf_rms(tokens))

@@ -12,6 +12,7 @@ from mcdi_jax.networks.network import Network
 
 Params = dict[str, Any]
 BLOCKS = 4
+SMALLEST_IMAGE = 2**BLOCKS  # pixels a side: one feature a channel is left
 _EPSILON = 1e-5
 
 

@@ -45,7 +45,7 @@ class Backbone(NamedTuple):
 
 
 def prepare_backbone(
-  config: Config, splits: Splits, directory: Path, write: Any
+  config: Config, splits: Splits, directory: Path, metrics: Path
 ) -> Backbone:
   """Reads or trains the backbone."""
   content = {
@@ -69,7 +69,7 @@ def prepare_backbone(
     k_run,
     steps=config.backbone.steps,
     title="backbone",
-    write=lambda metrics: write({"phase": "backbone", **metrics}),
+    write=lambda line: files.append_json(metrics, {"phase": "backbone", **line}),
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
   )

@@ -8,7 +8,9 @@ from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import MetaConfig
+from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol, check_protocol
@@ -53,8 +55,11 @@ class Config:
   def __post_init__(self):
     for name in self.generators:
       check(name in GENERATORS, "config.generators", name, f"it has {sorted(GENERATORS)}")
-    check(bool(self.generators), "config.generators", self.generators, "name at least one")
-    distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
+    distinct = len(set(self.generators)) == len(self.generators)
+    first = distinct and self.generators[:1] == ("generated",)
+    remedy = "name each once, 'generated' first: the others are compared with it"
+    check(first, "config.generators", self.generators, remedy)
+    distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
     self.preparation.recorded_steps(self.diffusion.segments)
     make_schedule(self.diffusion)
@@ -69,6 +74,17 @@ class Config:
 def check_data(config: Config, splits: Splits) -> None:
   """Raises `InputError` before any work is done if the sets are too small."""
   turns = 4 if config.data.rotations else 1
+  height, width, _ = splits.image_shape
+  if min(height, width) < SMALLEST_IMAGE:
+    raise InputError(
+      f"the images are {height}×{width}: conv-4 needs at least {SMALLEST_IMAGE} pixels a "
+      "side, so bring larger ones"
+    )
+  if turns > 1 and height != width:
+    raise InputError(
+      f"the images are {height}×{width}: only square ones can be turned, so set "
+      "config.data.rotations to False"
+    )
   for form in config.forms:
     check_protocol(splits.val, form, "val")
     check_protocol(splits.test, form, "test")

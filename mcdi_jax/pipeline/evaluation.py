@@ -4,29 +4,24 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mcdi_jax.baselines import Method, finetune_trials, prototypes
-from mcdi_jax.data import ClassSet
+from mcdi_jax.data import ClassSet, Splits
 from mcdi_jax.evaluation import (
   Facts,
   accuracy_line,
   choose,
   correct_counts,
   latency_line,
-  matmul_peak,
-  measure,
   task_keys,
+  time_generation,
 )
-from mcdi_jax.evaluation.latency import program_flops
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.tasks import Protocol, Support
-
-LATENCY_BATCHES = (1, 256)
 
 
 def generated(name: str, generator: Generator, temperature: float) -> Method:
@@ -105,67 +100,27 @@ def _compare(
   return lines
 
 
-def time_generation(
+def latency_lines(
   config: Config, facts: Facts, generator: Generator, form: Protocol
 ) -> list[dict[str, Any]]:
   """Latency lines: of 1 and 256 tasks, from features and from images."""
   CONSOLE.print(f"{form}: timing generation")
-  peak = matmul_peak()
-  label = jnp.repeat(jnp.arange(form.ways), form.shots)
-  backbone = generator.spec.backbone.apply
-  temperature = config.evaluation.temperature
-
-  def from_features(g: Generator, x: Any, key: Any) -> Any:
-    support = Support(x, label)
-    return generate_from_features(g, support, key, temperature=temperature, ways=form.ways)
-
-  def from_images(g: Generator, x: Any, key: Any) -> Any:
-    return from_features(g, backbone(g.backbone, x), key)
-
-  lines = []
-  key = jax.random.key(0)
-  images = jax.random.uniform(key, (len(label), *generator.spec.image_shape))
-  inputs = {
-    "latency-head": (from_features, backbone(generator.backbone, images)),
-    "latency-backbone": (from_images, images),
-  }
-  for protocol, (fn, x) in inputs.items():
-    for batch in LATENCY_BATCHES:
-      many = jax.jit(jax.vmap(fn, in_axes=(None, 0, 0)) if batch > 1 else fn)
-      xs = jnp.tile(x[None], (batch,) + (1,) * x.ndim) if batch > 1 else x
-      keys = jax.random.split(key, batch) if batch > 1 else key
-      flops = _head_flops(generator, form, batch) if fn is from_features else 0.0
-      calls = config.evaluation.latency_calls
-      found = measure(many, generator, xs, keys, batch=batch, calls=calls, flops=flops)
-      settings = {"compile_s": round(found.compile_s, 2)}
-      if flops:
-        settings["share_of_matmul_peak"] = found.flops_per_s / peak
-        settings["matmul_peak_gflops"] = peak / 1e9
-      lines.append(latency_line(facts, protocol, form, found, settings=settings))
-  return lines
+  settings = config.evaluation
+  found = time_generation(
+    generator, form, calls=settings.latency_calls, temperature=settings.temperature
+  )
+  return [latency_line(facts, form, timing) for timing in found]
 
 
-def _head_flops(generator: Generator, form: Protocol, batch: int) -> float:
-  """Of the condition and T evaluations of the score network; a loop's body counts once
-  in XLA's analysis, so the two are counted apart."""
-  width = generator.space.width
-  shots = jnp.zeros((batch, form.ways, form.shots, width - 1))
-  x = jnp.zeros((batch, form.ways, width))
-  condition = jax.vmap(generator.condition)
-  step = jax.vmap(lambda c, x: generator.predict(c, x, 0))
-  once = program_flops(condition, shots)
-  each = program_flops(step, condition(shots), x)
-  return once + generator.spec.diffusion.steps * each
-
-
-def result_facts(config: Config, data: str, seed: int) -> Facts:
+def result_facts(config: Config, splits: Splits, seed: int) -> Facts:
+  """What all of a seed's lines share; where files lie is no part of the config's hash."""
+  data = dataclasses.replace(config.data, path=splits.digest)
+  same = dataclasses.replace(config, data=data, seeds=(seed,), backbone_dir="", bank_dir="")
   return Facts(
-    data=data,
+    data=splits.name,
     seed=seed,
     eval_seed=config.evaluation.eval_seed,
     backbone=f"conv4-{config.backbone.width}",
-    config=content_hash(
-      dataclasses.replace(config, seeds=(seed,), backbone_dir="", bank_dir="")
-    ),
+    config=content_hash(same),
     matmul_precision=config.matmul_precision,
   )

@@ -41,9 +41,14 @@ def prepare_generator(
   sources: Sources,
   features: Features,
   place: Path,
-  write: Any,
+  metrics: Path,
 ) -> tuple[Generator, float]:
-  """Reads or trains a generator; returns it with the seconds that its training took."""
+  """Reads or trains a generator; returns it with the seconds that its training took.
+
+  Args:
+    place: the directory of its checkpoints and of `generator/`.
+    metrics: the JSON lines that its training is logged in.
+  """
   directory = place / "generator"
   if (directory / "generator.json").exists():
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
@@ -56,36 +61,43 @@ def prepare_generator(
   look = validation(
     generator, config.forms, k_validation, tasks=config.meta.validation_tasks
   )
-  seconds = []
-
-  def write_and_count(metrics: dict[str, float]) -> None:
-    seconds.append(metrics.get("seconds", 0.0))
-    write({"phase": name, "seed": seed, **metrics})
-
+  who = {"phase": name, "seed": seed}
   state = train(
     lambda state, key: step(state, key, sources),
     init(generator.score),
     k_run,
     steps=config.meta.loop_steps(algorithm, config.meta.steps),
     title=f"{name}, seed {seed}",
-    write=write_and_count,
+    write=lambda line: files.append_json(metrics, {**who, **line}),
     inspect=lambda state: look(state, features.val),
     inspect_every=config.meta.loop_steps(algorithm, config.meta.validate_every),
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=config.meta.loop_steps(algorithm, config.meta.save_every),
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
+  seconds = _seconds_spent(files.read_json_lines(metrics), who)
   about = {
     "method": name,
     "seed": seed,
-    "seconds": sum(seconds),
+    "seconds": seconds,
     "validation_accuracy": float(state.best_accuracy),
     "config": content_hash(config),
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
   save_generator(directory, generator, about)
-  return generator, sum(seconds)
+  return generator, seconds
+
+
+def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:
+  """Of a training that may have been continued: where a step was logged twice, the later
+  line stands."""
+  spent: dict[int, float] = {}
+  for line in lines:
+    if who.items() <= line.items() and "seconds" in line:
+      kept = {step: s for step, s in spent.items() if step < line["step"]}
+      spent = {**kept, line["step"]: line["seconds"]}
+  return sum(spent.values())
 
 
 def _untrained(

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from mcdi_jax.data import load_splits
+from mcdi_jax.data import Splits, load_splits
 from mcdi_jax.diffusion import chain, make_schedule, make_segments
 from mcdi_jax.evaluation import print_table
 from mcdi_jax.lib import files
@@ -20,7 +20,7 @@ from mcdi_jax.pipeline.backbone import (
 )
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config, check_data
-from mcdi_jax.pipeline.evaluation import evaluate, result_facts, time_generation
+from mcdi_jax.pipeline.evaluation import evaluate, latency_lines, result_facts
 from mcdi_jax.pipeline.generator import prepare_generator
 
 
@@ -32,17 +32,17 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
   """
   workdir = files.as_path(workdir)
   with files.exclusive(workdir), jax.default_matmul_precision(config.matmul_precision):
+    splits = load_splits(config.data)
+    check_data(config, splits)
     _claim(config, workdir)
-    return _run(config, workdir)
+    return _run(config, splits, workdir)
 
 
-def _run(config: Config, workdir: Path) -> list[dict[str, Any]]:
-  write = lambda line: files.append_json(workdir / "metrics.jsonl", line)  # noqa: E731
-  splits = load_splits(config.data)
-  check_data(config, splits)
+def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
+  metrics = workdir / "metrics.jsonl"
   _print_chain(config)
   backbone_dir = _cache(config.backbone_dir, workdir / "backbone")
-  backbone = prepare_backbone(config, splits, backbone_dir, write)
+  backbone = prepare_backbone(config, splits, backbone_dir, metrics)
   features = embed_splits(config, splits, backbone)
   versions = augmented_features(config, splits, backbone, features.train)
   bank_dir = _cache(config.bank_dir, workdir / "bank")
@@ -61,15 +61,15 @@ def _run(config: Config, workdir: Path) -> list[dict[str, Any]]:
         sources,
         features,
         place,
-        write,
+        metrics,
       )
     if not any(line["seed"] == seed for line in files.read_json_lines(results)):
-      facts = result_facts(config, splits.name, seed)
+      facts = result_facts(config, splits, seed)
       lines = evaluate(config, facts, found, features)
       if config.evaluation.latency:
         generator = found[config.generators[0]][0]
         for form in config.forms:
-          lines += time_generation(config, facts, generator, form)
+          lines += latency_lines(config, facts, generator, form)
       files.append_json_lines(results, lines)
   lines = files.read_json_lines(results)
   print_table(lines)
@@ -103,11 +103,13 @@ def _cache(setting: str, default: Path) -> Path:
 
 
 def _print_chain(config: Config) -> None:
-  """ᾱ where each segment starts, with the boundaries."""
+  """The schedule, and ᾱ where each segment starts, with the boundaries."""
   segments = make_segments(config.diffusion.steps, config.diffusion.segments)
   coefficients = chain(make_schedule(config.diffusion), segments)
+  alpha = coefficients.alpha
   starts = [float(coefficients.signal[i, t]) ** 2 for i, t in enumerate(coefficients.start)]
   CONSOLE.print(
-    f"chain: T = {config.diffusion.steps}, boundaries {segments.boundaries}, ᾱ at each "
-    f"segment's start {', '.join(f'{a:.3g}' for a in starts)}"
+    f"chain: T = {config.diffusion.steps}, 1−α from {1 - alpha[0]:.3g} to "
+    f"{1 - alpha[-1]:.3g}, boundaries {segments.boundaries}, ᾱ at each segment's start "
+    f"{', '.join(f'{a:.3g}' for a in starts)}"
   )

@@ -24,6 +24,8 @@ class PreparationConfig:
     tasks: tasks in a bank, for each number of ways.
     steps: M, Adam steps a task.
     rate: Adam's rate.
+    epsilon: Adam's, in the denominator √v + ε. Where it is small beside a gradient's
+      coordinates, steps are nearly signs and forget how much a coordinate matters.
     prepare_on: `all` drawings of the task's classes; `support`: the K shots that the
       condition is computed from; `support_and_query`: those and the queries.
     queries: queries a class, for `support_and_query`.
@@ -38,7 +40,8 @@ class PreparationConfig:
 
   tasks: int = 16384
   steps: int = 60
-  rate: float = 0.05
+  rate: float = 0.1
+  epsilon: float = 1.0
   prepare_on: Literal["all", "support", "support_and_query"] = "all"
   queries: int = 15
   init_scale: float = 0.0
@@ -49,10 +52,15 @@ class PreparationConfig:
   seed: int = 0
 
   def __post_init__(self):
-    for name in ("tasks", "steps", "shard_tasks"):
-      remedy = "give at least 1"
-      check(getattr(self, name) >= 1, f"config.preparation.{name}", 0, remedy)
-    check(self.rate > 0, "config.preparation.rate", self.rate, "give a positive rate")
+    where = "config.preparation"
+    least = {"tasks": 1, "steps": 1, "shard_tasks": 1, "queries": 1, "augment_copies": 0}
+    least |= {"sam_radius": 0, "init_scale": 0}
+    for name, number in least.items():
+      value = getattr(self, name)
+      check(value >= number, f"{where}.{name}", value, f"give at least {number}")
+    for name in ("rate", "epsilon"):
+      value = getattr(self, name)
+      check(value > 0, f"{where}.{name}", value, "give a positive number")
 
   def recorded_steps(self, targets: int) -> tuple[int, ...]:
     """The steps of the k local targets; raises `InputError` if k > M."""
@@ -115,7 +123,7 @@ def prepare_task(
     network.init(k_init),
     draw,
     k_steps,
-    optimiser=optax.adam(config.rate),
+    optimiser=optax.adam(config.rate, eps=config.epsilon),
     record=config.recorded_steps(targets),
     sam_radius=config.sam_radius,
   )

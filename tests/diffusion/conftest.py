@@ -19,9 +19,7 @@ class ByHand(NamedTuple):
 
 def _by_hand(alpha: np.ndarray, segments: int) -> ByHand:
   steps = len(alpha)
-  boundaries = [
-    int(np.floor(i * steps / segments + 0.5)) for i in range(1, segments + 1)
-  ]
+  boundaries = [int(np.floor(i * steps / segments + 0.5)) for i in range(1, segments + 1)]
   segment = np.array([sum(t >= b for b in boundaries) for t in range(steps)])
   alpha_bar = np.ones((segments, steps + 1))
   for i, b in enumerate(boundaries):

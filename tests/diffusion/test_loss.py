@@ -147,9 +147,7 @@ def test_one_segment_makes_published_and_windowed_one_loss(by_hand):
   )
   f = np.random.default_rng(2).normal(size=examples.x.shape)
   with jax.enable_x64(True):
-    both = [
-      residuals(name, "plain", f, examples, 1) for name in ("published", "windowed")
-    ]
+    both = [residuals(name, "plain", f, examples, 1) for name in ("published", "windowed")]
   np.testing.assert_array_equal(*both)
 
 

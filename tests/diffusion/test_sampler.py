@@ -76,9 +76,7 @@ def test_published_sampler_lands_on_every_target(steps, segments, form, by_hand)
   hand = by_hand(alpha, segments)
   z = np.random.default_rng(2).normal(size=SIZE)
   with jax.enable_x64(True):
-    end, path = run(
-      "published", own_oracle(form, targets, hand), z, alpha, segments, form
-    )
+    end, path = run("published", own_oracle(form, targets, hand), z, alpha, segments, form)
     at_boundaries = path[np.array(hand.boundaries) - 1]
     np.testing.assert_allclose(at_boundaries, targets, atol=1e-10)
     np.testing.assert_array_equal(end, path[-1])
@@ -86,9 +84,7 @@ def test_published_sampler_lands_on_every_target(steps, segments, form, by_hand)
 
 @pytest.mark.parametrize("aim", [0, 1, 2])
 @pytest.mark.parametrize(("steps", "segments"), [(20, 3), (7, 3)])
-def test_published_sampler_follows_one_chain_from_the_start(
-  steps, segments, aim, by_hand
-):
+def test_published_sampler_follows_one_chain_from_the_start(steps, segments, aim, by_hand):
   """`method.md` 2: the oracle of chain i, from t = 0 on, lands on θ_{id} at b_i."""
   alpha, targets = make_alpha(steps), make_targets(segments)
   hand = by_hand(alpha, segments)
@@ -167,9 +163,7 @@ def test_ancestral_noise_has_the_variance_it_was_trained_on(targets_are, by_hand
   count = keys * width
   own = np.append(hand.own[1:], 1.0)  # of x_1 … x_T
   for temperature in (0.5, 1.0):
-    path = sample(
-      jax.random.split(jax.random.key(5), keys), jnp.full(keys, temperature)
-    )
+    path = sample(jax.random.split(jax.random.key(5), keys), jnp.full(keys, temperature))
     path = np.float64(np.moveaxis(path, 1, 0).reshape(steps, count))
     expected = temperature**2 * (1 - own)
     # 5 sd of a variance from `count` samples, and float32 rounding at x_T

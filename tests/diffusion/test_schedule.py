@@ -38,8 +38,7 @@ def test_boundaries_follow_the_formula_and_rise_for_every_T_and_k():
       # exact in float64: i·T/k + ½ is never within rounding below an integer here, since
       # its fractional part is a multiple of 1/2k
       formula = [
-        np.floor(np.round(i * steps / segments + 0.5, 9))
-        for i in range(1, segments + 1)
+        np.floor(np.round(i * steps / segments + 0.5, 9)) for i in range(1, segments + 1)
       ]
       assert list(found) == formula
       assert found[-1] == steps and all(np.diff((0, *found)) > 0)
@@ -100,9 +99,7 @@ def test_default_schedule_has_the_figures_of_the_method(by_hand):
 def test_cosine_schedule_follows_its_formula():
   steps = 50
   alpha = make_schedule(DiffusionConfig(steps=steps, schedule="cosine")).alpha
-  g = [
-    np.cos(((1 - j / steps) + 0.008) / 1.008 * np.pi / 2) ** 2 for j in range(steps + 1)
-  ]
+  g = [np.cos(((1 - j / steps) + 0.008) / 1.008 * np.pi / 2) ** 2 for j in range(steps + 1)]
   ratio = [g[j] / g[j + 1] for j in range(steps)]
   np.testing.assert_allclose(alpha, np.clip(ratio, 1e-3, 1 - 1e-4), rtol=1e-6)
 
@@ -113,9 +110,7 @@ def test_automatic_start_is_the_smallest(steps, segments):
   alpha = np.float64(make_schedule(config).alpha)
   first = make_segments(steps, segments).boundaries[0]
   start = 1 - alpha[0]
-  np.testing.assert_allclose(
-    alpha, 1 - np.linspace(start, config.end, steps), atol=1e-6
-  )
+  np.testing.assert_allclose(alpha, 1 - np.linspace(start, config.end, steps), atol=1e-6)
   at = lambda s: np.prod(1 - np.linspace(s, config.end, steps)[:first])  # noqa: E731
   # ᾱ^1_0 falls as start rises: below the limit just above it, over it just below
   assert at(start + 1e-6) <= 0.01 < at(start - 1e-6)

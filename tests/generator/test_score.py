@@ -77,9 +77,7 @@ def test_the_order_of_shots_does_not_matter(network):
   shots, x, time = make_inputs()
   mixed = np.stack([shots[c][np.roll(np.arange(SHOTS), c)] for c in range(WAYS)])
   # float32 rounding: sums over shots change their order
-  np.testing.assert_allclose(
-    network(mixed, x, time), network(shots, x, time), atol=2e-5
-  )
+  np.testing.assert_allclose(network(mixed, x, time), network(shots, x, time), atol=2e-5)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -113,9 +111,7 @@ def test_repeating_the_coordinates_repeats_the_output(equivariant):
   doubled = np.concatenate([x[:, :WIDTH], x], 1)
   found = equivariant(np.concatenate([shots, shots], -1), doubled, time)
   out = equivariant(shots, x, time)
-  np.testing.assert_allclose(
-    found, np.concatenate([out[:, :WIDTH], out], 1), atol=3e-5
-  )
+  np.testing.assert_allclose(found, np.concatenate([out[:, :WIDTH], out], 1), atol=3e-5)
 
 
 def test_gradient_is_finite_where_all_is_zero(network):

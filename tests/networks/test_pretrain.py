@@ -59,10 +59,10 @@ def test_embed_equals_apply():
   """Item by item to rounding, with the same classes; also beyond one batch of 256."""
   pixels = np.random.default_rng(0).integers(0, 256, (261, 2, 2, 1)).astype(np.uint8)
   images = from_labels(pixels, np.arange(261) % 7)
-  apply = lambda p, x: jnp.tanh(p * x.reshape(len(x), -1))  # noqa: E731
-  found = embed(apply, jnp.float32(3), images)
+  apply = lambda p, x: jnp.tanh(p["factor"] * x.reshape(len(x), -1))  # noqa: E731
+  found = embed(apply, {"factor": jnp.float32(3)}, images)
   assert found.x.dtype == jnp.float32
-  expected = np.tanh(3 * pixels.reshape(261, 4) / 255)
+  expected = np.tanh(3.0 * pixels.reshape(261, 4) / 255)
   np.testing.assert_allclose(found.x, expected, rtol=1e-5)
   np.testing.assert_array_equal(found.index, images.index)
   np.testing.assert_array_equal(found.count, images.count)

@@ -11,7 +11,7 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError
-from mcdi_jax.preparation import Bank, Trajectory, open_bank
+from mcdi_jax.preparation import Bank, Trajectory, bank, open_bank
 from mcdi_jax.preparation.bank import bank_key, task_key
 
 CONTENT = {"network": "toy", "rate": 0.1}
@@ -52,25 +52,25 @@ def _copy(whole: tuple[Path, Bank], to: Path) -> Path:
 
 def test_tasks_are_functions_of_seed_and_number(whole: tuple[Path, Bank]):
   """Also in the last, smaller shard. To rounding: here they are not compiled together."""
-  bank = whole[1]
-  assert bank.tasks == 10
-  assert bank.classes.shape == (10, 3)
-  assert bank.weights["head"]["kernel"].shape == (10, 2, 5)
+  made = whole[1]
+  assert made.tasks == 10
+  assert made.classes.shape == (10, 3)
+  assert made.weights["head"]["kernel"].shape == (10, 2, 5)
   for number in (0, 5, 9):
     key = task_key(bank_key(FORM["seed"]), number)
     classes, path = _prepare(key, jnp.arange(5.0))
-    np.testing.assert_array_equal(bank.classes[number], classes)
-    found = jax.tree.map(lambda a, n=number: a[n], bank.weights)
+    np.testing.assert_array_equal(made.classes[number], classes)
+    found = jax.tree.map(lambda a, n=number: a[n], made.weights)
     chex.assert_trees_all_close(found, path.weights, rtol=1e-6, atol=1e-6)
 
 
 def test_a_bank_is_made_once(whole: tuple[Path, Bank]):
   """A second opening prepares nothing, writes nothing, and reads the same."""
-  directory, bank = whole
+  directory, made = whole
   before = {f.name: f.stat().st_mtime_ns for f in directory.iterdir()}
   assert sum(name.endswith(".safetensors") for name in before) == 3
   again = _open(directory, _forbidden)
-  chex.assert_trees_all_equal(again, bank, strict=True)
+  chex.assert_trees_all_equal(again, made, strict=True)
   assert {f.name: f.stat().st_mtime_ns for f in directory.iterdir()} == before
 
 
@@ -97,18 +97,21 @@ def test_an_interrupted_bank_is_continued(
     assert (directory / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
-def test_two_processes_fill_one_bank(whole: tuple[Path, Bank], tmp_path: Path):
-  """While this process makes its first shard, another makes the whole bank (and finds
-  the claim on that shard, made good at last): both read the same as one alone."""
-  directory, others = tmp_path / "b", []
+def test_two_processes_fill_one_bank(
+  whole: tuple[Path, Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """While this process is at its first shard, which it has claimed, another makes the
+  whole bank: both read the same as one alone would."""
+  directory, others, write = tmp_path / "b", [], bank._write_shard
 
-  def prepare(key: jax.Array, items: Any) -> Any:
-    if not others:  # traced at the first shard, after its claim
+  def interrupted(*arguments: Any) -> None:
+    if not others:
       others.append(None)
       others[0] = _open(directory)
-    return _prepare(key, items)
+    write(*arguments)
 
-  mine = _open(directory, prepare)
+  monkeypatch.setattr(bank, "_write_shard", interrupted)
+  mine = _open(directory)
   chex.assert_trees_all_equal(mine, whole[1], strict=True)
   chex.assert_trees_all_equal(others[0], whole[1], strict=True)
 

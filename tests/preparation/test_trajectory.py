@@ -67,7 +67,7 @@ def test_adam_and_sam_by_hand(radius: float):
   with jax.enable_x64(True):
     found, expected = _run(radius), _by_hand(radius)
   assert found.shape == (3, 3)
-  np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+  np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_sharpness_changes_the_path():

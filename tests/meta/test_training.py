@@ -1,0 +1,332 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import SHOTS, WAYS, WIDTH, make_generator, make_source
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.checkpoint import Checkpoints
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.loop import train
+from mcdi_jax.meta import (
+  MetaConfig,
+  TaskBatch,
+  draw_tasks,
+  fit_space,
+  meta_training,
+  selected,
+  task_loss,
+  validation,
+)
+from mcdi_jax.meta.loss import handover_gaps, segment_losses
+from mcdi_jax.tasks import Protocol
+
+FORM = (WAYS, SHOTS)
+CONFIG = MetaConfig(
+  steps=300,
+  tasks=8,
+  draws=4,
+  inner_steps=2,
+  rate=1e-2,
+  ways=(WAYS,),
+  shots=(SHOTS,),
+)
+
+
+@pytest.fixture(scope="module")
+def sources():
+  return {FORM: make_source()}
+
+
+@pytest.fixture(scope="module")
+def generator(sources):
+  return fit_space(make_generator(), sources, jax.random.key(2), tasks=64)
+
+
+@pytest.fixture(scope="module")
+def training(generator, sources):
+  """`init(score)`, and `step(state, key)` of REPTILE, compiled once for all tests."""
+  init, step = meta_training(generator, CONFIG, "reptile")
+  return init, lambda state, key: step(state, key, sources), step
+
+
+def equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_fitted_space_has_targets_of_unit_scale(generator, sources):
+  """Each leaf's rms over tasks, coordinates and all targets is 1; so is that of the
+  features after their scale."""
+  batch = draw_tasks(jax.random.key(2), sources[FORM], generator, tasks=64, shots=SHOTS)
+  # float32 rounding: these are the tasks of the fit
+  np.testing.assert_allclose(generator.space.leaf_rms(batch.targets), 1, rtol=1e-5)
+  rms = jnp.sqrt(jnp.mean((batch.shots / generator.feature_scale) ** 2))
+  np.testing.assert_allclose(rms, 1, rtol=1e-5)
+
+
+def test_drawn_tasks_belong_together(generator, sources):
+  """A batch's supports are items of the classes whose targets stand beside them."""
+  source = sources[FORM]
+  batch = draw_tasks(jax.random.key(1), source, generator, tasks=64, shots=SHOTS)
+  assert batch.shots.shape == (64, WAYS, SHOTS, WIDTH)
+  assert batch.targets.shape == (64, 3, WAYS, WIDTH + 1)
+  encoded = jax.vmap(lambda w: jax.vmap(generator.space.encode)(w))(source.bank.weights)
+  for shots, targets in zip(batch.shots[:5], batch.targets[:5], strict=True):
+    distance = abs(encoded - targets).max((1, 2, 3))
+    number = int(distance.argmin())
+    assert distance[number] < 1e-5  # float32 rounding
+    for way, c in enumerate(source.bank.classes[number]):
+      items = source.features.x[source.features.index[c]]
+      assert all((items == shot).all(1).any() for shot in shots[way])
+
+
+def test_kept_supports_are_the_same_at_every_draw(generator, sources):
+  draws = [
+    draw_tasks(
+      jax.random.key(seed),
+      sources[FORM],
+      generator,
+      tasks=64,
+      shots=SHOTS,
+      keep_support=keep,
+    )
+    for keep in (True, False)
+    for seed in (1, 2)
+  ]
+
+  def supports(batch):
+    """Task (by its targets) → the supports that came with it."""
+    found = {}
+    for shots, targets in zip(*jax.tree.map(np.asarray, batch), strict=True):
+      found.setdefault(targets.tobytes(), set()).add(shots.tobytes())
+    return found
+
+  kept, again, redrawn, _ = map(supports, draws)
+  assert all(len(s) == 1 for s in kept.values())
+  shared = kept.keys() & again.keys()
+  assert len(shared) > 5 and all(kept[t] == again[t] for t in shared)
+  assert any(len(s) > 1 for s in redrawn.values())
+
+
+def test_forms_of_unit_noise_have_loss_one():
+  """With targets of unit variance in the gauge and a network that puts out 0, the
+  residual is gauge noise of unit variance, whose mean square over the free classes is 1:
+  with and without the gauge."""
+  for ways, gauge in [(2, True), (2, False)]:
+    generator = make_generator(ways=(ways,), gauge=gauge)
+    idle = jax.tree.map(jnp.zeros_like, generator.score)
+    rng = np.random.default_rng(0)
+    targets = generator.space.project(jnp.float32(rng.normal(size=(3, ways, WIDTH + 1))))
+    free = ways - 1 if gauge else ways
+    square = jnp.sum(targets**2, (1, 2), keepdims=True) / (free * (WIDTH + 1))
+    shots = jnp.float32(rng.normal(size=(ways, SHOTS, WIDTH)))
+    task = TaskBatch(shots, targets / jnp.sqrt(square))
+    loss, (losses, segments) = jax.jit(
+      lambda key, g=generator, s=idle, task=task: task_loss(s, g, task, key, draws=4096)
+    )(jax.random.key(0))
+    assert losses.shape == segments.shape == (4096,)
+    # a draw has sd below 1, so this is 4 sd of the mean; N for N − 1 would give ½
+    assert abs(loss - 1) < 4 / np.sqrt(4096)
+
+
+def test_segment_losses_are_means_over_the_draws_of_each_segment():
+  losses = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+  found = segment_losses(losses, jnp.array([[0, 0], [0, 2]]), 3)
+  assert found == {"loss_1": 2.0, "loss_2": 0.0, "loss_3": 4.0}
+
+
+def test_handover_gaps_are_bends_in_units_of_the_noise(generator):
+  """`method.md` 3.4, by hand: T = 6, k = 3, so b = 2, 4, 6."""
+  rng = np.random.default_rng(0)
+  targets = generator.space.project(jnp.float32(rng.normal(size=(7, 3, WAYS, WIDTH + 1))))
+  alpha = np.float64(generator.schedule.alpha)
+  found = handover_gaps(generator, targets)
+  assert set(found) == {"gap_1", "gap_2"}
+  for i, bar in [(1, alpha[2] * alpha[3]), (2, alpha[4] * alpha[5])]:
+    bend = np.float64(targets[:, i - 1] - targets[:, i])
+    dim = (WAYS - 1) * (WIDTH + 1)
+    square = bar * np.mean(np.sum(bend**2, (1, 2))) / ((1 - bar) * dim)
+    np.testing.assert_allclose(found[f"gap_{i}"], np.sqrt(square), rtol=1e-5)
+
+
+def test_training_lowers_the_loss_and_compiles_once(training, generator):
+  init, step, jitted = training
+  written = []
+  settings = {"steps": 80, "title": "miniature", "log_every": 20}
+  key = jax.random.key(0)
+  state = train(step, init(generator.score), key, write=written.append, **settings)
+  assert int(state.step) == 80
+  losses = [line["loss"] for line in written]
+  assert losses[-1] < 0.7 * losses[0]
+  assert jitted._cache_size() == 1
+  assert set(written[0]) >= {"loss_1", "loss_2", "loss_3", "gap_1", "gap_2", "gradient"}
+  # the average follows the params, and is not them
+  distances = [
+    max(abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, pair), strict=True))
+    for pair in [(state.score, state.ema), (generator.score, state.ema)]
+  ]
+  assert 0 < distances[0] < distances[1]
+
+
+def test_training_leaves_the_score_it_started_from_alone(training, generator):
+  """The state is donated; the generator's own arrays must outlive that."""
+  init, step, _ = training
+  before = jax.tree.map(np.array, generator.score)
+  state = init(generator.score)
+  for _ in range(2):
+    state, _ = step(state, jax.random.key(0))
+  equal(generator.score, before)
+
+
+def test_interrupted_training_continues_to_the_last_bit(training, generator, tmp_path):
+  """6 steps, and 3 steps with a fresh start from the checkpoint up to 6."""
+  init, step, _ = training
+  key = jax.random.key(3)
+  start = lambda: init(generator.score)  # noqa: E731
+  whole = train(step, start(), key, steps=6, title="whole")
+  checkpoints = Checkpoints(files.as_path(tmp_path / "checkpoints"))
+  settings = {"title": "parts", "checkpoints": checkpoints, "save_every": 2}
+  train(step, start(), key, steps=3, **settings)
+  assert checkpoints.steps() == [2, 3]
+  seen = []
+
+  def counted(state, key):
+    seen.append(int(state.step))
+    return step(state, key)
+
+  continued = train(counted, start(), key, steps=6, **settings)
+  assert seen == [3, 4, 5]
+  equal(continued, whole)
+  # another key gives something else: the equality above is not idle
+  other = train(step, start(), jax.random.key(4), steps=6, title="other")
+  leaves = zip(*map(jax.tree.leaves, (other.score, whole.score)), strict=True)
+  assert any((a != b).any() for a, b in leaves)
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoint(
+  training, generator, tmp_path
+):
+  init, step, _ = training
+  checkpoints = Checkpoints(files.as_path(tmp_path / "checkpoints"))
+
+  def breaks_at_four(state, key):
+    bad = int(state.step) == 3
+    state, metrics = step(state, key)
+    if bad:
+      state = state._replace(score=jax.tree.map(lambda x: x * jnp.nan, state.score))
+      metrics["loss"] = metrics["loss"] * jnp.nan
+    return state, metrics
+
+  with pytest.raises(InputError, match="miniature: the loss is not finite"):
+    train(
+      breaks_at_four,
+      init(generator.score),
+      jax.random.key(0),
+      steps=10,
+      title="miniature",
+      checkpoints=checkpoints,
+      save_every=1,
+    )
+  assert checkpoints.steps()[-1] == 3
+  found, state = checkpoints.restore(init(generator.score))
+  assert found == 3 and int(state.step) == 3
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_a_gradient_that_is_not_finite_is_never_saved(training, generator, tmp_path):
+  """The loss of a step is that of the params before it: it may be finite when the params
+  after it are not, and the gradient's norm tells."""
+  init, step, _ = training
+  checkpoints = Checkpoints(files.as_path(tmp_path / "checkpoints"))
+
+  def breaks_at_four(state, key):
+    bad = int(state.step) == 3
+    state, metrics = step(state, key)
+    if bad:
+      state = state._replace(score=jax.tree.map(lambda x: x * jnp.nan, state.score))
+      metrics["gradient"] = metrics["gradient"] * jnp.nan
+    return state, metrics
+
+  with pytest.raises(InputError, match="not finite"):
+    train(
+      breaks_at_four,
+      init(generator.score),
+      jax.random.key(0),
+      steps=10,
+      title="miniature",
+      checkpoints=checkpoints,
+      save_every=1,
+    )
+  state = checkpoints.restore(init(generator.score))[1]
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("algorithm", ["reptile", "single_level"])
+@pytest.mark.parametrize("support", ["redrawn", "kept"])
+def test_no_key_is_used_twice_in_a_step(generator, sources, algorithm, support):
+  config = dataclasses.replace(CONFIG, support=support, draws=2, tasks=2)
+  diffusion = dataclasses.replace(generator.spec.diffusion, handover=0.5)
+  spec = dataclasses.replace(generator.spec, diffusion=diffusion)
+  init, step = meta_training(dataclasses.replace(generator, spec=spec), config, algorithm)
+  check_keys(lambda key: step(init(generator.score), key, sources))
+
+
+def test_no_key_is_used_twice_in_a_look_at_validation_tasks(generator, sources):
+  init, _ = meta_training(generator, CONFIG, "reptile")
+  check_keys(
+    lambda key: validation(generator, [Protocol(WAYS, SHOTS, 2)], key, tasks=2)(
+      init(generator.score), sources[FORM].features
+    )
+  )
+
+
+def check_keys(fun):
+  """Raises KeyReuseError; traces only."""
+  with jax.debug_key_reuse(True):
+    jax.eval_shape(jax.jit(fun), jax.random.key(0))
+
+
+def test_the_key_checker_sees_a_key_used_twice():
+  with pytest.raises(jax.errors.KeyReuseError):
+    check_keys(lambda key: jax.random.normal(key) + jax.random.uniform(key))
+
+
+def test_validation_keeps_the_best_average(generator, sources):
+  """`best` changes where the accuracy rises and stays where it falls."""
+  init, _ = meta_training(generator, CONFIG, "reptile")
+  look = validation(generator, [Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
+  state, seen = look(init(generator.score), sources[FORM].features)
+  assert set(seen) == {f"val_{WAYS}w{SHOTS}s", f"norm_{WAYS}w{SHOTS}s"}
+  assert float(state.best_accuracy) == float(seen[f"val_{WAYS}w{SHOTS}s"])
+  equal(state.best, state.ema)
+  fresh = jax.tree.map(jnp.zeros_like, state.ema)  # one class for all: chance
+  later, _ = look(
+    state._replace(ema=fresh, best_accuracy=jnp.float32(99)), sources[FORM].features
+  )
+  equal(later.best, state.best)
+  assert float(later.best_accuracy) == 99
+  equal(selected(later, CONFIG), state.best)
+  equal(selected(later, dataclasses.replace(CONFIG, select="last")), fresh)
+
+
+def test_single_level_takes_as_many_draws_as_reptile():
+  assert CONFIG.loop_steps("reptile", 10) == 10
+  assert CONFIG.loop_steps("single_level", 10) == 10 * CONFIG.inner_steps
+
+
+@pytest.mark.parametrize(
+  ("settings", "named"),
+  [
+    ({"steps": 0}, "config.meta.steps"),
+    ({"inner_steps": 0}, "config.meta.inner_steps"),
+    ({"inner_rate": 0.0}, "config.meta.inner_rate"),
+    ({"ema": 1.0}, "config.meta.ema"),
+    ({"ways": (1, 5)}, "config.meta.ways"),
+    ({"shots": ()}, "config.meta.shots"),
+  ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(settings, named):
+  with pytest.raises(InputError, match=named):
+    MetaConfig(**settings)
