@@ -31,11 +31,9 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.seeds = (0, 1, 2)
   config.meta.ways = (ways,)
   config.meta.shots = (shots,)
-  config.meta.steps = 3000
   if ways == 20:  # four times the work a task
     config.preparation.tasks = 4096
     config.meta.tasks = 8
-    config.meta.steps = 2000
   config.backbone_dir = "runs/cache/backbone"
   config.bank_dir = "runs/cache/bank"
   return config

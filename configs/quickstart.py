@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
   config.backbone.steps = 300
   config.backbone.ways = 30
   config.preparation.tasks = 8192
-  config.meta.steps = 600
+  config.meta.steps = 500
   config.meta.validate_every = 200
   config.evaluation.tasks = 2000
   config.evaluation.tuning_tasks = 300

@@ -14,10 +14,14 @@ from absl import app, flags
 from launch.command import start
 from mcdi_jax import load_generator
 from mcdi_jax.evaluation import Facts, latency_line, print_table, time_generation
+from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Protocol
 
 _GENERATOR = flags.DEFINE_string("generator", None, "A directory that launch.run wrote.")
+_RESULTS = flags.DEFINE_string(
+  "results", None, "A .jsonl that the lines are appended to, as launch.run writes them."
+)
 _CALLS = flags.DEFINE_integer(
   "calls", 100, "Timed calls; the median is printed.", lower_bound=1
 )
@@ -37,7 +41,10 @@ def main(argv: list[str]) -> None:
   facts = Facts(f"conv4-{generator.spec.backbone_width}", _PRECISION.value)
   with jax.default_matmul_precision(_PRECISION.value):
     found = time_generation(generator, form, calls=_CALLS.value)
-  print_table([latency_line(facts, form, timing) for timing in found])
+  lines = [latency_line(facts, form, timing) for timing in found]
+  print_table(lines)
+  if _RESULTS.value:
+    files.append_json_lines(files.as_path(_RESULTS.value), lines)
 
 
 if __name__ == "__main__":

@@ -32,13 +32,13 @@ class MetaConfig:
     save_every: outer steps between checkpoints.
   """
 
-  steps: int = 2000
+  steps: int = 1500
   tasks: int = 16
   draws: int = 6
   inner_steps: int = 3
   inner_rate: float = 0.005
   optimiser: Literal["adam", "sgd"] = "adam"
-  rate: float = 1e-3
+  rate: float = 3e-3
   warmup: float = 0.05
   clip: float = 1.0
   ema: float = 0.995
