@@ -17,5 +17,6 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    lines = [line for line in str(error).replace("\\n", "\n").splitlines() if line.strip()]
-    sys.exit(f"error: {lines[-1]} (the flags: --help)")
+    lines = str(error).replace("\\n", "\n").strip("'\n\"").splitlines()
+    sentence = lines[-1].removeprefix("mcdi_jax.lib.errors.InputError: ")
+    sys.exit(f"error: {sentence} (the flags: --help)")

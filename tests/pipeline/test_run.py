@@ -56,22 +56,6 @@ CONFIG = Config(
 METHODS = [*CONFIG.generators, "prototypes", "finetune"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(tmp_path_factory: pytest.TempPathFactory):
-  """Compilation is nearly all of the time here: less of it, and none twice."""
-  settings = {
-    "jax_disable_most_optimizations": True,
-    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-    "jax_persistent_cache_min_compile_time_secs": 0.5,
-  }
-  before = {name: jax.config.values[name] for name in settings}
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
   workdir = tmp_path_factory.mktemp("run") / "w"
@@ -252,8 +236,9 @@ def test_features_of_all_four_turns(tmp_path: Path):
   """With rotations, class c + r·C of every split is class c turned; the upright test
   classes are the first C. What is embedded once is read from disk, the same."""
   config = _group("data", rotations=True)
-  splits, directory, lines = load_splits(config.data), as_path(tmp_path), []
-  backbone = prepare_backbone(config, splits, directory, lines.append)
+  splits, directory = load_splits(config.data), as_path(tmp_path)
+  metrics = directory / "metrics.jsonl"
+  backbone = prepare_backbone(config, splits, directory, metrics)
   features = embed_splits(config, splits, backbone)
   assert [items.classes for items in features] == [48, 32, 32, 8]
   apply = jax.jit(conv4(splits.image_shape, config.backbone.width).apply)
@@ -262,7 +247,9 @@ def test_features_of_all_four_turns(tmp_path: Path):
   expected = apply(backbone.params, jnp.asarray(turned, jnp.float32))[0]
   np.testing.assert_allclose(features.test.x[item], expected, rtol=1e-3, atol=1e-5)
   np.testing.assert_array_equal(features.upright_test.index, features.test.index[:8])
-  assert prepare_backbone(config, splits, directory, pytest.fail).digest == backbone.digest
+  logged = metrics.read_bytes()
+  assert prepare_backbone(config, splits, directory, metrics).digest == backbone.digest
+  assert metrics.read_bytes() == logged
   chex.assert_trees_all_equal(embed_splits(config, splits, backbone), features)
 
 

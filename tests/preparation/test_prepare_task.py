@@ -48,7 +48,7 @@ def _by_hand(
   config: PreparationConfig, start: Any, x: np.ndarray, y: np.ndarray
 ) -> tuple[Any, Any]:
   """θ_3 and θ_6 of Adam on the mean cross-entropy of the given items."""
-  network, optimiser = head(WIDTH, WAYS), optax.adam(config.rate)
+  network, optimiser = head(WIDTH, WAYS), optax.adam(config.rate, eps=config.epsilon)
 
   def loss(params: Any) -> jax.Array:
     log_p = jax.nn.log_softmax(network.apply(params, jnp.asarray(x)))
