@@ -27,7 +27,8 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config = to_config_dict(Config())
   config.data.source = "npz"
   config.data.rotations = True
-  config.generators = ("generated", "generated_single_level")
+  if form == "5w1s":
+    config.generators = ("generated", "generated_single_level")
   config.seeds = (0, 1, 2)
   config.meta.ways = (ways,)
   config.meta.shots = (shots,)
