@@ -13,6 +13,7 @@ import numpy as np
 
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.spacing import evenly_spaced
 
 START_LIMIT = 0.01  # ᾱ^1_0 above this: the chain starts from noise it never saw
 
@@ -84,11 +85,6 @@ class Segments:
   def of_step(self) -> np.ndarray:
     """int [T]: i(t) − 1, the (zero-based) segment that holds t."""
     return np.searchsorted(self.boundaries, np.arange(self.boundaries[-1]), side="right")
-
-
-def evenly_spaced(total: int, parts: int) -> tuple[int, ...]:
-  """⌊i · total / parts + ½⌋ for i = 1 … parts: of T, boundaries; of M, recorded steps."""
-  return tuple((2 * i * total + parts) // (2 * parts) for i in range(1, parts + 1))
 
 
 def make_segments(steps: int, segments: int) -> Segments:

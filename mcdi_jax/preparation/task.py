@@ -9,8 +9,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
-from mcdi_jax.diffusion.schedule import evenly_spaced
 from mcdi_jax.lib.config import check
+from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.networks import Network
 from mcdi_jax.preparation.trajectory import Trajectory, trajectory
 from mcdi_jax.tasks import Support, sample_classes, sample_support

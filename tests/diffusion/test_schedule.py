@@ -10,8 +10,8 @@ from mcdi_jax.diffusion import (
   make_schedule,
   make_segments,
 )
-from mcdi_jax.diffusion.schedule import evenly_spaced
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.spacing import evenly_spaced
 
 FORMS_OF_CHAIN = [(20, 1), (20, 3), (7, 3), (5, 5), (21, 2)]
 
