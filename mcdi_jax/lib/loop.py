@@ -67,7 +67,9 @@ def train(
       last = step == steps
       if inspect and (last or (inspect_every and step % inspect_every == 0)):
         state, seen = inspect(state)
-        write({"step": step, **_host([seen])})
+        found = _host([seen])
+        write({"step": step, **found})
+        bar.note(step, _text(found))
       if checkpoints and (last or (save_every and step % save_every == 0)):
         log(step, pending, bar)
         pending = []
@@ -97,6 +99,10 @@ def _host(metrics: list[Metrics]) -> Metrics:
   return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+def _text(metrics: Metrics) -> str:
+  return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
 class _Log:
   """Averages metrics, refuses what is not finite, and writes them with the wall
   seconds since the line before."""
@@ -114,4 +120,4 @@ class _Log:
     now = time.monotonic()
     self._write({"step": step, **means, "seconds": now - self._last})
     self._last = now
-    bar.update(step, "  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+    bar.update(step, _text(means))

@@ -37,9 +37,10 @@ class Bar:
     now = time.monotonic()
     if now - self._last >= _SECONDS_BETWEEN_LINES:
       self._last = now
-      self._line(done, text)
+      self.note(done, text)
 
-  def _line(self, done: int, text: str) -> None:
+  def note(self, done: int, text: str) -> None:
+    """A line that stays."""
     seconds = time.monotonic() - self._start
     CONSOLE.print(f"{self._title} {done}/{self._total} [{seconds:.0f} s] {text}")
 
