@@ -70,12 +70,11 @@ def load_splits(config: DataConfig) -> Splits:
 
 
 def _glyphs(config: DataConfig) -> Splits:
-  check(
-    len(config.glyph_classes) == 3,
-    "config.data.glyph_classes",
-    config.glyph_classes,
-    "give three counts, for train, val and test",
-  )
+  counts, drawings = config.glyph_classes, config.glyph_drawings
+  fit = len(counts) == 3 and min(counts) >= 1
+  remedy = "give three counts of at least 1, for train, val and test"
+  check(fit, "config.data.glyph_classes", counts, remedy)
+  check(drawings >= 1, "config.data.glyph_drawings", drawings, "give at least 1")
   key, number = jax.random.key(config.split_seed), config.glyph_drawings
   drawn = glyphs(key, classes=sum(config.glyph_classes), per_class=number)
   ends = np.cumsum(config.glyph_classes)[:-1] * number

@@ -36,6 +36,9 @@ class ScoreConfig:
   vectors: int = 8
 
   def __post_init__(self):
+    for name in ("width", "layers", "heads", "vectors"):
+      value = getattr(self, name)
+      check(value >= 1, f"config.score.{name}", value, "give at least 1")
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
     check(self.vectors % self.heads == 0, "config.score.vectors", self.vectors, remedy)

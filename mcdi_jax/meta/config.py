@@ -51,13 +51,15 @@ class MetaConfig:
   save_every: int = 500
 
   def __post_init__(self):
-    for name in ("steps", "tasks", "draws", "inner_steps", "validate_every"):
+    counts = ("steps", "tasks", "draws", "inner_steps", "validate_every")
+    for name in (*counts, "validation_tasks", "save_every"):
       value = getattr(self, name)
       check(value >= 1, f"config.meta.{name}", value, "give at least 1")
     for name in ("rate", "inner_rate"):
       value = getattr(self, name)
       check(value > 0, f"config.meta.{name}", value, "give a positive rate")
     check(0 <= self.warmup < 1, "config.meta.warmup", self.warmup, "give a share in [0, 1)")
+    check(self.clip >= 0, "config.meta.clip", self.clip, "give at least 0; 0 is off")
     check(0 <= self.ema < 1, "config.meta.ema", self.ema, "give a decay in [0, 1)")
     ways_fit = min(self.ways, default=0) >= 2
     check(ways_fit, "config.meta.ways", self.ways, "give numbers of at least 2")

@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.data.class_set import to_unit
+from mcdi_jax.lib.config import check
 from mcdi_jax.networks.conv4 import apply_with_batch_statistics
 from mcdi_jax.networks.head import apply_head, prototype_head
 from mcdi_jax.networks.network import Network
@@ -40,6 +41,14 @@ class BackboneConfig:
   rate: float = 2e-3
   statistics_memory: float = 0.98
   seed: int = 0
+
+  def __post_init__(self):
+    where = "config.backbone"
+    least = {"width": 1, "steps": 1, "ways": 2, "shots": 1, "queries": 1}
+    for name, number in least.items():
+      value = getattr(self, name)
+      check(value >= number, f"{where}.{name}", value, f"give at least {number}")
+    check(self.rate > 0, f"{where}.rate", self.rate, "give a positive rate")
 
 
 class PretrainState(NamedTuple):
