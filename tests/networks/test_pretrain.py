@@ -8,9 +8,9 @@ import pytest
 from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.networks import conv4
-from mcdi_jax.networks.pretrain import BackboneConfig, embed, pretraining
+from mcdi_jax.networks.pretrain import BackboneConfig, embed, episode, pretraining
 
-CONFIG = BackboneConfig(width=4, steps=30, ways=8, shots=1, queries=3, rate=1e-2)
+CONFIG = BackboneConfig(width=4, steps=30, ways=8, drawings=4, group=8, rate=0.1)
 NETWORK = conv4((28, 28, 1), CONFIG.width)
 
 
@@ -53,6 +53,24 @@ def test_running_statistics_follow_the_batches(trained):
     assert (np.asarray(seen["var"]) > 0).all()
     assert (np.asarray(seen["var"]) != 1).all()
     assert (np.asarray(seen["mean"]) != 0).all()
+
+
+def test_every_item_is_a_support_in_turn():
+  """The mean over the choices of a support drawing of the textbook's 1-shot loss."""
+  rng = np.random.default_rng(5)
+  features = rng.normal(size=(4, 3, 6))
+  with jax.enable_x64(True):
+    loss, right = episode(jnp.asarray(features))
+  losses, hits = [], []
+  for support in range(3):
+    for query in {0, 1, 2} - {support}:
+      apart = features[:, None, query] - features[None, :, support]
+      logits = -np.sum(apart**2, -1)
+      shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+      losses.append(-np.log(np.diag(shares)))
+      hits.append(logits.argmax(1) == np.arange(4))
+  np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-12)
+  np.testing.assert_allclose(right, np.mean(hits), rtol=1e-6)
 
 
 def test_embed_equals_apply():

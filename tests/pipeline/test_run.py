@@ -34,7 +34,7 @@ from mcdi_jax.preparation import PreparationConfig
 
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6),
-  backbone=BackboneConfig(width=4, steps=5, ways=6, queries=2),
+  backbone=BackboneConfig(width=4, steps=5, ways=6, drawings=3, group=6),
   preparation=PreparationConfig(tasks=32, steps=6, shard_tasks=16),
   diffusion=DiffusionConfig(steps=6, segments=2, schedule="linear_auto"),
   score=ScoreConfig(width=8, layers=1, heads=2),
@@ -272,12 +272,12 @@ REFUSED: dict[str, tuple[Callable[[], Config], str]] = {
     "class of the train split has 6 images.*needs 7",
   ),
   "classes of an episode": (
-    lambda: _group("backbone", ways=13),
-    r"config\.backbone\.ways is 13.*12 classes",
+    lambda: _group("backbone", ways=14),
+    r"config\.backbone\.ways is 14.*12 classes",
   ),
   "images of an episode": (
-    lambda: _group("backbone", queries=6),
-    "class of the train split has 6 images",
+    lambda: _group("backbone", drawings=7),
+    r"config\.backbone\.drawings is 7.*has 6 images",
   ),
   "generator": (
     lambda: dataclasses.replace(CONFIG, generators=("generatd",)),
