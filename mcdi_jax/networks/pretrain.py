@@ -45,7 +45,7 @@ class BackboneConfig:
   drawings: int = 6
   warp: float = 0.7
   group: int = 15
-  rate: float = 0.02
+  rate: float = 0.03
   statistics_memory: float = 0.98
   seed: int = 0
 
