@@ -5,8 +5,8 @@
 
 The argument names the form of task: 5w1s (default), 5w5s or 20w1s. Three seeds; backbone
 and bank are shared through runs/cache. On two CPU cores: backbone half an hour, once; then
-per seed a few minutes each for REPTILE and for single-level training. BUILD_NOTES.md has
-the figures.
+per seed two or three minutes each for REPTILE, for single-level training and for the test.
+BUILD_NOTES.md has the figures; how fast the result is, python -m launch.benchmark says.
 """
 
 from ml_collections import ConfigDict
@@ -30,6 +30,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   if form == "5w1s":
     config.generators = ("generated", "generated_single_level")
   config.seeds = (0, 1, 2)
+  config.evaluation.latency = False
   config.meta.ways = (ways,)
   config.meta.shots = (shots,)
   if ways == 20:  # four times the work a task

@@ -60,7 +60,6 @@ def make_generator(
     backbone=filled(made.backbone),
     space=dataclasses.replace(made.space, scale=jnp.float32([0.7, 1.6])),
     schedule=make_schedule(spec.diffusion),
-    feature_scale=jnp.float32(0.8),
   )
 
 

@@ -14,7 +14,8 @@ class EvaluationConfig:
     queries: a class.
     eval_seed: of the test tasks: the same for all methods and training seeds.
     temperature: τ of the generated weights.
-    finetune_trials: settings of fine-tuning that are tried on validation tasks.
+    finetune_trials: settings of fine-tuning, with AdamW and with plain descent each,
+      that are tried on validation tasks.
     tuning_tasks: validation tasks that each is tried on.
     latency: whether to measure it (half a minute).
     latency_calls: timed calls; their median is reported.

@@ -20,7 +20,7 @@ from mcdi_jax.diffusion import (
 from mcdi_jax.generator.equivariant import EquivariantNetwork
 from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.transformer import TokenTransformer
-from mcdi_jax.networks import Network, conv4, prototype_head
+from mcdi_jax.networks import Network, backbone, prototype_head
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.weights import WeightSpace
 
@@ -54,7 +54,7 @@ class GeneratorSpec:
 
   @property
   def backbone(self) -> Network:
-    return conv4(self.image_shape, self.backbone_width)
+    return backbone(self.image_shape, self.backbone_width)
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +67,6 @@ class Generator:
     backbone: params of the frozen network that a generated head stands on.
     space: how heads are tokens; its scale is a leaf.
     schedule: α_t.
-    feature_scale: float []; rms of the features, which the condition is divided by.
     spec: static.
   """
 
@@ -75,7 +74,6 @@ class Generator:
   backbone: Params
   space: WeightSpace
   schedule: Schedule
-  feature_scale: Any
   spec: GeneratorSpec = dataclasses.field(metadata={"static": True})
 
   @property
@@ -105,9 +103,10 @@ class Generator:
     return prototype_head(shots) if self.spec.base == "prototypes" else None
 
   def condition(self, shots: Float[Array, "N K D"]) -> Any:
-    """What the score network makes of the support, once a task."""
+    """What the score network makes of the support, once a task. Features of norm 1 get
+    coordinates of rms 1, as the tokens have."""
     network = self.spec.score_network
-    scaled = shots / self.feature_scale
+    scaled = shots * shots.shape[-1] ** 0.5
     return network.apply({"params": self.score}, scaled, method="encode")
 
   def predict(self, condition: Any, x: Float[Array, "N W"], t: Any) -> Array:

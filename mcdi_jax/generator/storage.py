@@ -17,7 +17,7 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.networks.head import CLASS_AXES, head
 from mcdi_jax.weights import weight_space
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save_generator(
@@ -70,7 +70,6 @@ def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Ge
     backbone=backbone,
     space=weight_space(heads, CLASS_AXES, gauge=gauge),
     schedule=Schedule(jnp.zeros(spec.diffusion.steps)),
-    feature_scale=jnp.ones(()),
     spec=spec,
   )
 
@@ -81,7 +80,6 @@ def _leaves(generator: Generator) -> dict[str, Any]:
     "backbone": generator.backbone,
     "scale": generator.space.scale,
     "alpha": generator.schedule.alpha,
-    "feature_scale": generator.feature_scale,
   }
 
 

@@ -32,7 +32,7 @@ class MetaConfig:
     save_every: outer steps between checkpoints.
   """
 
-  steps: int = 1500
+  steps: int = 1000
   tasks: int = 16
   draws: int = 6
   inner_steps: int = 3
@@ -45,7 +45,7 @@ class MetaConfig:
   ways: tuple[int, ...] = (5,)
   shots: tuple[int, ...] = (1,)
   support: Literal["redrawn", "kept"] = "redrawn"
-  validate_every: int = 500
+  validate_every: int = 250
   validation_tasks: int = 1000
   select: Literal["best", "last"] = "best"
   save_every: int = 500

@@ -1,4 +1,4 @@
-"""The statistics of the weight space and of the features, from the training tasks."""
+"""The statistics of the weight space, from the training tasks."""
 
 import dataclasses
 
@@ -17,27 +17,23 @@ def fit_space(
   *,
   tasks: int = 1024,
 ) -> Generator:
-  """Sets the scale of each leaf (rms over tasks, coordinates and all k targets together)
-  and the scale of the features; `sources` maps (ways, shots) to tasks of that form."""
+  """Sets the scale of each leaf: rms over tasks, coordinates and all k targets together;
+  `sources` maps (ways, shots) to tasks of that form."""
   unit = dataclasses.replace(
     generator,
     space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale)),
   )
 
   @jax.jit(static_argnames="shots")
-  def statistics(
-    source: TaskSource, key: Key[Array, ""], shots: int
-  ) -> tuple[Array, Array]:
+  def rms(source: TaskSource, key: Key[Array, ""], shots: int) -> Array:
     batch = draw_tasks(key, source, unit, tasks=tasks, shots=shots)
-    return unit.space.leaf_rms(batch.targets), jnp.sqrt(jnp.mean(batch.shots**2))
+    return unit.space.leaf_rms(batch.targets)
 
   keys = jax.random.split(key, len(sources))
   found = [
-    statistics(source, k, shots)
+    rms(source, k, shots)
     for k, ((_, shots), source) in zip(keys, sources.items(), strict=True)
   ]
-  leaf, feature = (
-    jnp.sqrt(jnp.mean(jnp.stack(s) ** 2, axis=0)) for s in zip(*found, strict=True)
-  )
-  space = dataclasses.replace(generator.space, scale=jnp.maximum(leaf, 1e-8))
-  return dataclasses.replace(generator, space=space, feature_scale=feature)
+  scale = jnp.sqrt(jnp.mean(jnp.stack(found) ** 2, axis=0))
+  space = dataclasses.replace(generator.space, scale=jnp.maximum(scale, 1e-8))
+  return dataclasses.replace(generator, space=space)

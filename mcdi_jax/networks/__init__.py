@@ -1,7 +1,15 @@
 """Downstream networks as pairs of pure functions, and their pretraining."""
 
-from mcdi_jax.networks.conv4 import conv4
+from mcdi_jax.networks.conv4 import backbone, conv4
 from mcdi_jax.networks.head import head, prototype_head
 from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.standard import fit_standardisation
 
-__all__ = ["Network", "conv4", "head", "prototype_head"]
+__all__ = [
+  "Network",
+  "backbone",
+  "conv4",
+  "fit_standardisation",
+  "head",
+  "prototype_head",
+]

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from mcdi_jax.networks.convolution import convolution
 from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.standard import standardised
 
 Params = dict[str, Any]
 BLOCKS = 4
@@ -43,6 +44,11 @@ def conv4(image_shape: tuple[int, ...], width: int = 64) -> Network:
     return x.reshape(x.shape[0], -1)
 
   return Network(init, apply)
+
+
+def backbone(image_shape: tuple[int, ...], width: int = 64) -> Network:
+  """conv-4 with standardised features: what generated heads stand on."""
+  return standardised(conv4(image_shape, width), image_shape)
 
 
 def apply_in_groups(

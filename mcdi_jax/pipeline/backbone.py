@@ -15,7 +15,7 @@ from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.networks import conv4
+from mcdi_jax.networks import Network, backbone, conv4, fit_standardisation
 from mcdi_jax.networks.pretrain import embed, pretraining
 from mcdi_jax.pipeline.config import Config
 
@@ -36,9 +36,10 @@ class Features(NamedTuple):
 
 
 class Backbone(NamedTuple):
-  """params: of the network. digest: sha256 of what it was made from. directory: its
-  cache."""
+  """network: images → standardised features. params: of it. digest: sha256 of what it
+  was made from. directory: its cache."""
 
+  network: Network
   params: Any
   digest: str
   directory: Path
@@ -55,13 +56,14 @@ def prepare_backbone(
   }
   digest = content_hash(content)
   place = directory / digest[:16]
-  network = conv4(splits.image_shape, config.backbone.width)
-  init, step = pretraining(network, config.backbone)
+  network = backbone(splits.image_shape, config.backbone.width)
   k_init, k_run = jax.random.split(jax.random.key(config.backbone.seed))
-  params = jax.eval_shape(network.init, k_init)
   if (place / "params").exists():
     CONSOLE.print(f"backbone: found in {place}")
-    return Backbone(load_tree(place / "params", params), digest, place)
+    params = load_tree(place / "params", jax.eval_shape(network.init, k_init))
+    return Backbone(network, params, digest, place)
+  bare = conv4(splits.image_shape, config.backbone.width)
+  init, step = pretraining(bare, config.backbone)
   images = _turned(splits.train, config)
   state = train(
     lambda state, key: step(state, key, images),
@@ -73,8 +75,9 @@ def prepare_backbone(
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
   )
-  save_tree(place / "params", state.params)
-  return Backbone(state.params, digest, place)
+  params = fit_standardisation(state.params, embed(bare.apply, state.params, images).x)
+  save_tree(place / "params", params)
+  return Backbone(network, params, digest, place)
 
 
 def _turned(images: ClassSet, config: Config) -> ClassSet:
@@ -92,7 +95,7 @@ def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features
     x = files.read_arrays(path, files.read_json(digest_path)["sha256"])
   else:
     CONSOLE.print("features: one pass over all images")
-    apply = conv4(splits.image_shape, config.backbone.width).apply
+    apply = backbone.network.apply
     x = {
       name: np.asarray(embed(apply, backbone.params, images).x)
       for name, images in turned.items()
@@ -108,7 +111,7 @@ def augmented_features(
 ) -> ClassSet:
   """x [n, 1 + copies, D]: each training image's features, then those of its warps."""
   versions = [features.x]
-  apply = conv4(splits.image_shape, config.backbone.width).apply
+  apply = backbone.network.apply
   images = _turned(splits.train, config)
   key = jax.random.key(config.preparation.seed)
   for copy in range(config.preparation.augment_copies):

@@ -59,17 +59,34 @@ def evaluate(
     tests[f"{facts.data}-{features.upright_test.classes}-rotated"] = features.test
   lines = []
   for form in config.forms:
-    tuning = task_keys(settings.eval_seed + 1, settings.tuning_tasks)
-    trials = finetune_trials(settings.finetune_trials)
-    CONSOLE.print(f"{form}: choosing among {len(trials)} settings of fine-tuning")
-    tuned = choose(trials, features.val, form, tuning)
+    tuned = [
+      _tuned(optimiser, form, config, features, generators)
+      for optimiser in ("adamw", "sgd")
+    ]
     methods = [
       generated(name, generator, settings.temperature)
       for name, (generator, _) in generators.items()
-    ] + [prototypes(), tuned]
+    ] + [prototypes(), *tuned]
     for protocol, test in tests.items():
       lines += _compare(config, facts, methods, generators, form, protocol, test)
   return lines
+
+
+def _tuned(
+  optimiser: Any,
+  form: Protocol,
+  config: Config,
+  features: Features,
+  generators: dict[str, tuple[Generator, float]],
+) -> Method:
+  """Fine-tuning with the settings that do best on validation tasks."""
+  settings = config.evaluation
+  backbone = next(iter(generators.values()))[0].backbone
+  mean = backbone["mean"] / backbone["scale"]
+  trials = finetune_trials(optimiser, settings.finetune_trials, mean)
+  CONSOLE.print(f"{form}: choosing among {len(trials)} settings of {trials[0].name}")
+  tuning = task_keys(settings.eval_seed + 1, settings.tuning_tasks)
+  return choose(trials, features.val, form, tuning)
 
 
 def _compare(

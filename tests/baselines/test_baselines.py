@@ -41,42 +41,56 @@ def _support_loss(params: Any) -> float:
   return float(losses.mean())
 
 
-def _adapt(settings: FinetuneSettings) -> Any:
-  method = finetune(settings)
+MEAN = jnp.linspace(-1.0, 2.0, WIDTH)
+
+
+def _adapt(*settings: Any) -> Any:
+  method = finetune(FinetuneSettings(*settings), MEAN)
   adapt = jax.jit(method.adapt, static_argnums=3)
   return adapt(method.variables, SUPPORT, jax.random.key(0), WAYS)
 
 
 def test_fine_tuning_lowers_the_support_loss():
   """Below the log 4 of a zero head; more steps lower it further; the classifier works."""
-  few = _adapt(FinetuneSettings(0.0, 2, 0.01, 0.0))
-  many = _adapt(FinetuneSettings(0.0, 20, 0.01, 0.0))
+  few = _adapt("adamw", 0.0, 2, 0.01, 0.0)
+  many = _adapt("adamw", 0.0, 20, 0.01, 0.0)
   assert _support_loss(many) < 0.7 * _support_loss(few) < 0.7 * np.log(WAYS)
   assert float((apply_head(many, QUERY.x).argmax(-1) == QUERY.y).mean()) > 0.95
 
 
-def test_fine_tuning_is_adamw_on_the_whole_support():
-  """A loop of optax steps; θ_0 is Gaussian of the given scale. Float32 rounding."""
-  settings = FinetuneSettings(0.1, 2, 0.05, 0.1)
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_fine_tuning_is_a_descent_on_the_whole_support(name: str, centred: bool):
+  """A loop of optax steps; θ_0 is Gaussian of the given scale. On features with their
+  mean added back, the head comes back as one for the features as they are. Float32
+  rounding."""
+  offset = jnp.zeros(WIDTH) if centred else MEAN
   k_init, _ = jax.random.split(jax.random.key(0))
   kernel = 0.1 * jax.random.normal(k_init, (WIDTH, WAYS))
   params = {"head": {"kernel": kernel, "bias": jnp.zeros(WAYS)}}
-  optimiser = optax.adamw(0.05, weight_decay=0.1)
+  optimiser = {
+    "adamw": optax.adamw(0.05, weight_decay=0.1),
+    "sgd": optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.05)),
+  }[name]
 
   def loss(params: Any) -> jax.Array:
-    log_p = jax.nn.log_softmax(apply_head(params, SUPPORT.x))
+    log_p = jax.nn.log_softmax(apply_head(params, SUPPORT.x + offset))
     return -jnp.mean(log_p[jnp.arange(len(SUPPORT.y)), SUPPORT.y])
 
   state = optimiser.init(params)
   for _ in range(2):
     updates, state = optimiser.update(jax.grad(loss)(params), state, params)
     params = optax.apply_updates(params, updates)
-  chex.assert_trees_all_close(_adapt(settings), params, rtol=1e-4, atol=1e-5)
+  found = _adapt(name, 0.1, 2, 0.05, 0.1, centred)
+  kernel = found["head"]["kernel"]
+  chex.assert_trees_all_close(kernel, params["head"]["kernel"], rtol=1e-4, atol=1e-5)
+  expected = apply_head(params, QUERY.x + offset)
+  np.testing.assert_allclose(apply_head(found, QUERY.x), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_trials_share_their_functions():
   """As many compilations as there are numbers of steps, however many trials."""
-  trials = finetune_trials(40)
+  trials = finetune_trials("adamw", 40, MEAN)
   assert len(trials) == 40
   for a in trials:
     for b in trials:
@@ -89,14 +103,18 @@ def test_trials_share_their_functions():
 
 
 def test_trials_are_the_same_each_time():
-  settings = [m.settings for m in finetune_trials(5)]
-  assert [m.settings for m in finetune_trials(5)] == settings
-  assert [m.settings for m in finetune_trials(3)] == settings[:3]
-  assert [m.settings for m in finetune_trials(5, seed=1)] != settings
+
+  def draw(number: int, seed: int = 0) -> list[dict[str, Any]]:
+    return [m.settings for m in finetune_trials("sgd", number, MEAN, seed)]
+
+  assert draw(5) == draw(5)
+  assert draw(3) == draw(5)[:3]
+  assert draw(5, seed=1) != draw(5)
 
 
 @pytest.mark.parametrize(
-  "method", [prototypes(), finetune(FinetuneSettings(0.0, 2, 0.01, 0.0))]
+  "method",
+  [prototypes(), finetune(FinetuneSettings("adamw", 0.0, 2, 0.01, 0.0), MEAN)],
 )
 def test_a_method_sees_a_support_and_refuses_a_query(method: Any):
   """Its signature has no place for a query, and a query is not taken for a support

@@ -25,7 +25,6 @@ from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import as_path, exclusive
 from mcdi_jax.meta import MetaConfig
-from mcdi_jax.networks import conv4
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
@@ -53,7 +52,7 @@ CONFIG = Config(
   ),
   generators=("generated", "generated_single_level", "generated_delta"),
 )
-METHODS = [*CONFIG.generators, "prototypes", "finetune"]
+METHODS = [*CONFIG.generators, "prototypes", "finetune", "finetune_sgd"]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,10 @@ def test_lines_say_what_distinguishes_them(made: Any):
     assert (settings["k"], settings["T"], settings["base"]) == (2, 6, base)
     assert lines[name]["parameters"] > 0
     assert lines[name]["budget_s"] > 0
-  assert set(lines["finetune"]["settings"]) == {"init_scale", "steps", "rate", "decay"}
+  for name, optimiser in (("finetune", "adamw"), ("finetune_sgd", "sgd")):
+    settings = lines[name]["settings"]
+    assert settings["optimiser"] == optimiser
+    assert {"init_scale", "steps", "rate", "decay", "centred"} <= settings.keys()
 
 
 def test_every_phase_is_logged(made: Any):
@@ -217,7 +219,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     (ways, shots, method)
     for ways in (3, 5)
     for shots in (1, 2)
-    for method in ("generated", "prototypes", "finetune")
+    for method in ("generated", "prototypes", "finetune", "finetune_sgd")
   ]
   assert len(list((workdir / "bank").iterdir())) == 2
   assert not (workdir / "backbone").exists()
@@ -241,7 +243,7 @@ def test_features_of_all_four_turns(tmp_path: Path):
   backbone = prepare_backbone(config, splits, directory, metrics)
   features = embed_splits(config, splits, backbone)
   assert [items.classes for items in features] == [48, 32, 32, 8]
-  apply = jax.jit(conv4(splits.image_shape, config.backbone.width).apply)
+  apply = jax.jit(backbone.network.apply)
   item = int(features.test.index[3 + 2 * 8, 1])  # the second drawing of class 3, r = 2
   turned = np.rot90(np.asarray(splits.test.x)[splits.test.index[3, 1]], 2)[None] / 255
   expected = apply(backbone.params, jnp.asarray(turned, jnp.float32))[0]
