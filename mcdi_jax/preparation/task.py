@@ -40,7 +40,7 @@ class PreparationConfig:
 
   tasks: int = 16384
   steps: int = 60
-  rate: float = 10.0
+  rate: float = 3.0
   epsilon: float = 1.0
   prepare_on: Literal["all", "support", "support_and_query"] = "all"
   queries: int = 15
