@@ -3,8 +3,9 @@
   python -m launch.run --config configs/omniglot.py:5w1s --data PATH/omniglot.npz \\
       --workdir runs/omniglot-5w1s
 
-The argument names the form of task: 5w1s (default), 5w5s or 20w1s. Three seeds; backbone
-and bank are shared through runs/cache. On two CPU cores: backbone half an hour, once; then
+The argument names the form of task: 5w1s (default), 5w5s, 20w1s, each with three seeds; or
+`mixed`, one generator for 2 to 20 ways and 1 to 5 shots. Backbone and bank are shared
+through runs/cache. On two CPU cores: backbone half an hour, once; then
 per seed two or three minutes each for REPTILE, for single-level training and for the test.
 BUILD_NOTES.md has the figures; how fast the result is, python -m launch.benchmark says.
 """
@@ -15,7 +16,12 @@ from mcdi_jax.lib.config import to_config_dict
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config
 
-FORMS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1)}
+FORMS = {
+  "5w1s": ((5,), (1,)),
+  "5w5s": ((5,), (5,)),
+  "20w1s": ((20,), (1,)),
+  "mixed": ((2, 5, 10, 20), (1, 2, 5)),
+}
 
 
 def get_config(form: str = "5w1s") -> ConfigDict:
@@ -31,11 +37,17 @@ def get_config(form: str = "5w1s") -> ConfigDict:
     config.generators = ("generated", "generated_single_level")
   config.seeds = (0, 1, 2)
   config.evaluation.latency = False
-  config.meta.ways = (ways,)
-  config.meta.shots = (shots,)
-  if ways == 20:  # four times the work a task
+  config.meta.ways = ways
+  config.meta.shots = shots
+  if max(ways) == 20:  # four times the work a task
     config.preparation.tasks = 4096
     config.meta.tasks = 8
+  if form == "mixed":
+    config.seeds = (0,)
+    config.meta.steps = 6000
+    config.meta.validate_every = 1500
+    config.evaluation.tasks = 2000
+    config.evaluation.tuning_tasks = 200
   config.backbone_dir = "runs/cache/backbone"
   config.bank_dir = "runs/cache/bank"
   return config

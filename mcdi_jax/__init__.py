@@ -2,5 +2,20 @@
 
 from mcdi_jax.generator import Generator, generate, load_generator
 from mcdi_jax.tasks import Support
+from mcdi_jax.weights import (
+  load_distribution,
+  load_weights,
+  save_distribution,
+  save_weights,
+)
 
-__all__ = ["Generator", "Support", "generate", "load_generator"]
+__all__ = [
+  "Generator",
+  "Support",
+  "generate",
+  "load_distribution",
+  "load_generator",
+  "load_weights",
+  "save_distribution",
+  "save_weights",
+]

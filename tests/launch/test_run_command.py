@@ -86,12 +86,18 @@ def test_every_config_file_is_valid(name: str):
 
 
 @pytest.mark.parametrize(
-  ("form", "ways", "shots"), [("5w1s", 5, 1), ("5w5s", 5, 5), ("20w1s", 20, 1)]
+  ("form", "ways", "shots"),
+  [
+    ("5w1s", (5,), (1,)),
+    ("5w5s", (5,), (5,)),
+    ("20w1s", (20,), (1,)),
+    ("mixed", (2, 5, 10, 20), (1, 2, 5)),
+  ],
 )
-def test_omniglot_takes_the_form_of_task(form: str, ways: int, shots: int):
+def test_omniglot_takes_the_form_of_task(form: str, ways: tuple, shots: tuple):
   module = importlib.import_module("configs.omniglot")
   config = from_mapping(Config, module.get_config(form).to_dict())
-  assert (config.meta.ways, config.meta.shots) == ((ways,), (shots,))
+  assert (config.meta.ways, config.meta.shots) == (ways, shots)
   assert config.data.source == "npz"
   assert config.data.rotations
 
