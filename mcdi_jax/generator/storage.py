@@ -1,7 +1,7 @@
 """A generator on disk: `generator.json` (specification) and `weights/` (Orbax)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from mcdi_jax.networks.head import CLASS_AXES, head
 from mcdi_jax.weights import weight_space
 
 _FORMAT = 2
+_SHIPPED = files.as_path(__file__).parents[1] / "trained"
 
 
 def save_generator(
@@ -32,20 +33,37 @@ def save_generator(
   files.write_json(directory / "generator.json", content)
 
 
-def load_generator(directory: PathLike) -> Generator:
-  """Reads a generator from its directory, or from the workdir of a run with one seed.
+@overload
+def load_generator(name_or_directory: PathLike) -> Generator: ...
+
+
+@overload
+def load_generator(name_or_directory: None = None) -> list[str]: ...
+
+
+def load_generator(name_or_directory: PathLike | None = None) -> Generator | list[str]:
+  """Reads a generator.
+
+  Args:
+    name_or_directory: a name that ships with the package, a generator's directory, or
+      the workdir of a run with one seed; None returns the list of names.
 
   Raises:
     MissingError: no generator there, or a workdir with several, which are listed.
     DamagedError: a checksum differs.
-    InputError: written by a later version of this package.
+    InputError: written by another version of this package.
   """
-  directory = _find(files.as_path(directory))
+  if name_or_directory is None:
+    return _shipped()
+  if str(name_or_directory) in _shipped():
+    directory = _SHIPPED / str(name_or_directory)
+  else:
+    directory = _find(files.as_path(name_or_directory))
   content = files.read_json(directory / "generator.json")
   if content.get("format") != _FORMAT:
     raise InputError(
-      f"{directory} has format {content.get('format')}, this version reads {_FORMAT}: "
-      "update mcdi_jax"
+      f"{directory} has format {content.get('format')}, this version of mcdi_jax reads "
+      f"{_FORMAT}: install the version that wrote it, or train it anew"
     )
   spec = from_mapping(GeneratorSpec, content["spec"], "spec")
   key = jax.random.key(0)
@@ -83,6 +101,10 @@ def _leaves(generator: Generator) -> dict[str, Any]:
   }
 
 
+def _shipped() -> list[str]:
+  return sorted(f.parent.name for f in _SHIPPED.glob("*/generator.json"))
+
+
 def _find(directory: Path) -> Path:
   if (directory / "generator.json").exists():
     return directory
@@ -93,5 +115,6 @@ def _find(directory: Path) -> Path:
     names = ", ".join(str(f.parent) for f in found)
     raise MissingError(f"{directory} holds several generators: name one of {names}")
   raise MissingError(
-    f"there is no generator in {directory}: give a directory that launch.run wrote"
+    f"there is no generator in {directory}: give a directory that launch.run wrote, or a "
+    f"name that ships with the package, of {_shipped()}"
   )

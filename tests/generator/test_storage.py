@@ -107,7 +107,7 @@ def test_a_specification_of_another_network_does_not_fit(copy):
 def test_a_later_format_is_refused(copy):
   content = json.loads((copy / "generator.json").read_text())
   (copy / "generator.json").write_text(json.dumps({**content, "format": 99}))
-  with pytest.raises(InputError, match="format 99.*update"):
+  with pytest.raises(InputError, match="format 99.*train it anew"):
     load_generator(copy)
 
 
