@@ -15,6 +15,7 @@ from mcdi_jax.lib.errors import DamagedError, MissingError
 from mcdi_jax.lib.files import Path
 
 _CHECKSUMS = "sha256.json"
+_UNLISTED = (_CHECKSUMS, "commit_success.txt")  # the latter only names where it was written
 
 
 def _checksums(directory: Path, prefix: str = "") -> dict[str, str]:
@@ -22,7 +23,7 @@ def _checksums(directory: Path, prefix: str = "") -> dict[str, str]:
   for f in sorted(directory.iterdir()):
     if f.is_dir():
       found |= _checksums(f, f"{prefix}{f.name}/")
-    elif f.name != _CHECKSUMS:
+    elif f.name not in _UNLISTED:
       found[prefix + f.name] = files.sha256(f)
   return found
 
