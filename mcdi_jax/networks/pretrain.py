@@ -156,5 +156,7 @@ def episode(
 def embed(apply: Callable[..., Any], params: Params, images: ClassSet) -> ClassSet:
   """The same classes with each image replaced by its features float32 [n, D]."""
   one = lambda x: apply(params, to_unit(x)[None])[0]  # noqa: E731
-  features = jax.jit(lambda x: jax.lax.map(one, x, batch_size=256))(images.x)
+  # On CPU as many images as stay in cache: twice as fast as 256.
+  batch = 16 if jax.default_backend() == "cpu" else 256
+  features = jax.jit(lambda x: jax.lax.map(one, x, batch_size=batch))(images.x)
   return images._replace(x=features)
