@@ -15,7 +15,7 @@ from mcdi_jax.lib.errors import DamagedError, MissingError
 from mcdi_jax.lib.files import Path
 
 _CHECKSUMS = "sha256.json"
-_UNLISTED = (_CHECKSUMS, "commit_success.txt")  # the latter only names where it was written
+_COMMITTED = "commit_success.txt"
 
 
 def _checksums(directory: Path, prefix: str = "") -> dict[str, str]:
@@ -23,7 +23,7 @@ def _checksums(directory: Path, prefix: str = "") -> dict[str, str]:
   for f in sorted(directory.iterdir()):
     if f.is_dir():
       found |= _checksums(f, f"{prefix}{f.name}/")
-    elif f.name not in _UNLISTED:
+    elif f.name != _CHECKSUMS:
       found[prefix + f.name] = files.sha256(f)
   return found
 
@@ -39,6 +39,9 @@ def save_tree(directory: Path, tree: Any) -> None:
   """Writes a pytree of arrays as one Orbax checkpoint, replacing what was there."""
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(directory, tree, force=True)
+  if "://" not in str(directory):
+    # It holds nothing but the place where it was written; only a bucket is read by it.
+    (directory / _COMMITTED).unlink(missing_ok=True)
   files.write_json(directory / _CHECKSUMS, _checksums(directory))
 
 

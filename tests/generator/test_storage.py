@@ -2,12 +2,16 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from miniature import make_support
 
+from mcdi_jax.data.class_set import to_unit
+from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.generator import generate, load_generator, save_generator
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
+from mcdi_jax.tasks import Support
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,12 @@ def test_a_flipped_bit_is_noticed_in_every_file(copy):
   load_generator(copy)  # mended
 
 
+def test_no_file_names_the_place_where_it_was_written(saved):
+  place = str(saved.parent).encode()
+  files = [f for f in saved.rglob("*") if f.is_file()]
+  assert not [f.name for f in files if place in f.read_bytes()]
+
+
 def test_a_lost_file_is_noticed(copy):
   max(array_files(copy), key=lambda f: f.stat().st_size).unlink()
   with pytest.raises(DamagedError):
@@ -109,6 +119,22 @@ def test_a_later_format_is_refused(copy):
   (copy / "generator.json").write_text(json.dumps({**content, "format": 99}))
   with pytest.raises(InputError, match="format 99.*train it anew"):
     load_generator(copy)
+
+
+def test_a_shipped_generator_is_loaded_by_name(key):
+  """Whatever the number of classes; and the package stays small."""
+  names = load_generator()
+  assert "omniglot-5way" in names
+  with pytest.raises(MissingError, match="omniglot-5way"):
+    load_generator("omniglot-5wy")
+  generator = load_generator("omniglot-5way")
+  assert sum(leaf.nbytes for leaf in jax.tree.leaves(generator)) < 4 * 2**20
+  drawn = to_unit(jnp.asarray(glyphs(key, classes=3, per_class=5).x))
+  drawings, label = drawn.reshape(3, 5, *drawn.shape[1:]), jnp.arange(3)
+  params = generate(generator, Support(drawings[:, 0], label), key, ways=3)
+  others = drawings[:, 1:].reshape(12, *drawn.shape[1:])
+  predicted = generator.network.apply(params, others).argmax(-1)
+  assert jnp.mean(predicted == jnp.repeat(label, 4)) > 0.8  # chance: 1/3
 
 
 def test_no_generator_is_missing(tmp_path):
