@@ -27,7 +27,7 @@ class FinetuneSettings:
     init_scale: of the Gaussian θ_0; 0: zeros.
     steps, rate, decay: of the optimiser.
     centred: on the features as they are; else with their mean added back, as the bare
-      backbone gives them: the same classifiers, another descent.
+      backbone gives them up to a factor: the same classifiers, another descent.
   """
 
   optimiser: Optimiser

@@ -100,7 +100,8 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
   first = evenly_spaced(config.steps, config.segments)[0]
   make = {"linear": _linear, "linear_auto": _linear_auto, "cosine": _cosine}
   alpha = make[config.schedule](config, first)
-  if not ((alpha > 0) & (alpha < 1)).all():
+  rounded = np.float32(alpha)  # as it will be used
+  if not ((rounded > 0) & (rounded < 1)).all():
     raise InputError(
       f"config.diffusion.start {config.start} and end {config.end} give an α outside "
       "(0, 1): choose both between 0 and 1"

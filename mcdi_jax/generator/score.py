@@ -41,7 +41,6 @@ class ScoreConfig:
       check(value >= 1, f"config.score.{name}", value, "give at least 1")
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
-    check(self.vectors % self.heads == 0, "config.score.vectors", self.vectors, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

@@ -26,7 +26,8 @@ def validation(
 ) -> Callable[[MetaState, ClassSet], tuple[MetaState, dict[str, Array]]]:
   """`look(state, features)`: the accuracy in percent of the weights that the averaged
   generator makes at τ = 0 for the validation classes, always on the same tasks, and the
-  rms of their tokens, where the targets' is 1. Keeps the best average in the state."""
+  rms of their tokens, where that of all k targets together is 1. Keeps the best average
+  in the state."""
 
   def one(
     generator: Generator, features: ClassSet, protocol: Protocol, key: Key[Array, ""]

@@ -34,7 +34,8 @@ class BackboneConfig:
     warp: share of the images that are slightly turned, scaled, sheared and shifted.
     group: images that are normalised together; divides ways · drawings.
     rate: peak rate of Muon on the kernels (Jordan et al. 2024); gains and biases take
-      Adam at a tenth of it. Both rise for a hundred steps and fall to 0 along a cosine.
+      Adam at a tenth of it. Both rise for a hundred steps (a tenth
+      of them all, if that is less) and fall to 0 along a cosine.
     statistics_memory: decay of the running mean of the batch statistics.
     seed: of the initial weights and of the episodes.
   """
