@@ -1,60 +1,103 @@
-"""Data by setting: an `.npz` of images and labels, or the embedded glyphs."""
+"""Data by setting: TFDS by name, a folder of class folders, an `.npz`, or the embedded
+glyphs; split into training, validation and test classes."""
 
 import dataclasses
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax
 import numpy as np
 
+from mcdi_jax.data.class_lists import SPLITS, order_by_list
 from mcdi_jax.data.class_set import ClassSet, from_labels
+from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.glyphs import glyphs
+from mcdi_jax.data.npz import read_npz
+from mcdi_jax.data.raw import Raw, in_canonical_order, in_polarity
+from mcdi_jax.data.tfds import read_tfds
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
-from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
 
-SPLITS = ("train", "val", "test")
 _SHARES = (0.64, 0.16, 0.20)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Where the images come from.
+  """Where the images come from, and the form that they are brought to.
 
   Attributes:
-    source: `npz` reads `path`; `glyphs` draws characters and needs no file.
-    path: an `.npz` with `images` uint8 [n, h, w, c], `labels` int [n] and, if its authors
-      split the classes, `class_split` [classes] of 0/1/2 = train/val/test.
-    split_seed: splits the classes 64/16/20 % where there is no `class_split`.
+    source: `tfds` reads the set `name`; `folder` reads a folder of class folders; `npz`
+      an archive; `glyphs` draws characters and needs no file.
+    path: the folder; the `.npz` with `images` uint8 [n, h, w, c], `labels` int [n] and
+      optionally `classes` and `class_split`; TFDS's data_dir (empty: its default).
+    name: of a TFDS set.
+    parts: TFDS splits to merge; empty: all.
+    grey: colours become one channel.
+    invert: `auto` inverts dark ink on bright ground; `always`, `never`.
+    size: pixels a side after a resize by area mean; 0: as they are.
+    class_split: which classes are for train, val and test: a list that ships with the
+      package (`omniglot`), or a table (split, tab, class name). Empty: as the `.npz`
+      says, else at random.
+    split_seed: of the random split, 64/16/20 %.
     rotations: add the images turned by 90°, 180° and 270° as classes of their own, in
       meta-training and validation. The test classes are evaluated both ways.
     glyph_classes: classes to draw for train, val and test.
     glyph_drawings: drawings a class.
   """
 
-  source: Literal["npz", "glyphs"] = "glyphs"
+  source: Literal["tfds", "folder", "npz", "glyphs"] = "glyphs"
   path: str = ""
+  name: str = ""
+  parts: tuple[str, ...] = ()
+  grey: bool = False
+  invert: Literal["never", "auto", "always"] = "never"
+  size: int = 0
+  class_split: str = ""
   split_seed: int = 0
   rotations: bool = False
   glyph_classes: tuple[int, ...] = (800, 100, 200)
   glyph_drawings: int = 20
+
+  def __post_init__(self):
+    check(self.size >= 0, "config.data.size", self.size, "give pixels, or 0 to keep them")
+
+
+def source_settings(data: str, data_dir: str = "") -> dict[str, str]:
+  """The settings that a command's `--data` stands for: a folder, an `.npz`, `tfds:NAME`
+  (in `data_dir`), or `glyphs`.
+
+  Raises:
+    MissingError: none of these.
+  """
+  if data == "glyphs":
+    return {"source": "glyphs"}
+  if data.startswith("tfds:"):
+    return {"source": "tfds", "name": data.removeprefix("tfds:"), "path": data_dir}
+  if data.endswith(".npz"):
+    return {"source": "npz", "path": data}
+  if files.as_path(data).is_dir():
+    return {"source": "folder", "path": data}
+  raise MissingError(
+    f"--data {data!r} is no folder and no .npz: for a TFDS set write --data tfds:{data}"
+  )
 
 
 class Splits(NamedTuple):
   """Class-disjoint sets and what identifies them.
 
   Attributes:
+    classes: the names of the classes of train, val and test.
     name: for results, such as `omniglot`.
-    digest: sha256 of the content: of the file and its split, or of the drawing's settings.
+    digest: sha256 of the content: the same from whatever source it was read.
   """
 
   train: ClassSet
   val: ClassSet
   test: ClassSet
+  classes: tuple[tuple[str, ...], ...]
   name: str
   digest: str
 
@@ -65,88 +108,43 @@ class Splits(NamedTuple):
 
 def load_splits(config: DataConfig) -> Splits:
   """Raises `MissingError`, `DamagedError` or `InputError` where there is no such data."""
-  sources: dict[str, Callable[[DataConfig], Splits]] = {"npz": _npz, "glyphs": _glyphs}
-  return sources[config.source](config)
+  if config.source == "glyphs":
+    return _glyphs(config)
+  form = {"size": config.size, "grey": config.grey}
+  sources: dict[str, Callable[[], Raw]] = {
+    "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),
+    "folder": lambda: read_folder(config.path, **form),
+    "npz": lambda: read_npz(config.path, **form),
+  }
+  raw = sources[config.source]()
+  images = in_polarity(raw.images, config.invert, raw.name)
+  return _split(in_canonical_order(raw._replace(images=images)), config)
 
 
-def _glyphs(config: DataConfig) -> Splits:
-  counts, drawings = config.glyph_classes, config.glyph_drawings
-  fit = len(counts) == 3 and min(counts) >= 1
-  remedy = "give three counts of at least 1, for train, val and test"
-  check(fit, "config.data.glyph_classes", counts, remedy)
-  check(drawings >= 1, "config.data.glyph_drawings", drawings, "give at least 1")
-  key, number = jax.random.key(config.split_seed), config.glyph_drawings
-  drawn = glyphs(key, classes=sum(config.glyph_classes), per_class=number)
-  ends = np.cumsum(config.glyph_classes)[:-1] * number
-  sets = [
-    from_labels(x, np.repeat(np.arange(len(x) // number), number))
-    for x in np.split(drawn.x, ends)
-  ]
-  name = (config.split_seed, config.glyph_classes, config.glyph_drawings)
-  digest = hashlib.sha256(f"glyphs-1 {name}".encode()).hexdigest()
-  return Splits(*sets, name="glyphs", digest=digest)
-
-
-def _npz(config: DataConfig) -> Splits:
-  path = files.as_path(config.path)
-  if not config.path or not path.exists():
-    raise MissingError(
-      f"config.data.path is {config.path!r}, where there is no file: give an .npz with "
-      "--data PATH"
-    )
-  content = _read_archive(path)
-  images, labels = _checked(content, str(path))
-  split = content.get("class_split")
-  classes = int(labels.max()) + 1
-  if split is None:
-    split = _random_split(classes, config.split_seed)
+def _split(raw: Raw, config: DataConfig) -> Splits:
+  """The classes in the order of the list that splits them, else of the source."""
+  order, split = np.arange(len(raw.classes)), raw.split
+  if config.class_split:
+    order, split = order_by_list(config.class_split, raw.classes)
+  elif split is None:
+    split = _random_split(len(raw.classes), config.split_seed)
+    counts = "/".join(str(n) for n in np.bincount(split, minlength=3))
     CONSOLE.print(
-      f"{path.name} has no class_split: {_counts(split)} classes for "
-      f"train/val/test, by split_seed {config.split_seed}"
+      f"{raw.name}: {counts} classes for train/val/test, by split_seed {config.split_seed}"
     )
-  elif split.shape != (classes,) or not np.isin(split, (0, 1, 2)).all():
-    raise InputError(f"class_split in {path} must hold 0, 1 or 2 for {classes} classes")
-  sets = []
+  place = np.searchsorted(raw.labels, np.arange(len(raw.classes) + 1))
+  digest = hashlib.sha256(repr(raw.images.shape[1:]).encode())
+  sets, names = [], []
   for s, name in enumerate(SPLITS):
-    kept = np.flatnonzero(split[labels] == s)
-    if not len(kept):
-      raise InputError(f"class_split in {path} leaves no class for {name}")
-    dense = np.unique(labels[kept], return_inverse=True)[1]
-    sets.append(from_labels(images[kept], dense))
-  digest = hashlib.sha256(images.tobytes() + labels.tobytes() + split.tobytes())
-  return Splits(*sets, name=path.stem, digest=digest.hexdigest())
-
-
-def _read_archive(path: files.Path) -> dict[str, np.ndarray]:
-  try:
-    with path.open("rb") as f, np.load(f) as archive:
-      if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DamagedError(f"config.data.path {path} is a single array: give an .npz")
-      return {name: archive[name] for name in archive.files}
-  except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-    raise DamagedError(f"config.data.path {path} cannot be read: {error}") from None
-  except ValueError as error:
-    raise DamagedError(f"config.data.path {path} is not an .npz: {error}") from None
-
-
-def _checked(content: dict[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray]:
-  """Images uint8 [n, h, w, c] and labels int32 [n], or one sentence on what is wrong."""
-  for key in ("images", "labels"):
-    if key not in content:
-      raise InputError(f"{path} has no array {key!r}: it holds {sorted(content)}")
-  images, labels = content["images"], content["labels"]
-  if images.dtype != np.uint8 or images.ndim != 4:
-    raise InputError(
-      f"images in {path} are {images.dtype} {images.shape}: uint8 [n, h, w, c] is needed"
-    )
-  if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-    raise InputError(
-      f"labels in {path} are {labels.dtype} {labels.shape}: int [{len(images)}] is needed"
-    )
-  count = np.bincount(labels) if len(labels) and labels.min() >= 0 else np.zeros(1)
-  if not count.all():
-    raise InputError(f"labels in {path} must cover 0..C-1, each class with an image")
-  return images, labels.astype(np.int32)
+    chosen = order[split == s]
+    if not len(chosen):
+      raise InputError(f"the class split of {raw.name} leaves no class for {name}")
+    x = np.concatenate([raw.images[place[c] : place[c + 1]] for c in chosen])
+    labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
+    sets.append(from_labels(x, labels))
+    names.append(tuple(raw.classes[c] for c in chosen))
+    digest.update(x.tobytes() + labels.astype(np.int32).tobytes())
+  return Splits(*sets, tuple(names), raw.name, digest.hexdigest())
 
 
 def _random_split(classes: int, seed: int) -> np.ndarray:
@@ -158,5 +156,20 @@ def _random_split(classes: int, seed: int) -> np.ndarray:
   return split
 
 
-def _counts(split: np.ndarray) -> str:
-  return "/".join(str(n) for n in np.bincount(split, minlength=3))
+def _glyphs(config: DataConfig) -> Splits:
+  counts, drawings = config.glyph_classes, config.glyph_drawings
+  fit = len(counts) == 3 and min(counts) >= 1
+  remedy = "give three counts of at least 1, for train, val and test"
+  check(fit, "config.data.glyph_classes", counts, remedy)
+  check(drawings >= 1, "config.data.glyph_drawings", drawings, "give at least 1")
+  key, number = key_for(config.split_seed, "glyphs"), config.glyph_drawings
+  drawn = glyphs(key, classes=sum(counts), per_class=number)
+  ends = np.cumsum(counts)[:-1]
+  sets = [
+    from_labels(x, np.repeat(np.arange(len(x) // number), number))
+    for x in np.split(drawn.x, ends * number)
+  ]
+  names = np.split(np.arange(sum(counts)).astype(str), ends)
+  identity = (config.split_seed, counts, drawings)
+  digest = hashlib.sha256(f"glyphs-2 {identity}".encode()).hexdigest()
+  return Splits(*sets, tuple(map(tuple, names)), name="glyphs", digest=digest)
