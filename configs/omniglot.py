@@ -32,9 +32,14 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   ways, shots = FORMS[form]
   config = to_config_dict(Config())
   config.data.source = "npz"
+  config.data.class_split = "omniglot"
+  config.data.grey = True
+  config.data.invert = "auto"
+  config.data.size = 28
   config.data.rotations = True
+  config.generators = ("generated", "generated_finished", "hypernetwork")
   if form == "5w1s":
-    config.generators = ("generated", "generated_single_level")
+    config.generators += ("generated_single_level",)
   config.seeds = (0, 1, 2)
   config.evaluation.latency = False
   config.meta.ways = ways
@@ -42,6 +47,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   if max(ways) == 20:  # four times the work a task
     config.preparation.tasks = 4096
     config.meta.tasks = 8
+    config.finishing.tasks = 8
   if form == "mixed":
     config.seeds = (0,)
     config.meta.steps = 6000

@@ -11,6 +11,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from launch.command import start
+from mcdi_jax.data import source_settings
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config, run
@@ -22,8 +23,9 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Where everything is written; an interrupted run continues there."
 )
 _DATA = flags.DEFINE_string(
-  "data", None, "An .npz of images and labels; overrides config.data.path."
+  "data", None, "A folder of class folders, an .npz, tfds:NAME, or glyphs."
 )
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets lie; default: TFDS's own.")
 
 
 def main(argv: list[str]) -> None:
@@ -33,9 +35,9 @@ def main(argv: list[str]) -> None:
     values = _CONFIG.value.to_dict()
   except OSError:
     sys.exit("error: --config names no file: give one of configs/")
-  if _DATA.value is not None:
-    values["data"] |= {"path": _DATA.value, "source": "npz"}
   try:
+    if _DATA.value is not None:
+      values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
     run(from_mapping(Config, values), _WORKDIR.value)
   except InputError as error:
     sys.exit(f"error: {error}")

@@ -10,15 +10,16 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.baselines import Method
 from mcdi_jax.data import ClassSet
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Protocol, Task, sample_task
 
 _BATCH = 100  # tasks at a time
 
 
-def task_keys(seed: int, tasks: int) -> Key[Array, " n"]:
+def task_keys(seed: int, tasks: int, purpose: str = "test") -> Key[Array, " n"]:
   """One key a task; they alone, with set and protocol, say what the tasks are."""
-  return jax.random.split(jax.random.key(seed), tasks)
+  return jax.random.split(key_for(seed, f"{purpose} tasks"), tasks)
 
 
 def draw_task(

@@ -89,6 +89,13 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
   return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def paired_difference(
+  correct: np.ndarray, rival: np.ndarray, form: Protocol
+) -> tuple[float, float]:
+  """this − rival in percent, task by task: mean and interval. Both int [tasks]."""
+  return mean_and_interval(100 * (correct - rival) / (form.ways * form.queries))
+
+
 def accuracy_line(
   facts: Facts,
   method: str,
@@ -108,7 +115,7 @@ def accuracy_line(
   total = form.ways * form.queries
   accuracy, ci95 = mean_and_interval(100 * correct / total)
   if generated is not None:
-    diff, diff_ci95 = mean_and_interval(100 * (correct - generated) / total)
+    diff, diff_ci95 = paired_difference(correct, generated, form)
     values |= {
       "paired_against": "generated",
       "paired_diff": diff,

@@ -1,6 +1,7 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
 from mcdi_jax.generator.condition import by_class
+from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
 from mcdi_jax.generator.generator import Generator, GeneratorSpec
 from mcdi_jax.generator.score import ScoreConfig
@@ -11,6 +12,7 @@ __all__ = [
   "GeneratorSpec",
   "ScoreConfig",
   "by_class",
+  "export_generate",
   "generate",
   "generate_from_features",
   "load_generator",

@@ -1,10 +1,12 @@
 """A generator on disk: `generator.json` (specification) and `weights/` (Orbax)."""
 
 import dataclasses
+import hashlib
 from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.diffusion import Schedule
@@ -55,10 +57,7 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   """
   if name_or_directory is None:
     return _shipped()
-  if str(name_or_directory) in _shipped():
-    directory = _SHIPPED / str(name_or_directory)
-  else:
-    directory = _find(files.as_path(name_or_directory))
+  directory = _find(name_or_directory)
   content = files.read_json(directory / "generator.json")
   if content.get("format") != _FORMAT:
     raise InputError(
@@ -75,6 +74,19 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
     schedule=Schedule(leaves.pop("alpha")),
     **leaves,
   )
+
+
+def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
+  """What was kept beside a generator when it was saved."""
+  return files.read_json(_find(name_or_directory) / "generator.json")["about"]
+
+
+def fingerprint(generator: Generator) -> str:
+  """sha256 of its specification and arrays, wherever it lies."""
+  digest = hashlib.sha256(repr((generator.spec, generator.space.gauge)).encode())
+  for leaf in jax.tree.leaves(_leaves(generator)):
+    digest.update(np.asarray(leaf).tobytes())
+  return digest.hexdigest()
 
 
 def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Generator:
@@ -105,7 +117,11 @@ def _shipped() -> list[str]:
   return sorted(f.parent.name for f in _SHIPPED.glob("*/generator.json"))
 
 
-def _find(directory: Path) -> Path:
+def _find(name_or_directory: PathLike) -> Path:
+  """The directory of a shipped generator, of a workdir's, or the one given."""
+  if str(name_or_directory) in _shipped():
+    return _SHIPPED / str(name_or_directory)
+  directory = files.as_path(name_or_directory)
   if (directory / "generator.json").exists():
     return directory
   found = sorted(directory.glob("seed_*/generator/generator.json"))

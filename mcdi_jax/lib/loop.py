@@ -41,14 +41,15 @@ def train(
 ) -> S:
   """Runs `step_fn(state, key)` until `state.step == steps`, from the newest checkpoint.
 
-  The order within a step is fixed: step, inspect, save, log. Metrics are averaged over
-  `log_every` steps and fetched in one transfer after the next step was dispatched, so
-  that the device never waits for the log.
+  A fresh state is inspected first; then the order within a step is fixed: step, inspect,
+  save, log. Metrics are averaged over `log_every` steps and fetched in one transfer after
+  the next step was dispatched, so that the device never waits for the log.
 
   Args:
     step_fn: jitted; it folds `state.step` into the key, so a resumed run draws the same.
-    inspect: looks at (and may update) the state every `inspect_every` steps and at the
-      end; its metrics are written by themselves. Validation comes in here.
+    inspect: looks at (and may update) the state before the first step, every
+      `inspect_every` steps and at the end; its metrics are written by themselves.
+      Validation comes in here.
 
   Raises:
     InputError: a metric that is not finite; the last good checkpoint is kept.
@@ -58,6 +59,9 @@ def train(
   first, pending = int(state.step), []
   log = _Log(title, write)
   with Bar(title, steps) as bar:
+    if inspect and first == 0:
+      state, seen = inspect(state)
+      write({"step": 0, **_host([seen])})
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, key)
       due, pending = (pending, []) if len(pending) >= log_every else ([], pending)

@@ -2,19 +2,23 @@
 
 from mcdi_jax.meta.batch import TaskBatch, TaskSource, draw_tasks
 from mcdi_jax.meta.config import MetaConfig
+from mcdi_jax.meta.finishing import FinishingConfig, finishing
 from mcdi_jax.meta.fit import fit_space
 from mcdi_jax.meta.loss import task_loss
 from mcdi_jax.meta.reptile import descend, pseudo_gradient
-from mcdi_jax.meta.training import MetaState, meta_training, selected
+from mcdi_jax.meta.training import MetaState, Training, meta_training, selected
 from mcdi_jax.meta.validation import validation
 
 __all__ = [
+  "FinishingConfig",
   "MetaConfig",
   "MetaState",
   "TaskBatch",
   "TaskSource",
+  "Training",
   "descend",
   "draw_tasks",
+  "finishing",
   "fit_space",
   "meta_training",
   "pseudo_gradient",

@@ -16,6 +16,15 @@ from mcdi_jax.meta.loss import handover_gaps, segment_losses, task_loss
 from mcdi_jax.meta.reptile import mean_gradient, pseudo_gradient
 
 Params = Any
+Form = tuple[int, int]  # ways, shots
+
+
+class Training(NamedTuple):
+  """`init(score params) → state` and the jitted `step(state, key, sources) → (state,
+  metrics)`; `sources` maps (ways, shots) to tasks of that form, which take turns."""
+
+  init: Callable[..., Any]
+  step: Callable[..., Any]
 
 
 class MetaState(NamedTuple):
@@ -37,38 +46,36 @@ class MetaState(NamedTuple):
   best_accuracy: Any
 
 
+def adam(
+  rate: float, *, steps: int, warmup: float, clip: float
+) -> optax.GradientTransformation:
+  """Adam whose rate rises, then falls to 0 along a cosine, on a clipped gradient."""
+  schedule = optax.warmup_cosine_decay_schedule(0.0, rate, int(warmup * steps), steps)
+  clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
+  return optax.chain(clipped, optax.adam(schedule))
+
+
 def outer_optimiser(
   config: MetaConfig, algorithm: Algorithm
 ) -> optax.GradientTransformation:
   if config.optimiser == "sgd":
     return optax.sgd(config.rate * config.inner_steps * config.inner_rate)
   steps = config.loop_steps(algorithm, config.steps)
-  warmup = int(config.warmup * steps)
-  rate = optax.warmup_cosine_decay_schedule(0.0, config.rate, warmup, steps)
-  clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-  return optax.chain(clip, optax.adam(rate))
+  return adam(config.rate, steps=steps, warmup=config.warmup, clip=config.clip)
 
 
 def meta_training(
   generator: Generator, config: MetaConfig, algorithm: Algorithm
-) -> tuple[Callable[..., MetaState], Callable[..., Any]]:
-  """`init(score params) → state` and the jitted `step(state, key, sources)`.
+) -> Training:
+  """The local consistency loss over the tasks of the bank.
 
-  `single_level` takes the gradient at φ itself, averaged over the tasks. `sources` maps
-  (ways, shots) to tasks of that form; the forms take turns. The metrics are `loss`,
-  `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
+  `single_level` takes the gradient at φ itself, averaged over the tasks. The metrics are
+  `loss`, `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
   """
-  optimiser = outer_optimiser(config, algorithm)
   count = generator.spec.diffusion.segments
 
-  def init(score: Params) -> MetaState:
-    copy = jax.tree.map(jnp.copy, (score, score, score))
-    return MetaState(
-      jnp.int32(0), copy[0], copy[1], optimiser.init(score), copy[2], jnp.float32(-1)
-    )
-
   def gradient_of_form(
-    score: Params, key: Key[Array, ""], source: TaskSource, shots: int
+    score: Params, key: Key[Array, ""], source: TaskSource, form: Form
   ) -> tuple[Params, dict[str, Array]]:
     k_tasks, k_draws = jax.random.split(key)
     tasks = draw_tasks(
@@ -76,7 +83,7 @@ def meta_training(
       source,
       generator,
       tasks=config.tasks,
-      shots=shots,
+      shots=form[1],
       keep_support=config.support == "kept",
     )
     loss = lambda p, task, k: task_loss(p, generator, task, k, draws=config.draws)  # noqa: E731
@@ -89,25 +96,48 @@ def meta_training(
     metrics = {"loss": losses.mean(), **segment_losses(each, segments, count)}
     return gradient, {**metrics, **handover_gaps(generator, tasks.targets)}
 
+  return outer_training(gradient_of_form, outer_optimiser(config, algorithm), config.ema)
+
+
+def outer_training(
+  gradient_of_form: Callable[..., tuple[Params, dict[str, Array]]],
+  optimiser: optax.GradientTransformation,
+  ema: float,
+) -> Training:
+  """Steps along a gradient that each form of task defines in its way.
+
+  Args:
+    gradient_of_form: `(score, key, source, (ways, shots)) → (gradient, metrics)`.
+    ema: decay of the averaged score network; shorter at first.
+  """
+
+  def init(score: Params) -> MetaState:
+    copy = jax.tree.map(jnp.copy, (score, score, score))
+    return MetaState(
+      jnp.int32(0), copy[0], copy[1], optimiser.init(score), copy[2], jnp.float32(-1)
+    )
+
   @jax.jit(donate_argnames="state")
   def step(
-    state: MetaState, key: Key[Array, ""], sources: dict[tuple[int, int], TaskSource]
+    state: MetaState, key: Key[Array, ""], sources: dict[Form, TaskSource]
   ) -> tuple[MetaState, dict[str, Array]]:
     key = jax.random.fold_in(key, state.step)
     forms = [
-      functools.partial(gradient_of_form, source=source, shots=shots)
-      for (_, shots), source in sources.items()
+      functools.partial(gradient_of_form, source=source, form=form)
+      for form, source in sources.items()
     ]
     gradient, metrics = jax.lax.switch(state.step % len(forms), forms, state.score, key)
     updates, opt_state = optimiser.update(gradient, state.opt_state, state.score)
     score = optax.apply_updates(state.score, updates)
-    decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-    ema = optax.incremental_update(score, state.ema, 1 - decay)
+    decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
+    average = optax.incremental_update(score, state.ema, 1 - decay)
     metrics["gradient"] = optax.tree.norm(gradient)
-    fresh = state._replace(step=state.step + 1, score=score, ema=ema, opt_state=opt_state)
+    fresh = state._replace(
+      step=state.step + 1, score=score, ema=average, opt_state=opt_state
+    )
     return fresh, metrics
 
-  return init, step
+  return Training(init, step)
 
 
 def selected(state: MetaState, config: MetaConfig) -> Params:

@@ -5,6 +5,19 @@ giving the same command; what is deleted is made anew.
 """
 
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.prediction import (
+  Predictions,
+  generate_from_folder,
+  predict,
+  write_predictions,
+)
 from mcdi_jax.pipeline.run import run
 
-__all__ = ["Config", "run"]
+__all__ = [
+  "Config",
+  "Predictions",
+  "generate_from_folder",
+  "predict",
+  "run",
+  "write_predictions",
+]

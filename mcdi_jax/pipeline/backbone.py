@@ -13,6 +13,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, load_tree, save_tree
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.networks import Network, backbone, conv4, fit_standardisation
@@ -53,11 +54,12 @@ def prepare_backbone(
     "data": splits.digest,
     "rotations": config.data.rotations,
     "backbone": config.backbone,
+    "matmul_precision": config.matmul_precision,
   }
   digest = content_hash(content)
   place = directory / digest[:16]
   network = backbone(splits.image_shape, config.backbone.width)
-  k_init, k_run = jax.random.split(jax.random.key(config.backbone.seed))
+  k_init, k_run = jax.random.split(key_for(config.backbone.seed, "backbone"))
   if (place / "params").exists():
     CONSOLE.print(f"backbone: found in {place}")
     params = load_tree(place / "params", jax.eval_shape(network.init, k_init))
@@ -113,7 +115,7 @@ def augmented_features(
   versions = [features.x]
   apply = backbone.network.apply
   images = _turned(splits.train, config)
-  key = jax.random.key(config.preparation.seed)
+  key = key_for(config.preparation.seed, "warps")
   for copy in range(config.preparation.augment_copies):
     keys = jax.random.split(jax.random.fold_in(key, copy), len(images.x))
     one = lambda p, x, k: apply(p, warp(to_unit(x), k)[None])[0]  # noqa: E731

@@ -45,6 +45,7 @@ def prepare_banks(
     )
     content = {
       "backbone": backbone_digest,
+      "matmul_precision": config.matmul_precision,
       "network": "head",
       "ways": form.ways,
       "shots": shots,

@@ -1,7 +1,7 @@
 """The settings of a run, and the checks that need more than one group of them."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
@@ -9,18 +9,41 @@ from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.meta import MetaConfig
+from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol, check_protocol
 
-# Method name → (algorithm of meta-training, base of the generated weights).
+
+class Recipe(NamedTuple):
+  """How a generator is made.
+
+  Attributes:
+    algorithm: REPTILE or single level on the local consistency loss, or the query loss.
+    base: of the generated weights.
+    starts_from: the generator that it is trained on from; empty: from scratch.
+    one_step: T = 1 instead of the configured chain.
+  """
+
+  algorithm: Literal["reptile", "single_level", "query_loss"]
+  base: Literal["none", "prototypes"] = "none"
+  starts_from: str = ""
+  one_step: bool = False
+
+
 GENERATORS = {
-  "generated": ("reptile", "none"),
-  "generated_single_level": ("single_level", "none"),
-  "generated_delta": ("reptile", "prototypes"),
+  "generated": Recipe("reptile"),
+  "generated_single_level": Recipe("single_level"),
+  "generated_delta": Recipe("reptile", base="prototypes"),
+  "generated_finished": Recipe("query_loss", starts_from="generated"),
+  "hypernetwork": Recipe("query_loss", one_step=True),
 }
+
+
+def one_step(diffusion: DiffusionConfig) -> DiffusionConfig:
+  """The same network as a hypernetwork: its first estimate is the result."""
+  return DiffusionConfig(steps=1, segments=1, schedule="linear_auto", form=diffusion.form)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +53,8 @@ class Config:
   Attributes:
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
-      difference from the prototype head).
+      difference from the prototype head), `generated_finished` (`generated`, trained on
+      by the query loss), `hypernetwork` (the same network at T = 1, by the query loss).
     seeds: of meta-training; each trains every generator once.
     gauge: whether the mean over classes is removed from weights and noise.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
@@ -44,6 +68,7 @@ class Config:
   diffusion: DiffusionConfig = DiffusionConfig()
   score: ScoreConfig = ScoreConfig()
   meta: MetaConfig = MetaConfig()
+  finishing: FinishingConfig = FinishingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
   generators: tuple[str, ...] = ("generated",)
   seeds: tuple[int, ...] = (0,)

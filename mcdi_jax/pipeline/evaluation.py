@@ -6,13 +6,14 @@ from typing import Any
 import jax
 
 from mcdi_jax.baselines import Method, finetune_trials, prototypes
-from mcdi_jax.data import ClassSet, Splits
+from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.evaluation import (
   Facts,
   accuracy_line,
   choose,
   correct_counts,
   latency_line,
+  paired_difference,
   task_keys,
   time_generation,
 )
@@ -21,6 +22,7 @@ from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.tasks import Protocol, Support
 
 
@@ -48,7 +50,7 @@ def _adapt(variables: tuple[Generator, Any], support: Support, key: Any, ways: i
 def evaluate(
   config: Config,
   facts: Facts,
-  generators: dict[str, tuple[Generator, float]],
+  generators: dict[str, Trained],
   features: Features,
 ) -> list[dict[str, Any]]:
   """Accuracy lines of one seed: for each form of task and each way to take the test
@@ -77,15 +79,15 @@ def _tuned(
   form: Protocol,
   config: Config,
   features: Features,
-  generators: dict[str, tuple[Generator, float]],
+  generators: dict[str, Trained],
 ) -> Method:
   """Fine-tuning with the settings that do best on validation tasks."""
   settings = config.evaluation
-  backbone = next(iter(generators.values()))[0].backbone
+  backbone = next(iter(generators.values())).generator.backbone
   mean = backbone["mean"] / backbone["scale"]
   trials = finetune_trials(optimiser, settings.finetune_trials, mean)
   CONSOLE.print(f"{form}: choosing among {len(trials)} settings of {trials[0].name}")
-  tuning = task_keys(settings.eval_seed + 1, settings.tuning_tasks)
+  tuning = task_keys(settings.eval_seed, settings.tuning_tasks, "tuning")
   return choose(trials, features.val, form, tuning)
 
 
@@ -93,27 +95,29 @@ def _compare(
   config: Config,
   facts: Facts,
   methods: list[Method],
-  generators: dict[str, tuple[Generator, float]],
+  generators: dict[str, Trained],
   form: Protocol,
   protocol: str,
   test: ClassSet,
 ) -> list[dict[str, Any]]:
-  """Lines of all methods on one list of test tasks; the first method is `generated`."""
+  """Lines of all methods on one list of test tasks. Each is paired with `generated`; a
+  generator's settings also tell its difference from prototypes, task by task."""
   keys = task_keys(config.evaluation.eval_seed, config.evaluation.tasks)
-  first, lines = None, []
+  correct = {}
   for method in methods:
     CONSOLE.print(f"{form}, {protocol}: {method.name} on {len(keys)} tasks")
-    correct = correct_counts(method, test, form, keys)
-    values: dict[str, Any] = {"settings": method.settings}
+    correct[method.name] = correct_counts(method, test, form, keys)
+  lines = []
+  for method in methods:
+    counts, values = correct[method.name], {"settings": method.settings}
     if method.name in generators:
       generator, seconds = generators[method.name]
       leaves = jax.tree.leaves(generator.score)
       values |= {"parameters": sum(p.size for p in leaves), "budget_s": seconds}
-    paired = first if method.name != "generated" else None
-    lines.append(
-      accuracy_line(facts, method.name, protocol, form, correct, paired, **values)
-    )
-    first = correct if method.name == "generated" else first
+      above = paired_difference(counts, correct["prototypes"], form)
+      values["settings"] = {**method.settings, "minus_prototypes": above}
+    rival = correct["generated"] if method.name != "generated" else None
+    lines.append(accuracy_line(facts, method.name, protocol, form, counts, rival, **values))
   return lines
 
 
@@ -130,8 +134,9 @@ def latency_lines(
 
 
 def result_facts(config: Config, splits: Splits, seed: int) -> Facts:
-  """What all of a seed's lines share; where files lie is no part of the config's hash."""
-  data = dataclasses.replace(config.data, path=splits.digest)
+  """What all of a seed's lines share; whence the images were read, and
+  where files lie, is no part of the config's hash."""
+  data = DataConfig(path=splits.digest, rotations=config.data.rotations)
   same = dataclasses.replace(config, data=data, seeds=(seed,), backbone_dir="", bank_dir="")
   return Facts(
     data=splits.name,

@@ -1,7 +1,7 @@
-"""Meta-training of one generator with one seed."""
+"""Training of one generator with one seed."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -17,76 +17,133 @@ from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.checkpoint import Checkpoints
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import (
   TaskSource,
+  Training,
+  finishing,
   fit_space,
   meta_training,
   selected,
   validation,
 )
 from mcdi_jax.pipeline.backbone import Features
-from mcdi_jax.pipeline.config import GENERATORS, Config
+from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe, one_step
 
 Sources = dict[tuple[int, int], TaskSource]
+
+
+class Material(NamedTuple):
+  """What every generator of a run is trained from.
+
+  Attributes:
+    image_shape: (h, w, c).
+    backbone: params of the frozen network.
+    sources: (ways, shots) → tasks of that form.
+    features: of all splits.
+    metrics: the JSON lines that training is logged in.
+    about: facts of the data that are kept beside a generator.
+  """
+
+  image_shape: tuple[int, ...]
+  backbone: Any
+  sources: Sources
+  features: Features
+  metrics: Path
+  about: dict[str, Any]
+
+
+class Plan(NamedTuple):
+  """A training and how long it goes on: steps of the loop, and those between looks at the
+  validation tasks and between checkpoints."""
+
+  training: Training
+  steps: int
+  validate_every: int
+  save_every: int
+
+
+class Trained(NamedTuple):
+  """A generator, and the seconds that its training took."""
+
+  generator: Generator
+  seconds: float
 
 
 def prepare_generator(
   config: Config,
   name: str,
   seed: int,
-  image_shape: tuple[int, ...],
-  backbone: Any,
-  sources: Sources,
-  features: Features,
+  material: Material,
   place: Path,
-  metrics: Path,
-) -> tuple[Generator, float]:
-  """Reads or trains a generator; returns it with the seconds that its training took.
+  found: dict[str, Trained],
+) -> Trained:
+  """Reads or trains a generator.
 
   Args:
     place: the directory of its checkpoints and of `generator/`.
-    metrics: the JSON lines that its training is logged in.
+    found: those of this seed that came before it; finishing starts from one of them.
   """
   directory = place / "generator"
   if (directory / "generator.json").exists():
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
     about = files.read_json(directory / "generator.json")["about"]
-    return load_generator(directory), about["seconds"]
-  algorithm, base = GENERATORS[name]
-  k_init, k_fit, k_run, k_validation = jax.random.split(jax.random.key(seed), 4)
-  generator = _untrained(config, base, image_shape, backbone, sources, k_init, k_fit)
-  init, step = meta_training(generator, config.meta, algorithm)
+    return Trained(load_generator(directory), about["seconds"])
+  recipe = GENERATORS[name]
+  k_init, k_fit, k_run, k_validation = jax.random.split(key_for(seed, "meta-training"), 4)
+  before = found[recipe.starts_from] if recipe.starts_from else None
+  generator = (
+    before.generator if before else _untrained(config, recipe, material, k_init, k_fit)
+  )
+  plan = _plan(config, recipe, generator)
   look = validation(
     generator, config.forms, k_validation, tasks=config.meta.validation_tasks
   )
   who = {"phase": name, "seed": seed}
   state = train(
-    lambda state, key: step(state, key, sources),
-    init(generator.score),
+    lambda state, key: plan.training.step(state, key, material.sources),
+    plan.training.init(generator.score),
     k_run,
-    steps=config.meta.loop_steps(algorithm, config.meta.steps),
+    steps=plan.steps,
     title=f"{name}, seed {seed}",
-    write=lambda line: files.append_json(metrics, {**who, **line}),
-    inspect=lambda state: look(state, features.val),
-    inspect_every=config.meta.loop_steps(algorithm, config.meta.validate_every),
+    write=lambda line: files.append_json(material.metrics, {**who, **line}),
+    inspect=lambda state: look(state, material.features.val),
+    inspect_every=plan.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
-    save_every=config.meta.loop_steps(algorithm, config.meta.save_every),
+    save_every=plan.save_every,
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
-  seconds = _seconds_spent(files.read_json_lines(metrics), who)
+  seconds = _seconds_spent(files.read_json_lines(material.metrics), who)
+  seconds += before.seconds if before else 0.0
+  best = float(state.best_accuracy) if config.meta.select == "best" else None
   about = {
     "method": name,
     "seed": seed,
     "seconds": seconds,
-    "validation_accuracy": float(state.best_accuracy),
+    "validation_accuracy": best,
+    **material.about,
     "config": content_hash(config),
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
   save_generator(directory, generator, about)
-  return generator, seconds
+  return Trained(generator, seconds)
+
+
+def _plan(config: Config, recipe: Recipe, generator: Generator) -> Plan:
+  """REPTILE and single level on the local consistency loss; or the query loss."""
+  meta, finishing_config = config.meta, config.finishing
+  if recipe.algorithm != "query_loss":
+    training = meta_training(generator, meta, recipe.algorithm)
+    counts = (meta.steps, meta.validate_every, meta.save_every)
+    return Plan(training, *(meta.loop_steps(recipe.algorithm, n) for n in counts))
+  steps, rate = finishing_config.steps, finishing_config.rate
+  if not recipe.starts_from:  # as many steps as the finished generator had in all
+    steps, rate = meta.steps + steps, meta.rate
+  training = finishing(generator, finishing_config, steps=steps, rate=rate)
+  return Plan(training, steps, finishing_config.validate_every, finishing_config.save_every)
 
 
 def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:
@@ -101,27 +158,22 @@ def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:
 
 
 def _untrained(
-  config: Config,
-  base: str,
-  image_shape: tuple[int, ...],
-  backbone: Any,
-  sources: Sources,
-  k_init: Any,
-  k_fit: Any,
+  config: Config, recipe: Recipe, material: Material, k_init: Any, k_fit: Any
 ) -> Generator:
   """The specification, the frozen backbone, the statistics; a fresh score network."""
+  diffusion = one_step(config.diffusion) if recipe.one_step else config.diffusion
   spec = GeneratorSpec(
     score=config.score,
-    diffusion=config.diffusion,
+    diffusion=diffusion,
     backbone_width=config.backbone.width,
-    image_shape=image_shape,
-    base=base,
+    image_shape=material.image_shape,
+    base=recipe.base,
     ways=config.meta.ways,
     shots=config.meta.shots,
   )
   generator = dataclasses.replace(
     blank(spec, k_init, gauge=config.gauge),
-    backbone=backbone,
-    schedule=make_schedule(config.diffusion),
+    backbone=material.backbone,
+    schedule=make_schedule(diffusion),
   )
-  return fit_space(generator, sources, k_fit)
+  return fit_space(generator, material.sources, k_fit)

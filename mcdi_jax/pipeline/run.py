@@ -5,15 +5,21 @@ import json
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from mcdi_jax.data import Splits, load_splits
+from mcdi_jax.data.images import border_brightness
 from mcdi_jax.diffusion import chain, make_schedule, make_segments
-from mcdi_jax.evaluation import print_table
-from mcdi_jax.lib import files
+from mcdi_jax.evaluation import pictures, print_table
+from mcdi_jax.generator import Generator
+from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.backbone import (
+  Features,
   augmented_features,
   embed_splits,
   prepare_backbone,
@@ -21,7 +27,8 @@ from mcdi_jax.pipeline.backbone import (
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config, check_data
 from mcdi_jax.pipeline.evaluation import evaluate, latency_lines, result_facts
-from mcdi_jax.pipeline.generator import prepare_generator
+from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.report import write_report
 
 
 def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
@@ -31,6 +38,7 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
     InputError: the workdir belongs to another config or process; data too small; …
   """
   workdir = files.as_path(workdir)
+  provenance.commit()  # as it is now: files may change while this runs
   with files.exclusive(workdir), jax.default_matmul_precision(config.matmul_precision):
     splits = load_splits(config.data)
     check_data(config, splits)
@@ -48,33 +56,56 @@ def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
   bank_dir = _cache(config.bank_dir, workdir / "bank")
   sources = prepare_banks(config, versions, features.train, backbone.digest, bank_dir)
   results = workdir / "results.jsonl"
-  for seed in config.seeds:
-    found = {}
-    for number, name in enumerate(config.generators):
-      place = workdir / f"seed_{seed}" / (name if number else "")
-      found[name] = prepare_generator(
-        config,
-        name,
-        seed,
-        splits.image_shape,
-        backbone.params,
-        sources,
-        features,
-        place,
-        metrics,
-      )
+  about = {
+    "data": splits.name,
+    "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
+  }
+  material = Material(
+    splits.image_shape, backbone.params, sources, features, metrics, about
+  )
+  for number, seed in enumerate(config.seeds):
+    found: dict[str, Trained] = {}
+    for name in config.generators:
+      main = name == config.generators[0]
+      place = workdir / f"seed_{seed}" / ("" if main else name)
+      found[name] = prepare_generator(config, name, seed, material, place, found)
     if not any(line["seed"] == seed for line in files.read_json_lines(results)):
       facts = result_facts(config, splits, seed)
       lines = evaluate(config, facts, found, features)
       if config.evaluation.latency:
-        generator = found[config.generators[0]][0]
+        generator = found[config.generators[0]].generator
         for form in config.forms:
           lines += latency_lines(config, facts, generator, form)
       files.append_json_lines(results, lines)
+    if number == 0:
+      _draw(config, splits, found[config.generators[0]].generator, features, workdir)
   lines = files.read_json_lines(results)
   print_table(lines)
   CONSOLE.print(f"results: {results}")
+  CONSOLE.print(f"report: {write_report(workdir)}")
   return lines
+
+
+def _draw(
+  config: Config, splits: Splits, generator: Generator, features: Features, workdir: Path
+) -> None:
+  """What the report shows of one generator."""
+  path = workdir / "pictures.safetensors"
+  if path.exists():
+    return
+  CONSOLE.print("pictures: the denoising chain, and some test tasks")
+  images = jax.tree.map(jnp.asarray, splits.test)
+  key = key_for(config.evaluation.eval_seed, "pictures")
+  found = pictures(
+    generator,
+    config.preparation,
+    config.forms[0],
+    features.train,
+    features.upright_test,
+    images,
+    key,
+  )
+  files.write_arrays(path, found)
 
 
 def _claim(config: Config, workdir: Path) -> None:

@@ -18,6 +18,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import Bar
 from mcdi_jax.preparation.trajectory import Trajectory
 
@@ -41,7 +42,7 @@ class Bank(NamedTuple):
 
 
 def bank_key(seed: int) -> Key[Array, ""]:
-  return jax.random.key(seed)
+  return key_for(seed, "bank")
 
 
 def task_key(key: Key[Array, ""], number: Any) -> Key[Array, ""]:

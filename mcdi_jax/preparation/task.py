@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.lib.config import check
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.networks import Network
 from mcdi_jax.preparation.trajectory import Trajectory, trajectory
@@ -105,7 +106,7 @@ def prepare_task(
   classes = sample_classes(k_classes, items, ways)
   x, y, weight = _training_items(k_support, items, classes, config, shots)
   if config.shared_init:
-    k_init = jax.random.key(config.seed)
+    k_init = key_for(config.seed, "shared θ_0")
 
   def draw(key: Key[Array, ""]) -> Array:
     versions = x.shape[1]

@@ -159,8 +159,8 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, key: jax.Array)
 def test_inspect_is_called_when_due_and_may_update_the_state(
   tmp_path: Path, key: jax.Array
 ):
-  """Every 4 steps and at the end, before the state is saved; its metrics are lines of
-  their own."""
+  """At the start, every 4 steps and at the end, before the state is saved; its metrics
+  are lines of their own."""
   lines, seen = [], []
 
   def inspect(state: State) -> tuple[State, dict[str, jax.Array]]:
@@ -180,8 +180,8 @@ def test_inspect_is_called_when_due_and_may_update_the_state(
     checkpoints=checkpoints,
     save_every=4,
   )
-  assert seen == [4, 8, 10]
+  assert seen == [0, 4, 8, 10]
   np.testing.assert_array_equal(state.x, 1000.0)
   np.testing.assert_array_equal(checkpoints.restore(_start())[1].x, 1000.0)
   looks = [line for line in lines if "val" in line]
-  assert looks == [{"step": s, "val": float(s)} for s in (4, 8, 10)]
+  assert looks == [{"step": s, "val": float(s)} for s in (0, 4, 8, 10)]

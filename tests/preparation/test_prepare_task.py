@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.networks import head
 from mcdi_jax.preparation import PreparationConfig, kept_support, prepare_task
 from mcdi_jax.preparation.task import task_keys
@@ -162,7 +163,7 @@ def test_shared_and_own_initialisation(shared: bool):
   kernel = np.asarray(path.weights["head"]["kernel"])[:, -1].reshape(40, -1)
   assert len(np.unique(kernel, axis=0)) == (1 if shared else 40)
   if shared:
-    expected = head(WIDTH, WAYS, scale=0.3).init(jax.random.key(config.seed))
+    expected = head(WIDTH, WAYS, scale=0.3).init(key_for(config.seed, "shared θ_0"))
     np.testing.assert_allclose(kernel[0], expected["head"]["kernel"].ravel(), rtol=1e-6)
   else:
     np.testing.assert_allclose(kernel.std(), 0.3, rtol=0.15)  # 480 draws: sd 3 %

@@ -1,0 +1,230 @@
+"""What there is to see of a generator: its denoising chain, and some of its answers.
+
+Everything is computed on a few tasks and comes back as named arrays; drawing them is the
+report's business.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.data import ClassSet
+from mcdi_jax.diffusion import FORMS
+from mcdi_jax.generator import Generator, by_class, generate_from_features
+from mcdi_jax.networks import head
+from mcdi_jax.networks.head import apply_head
+from mcdi_jax.preparation import PreparationConfig, prepare_task
+from mcdi_jax.tasks import Protocol, Support, sample_support, sample_task
+
+_TASKS = 64  # averaged along the chain
+_CHAINS = 6  # in the plane; the first at τ = 0, the others at τ = 1
+_GRID = 41
+_EXAMPLES, _SHOWN_QUERIES = 3, 5
+
+
+class PreparedTask(NamedTuple):
+  """classes: int [N]. shots: [N, K, D]. targets: tokens [k, N, W]."""
+
+  classes: Any
+  shots: Any
+  targets: Any
+
+
+def pictures(
+  generator: Generator,
+  preparation: PreparationConfig,
+  form: Protocol,
+  train: ClassSet,
+  test: ClassSet,
+  test_images: ClassSet,
+  key: Key[Array, ""],
+) -> dict[str, np.ndarray]:
+  """Arrays for the report.
+
+  Args:
+    train, test: features [n, D] of classes that were trained on, and of unseen ones.
+    test_images: the images uint8 that `test` are the features of.
+
+  Returns:
+    `chain_error_{train,test}` [T]: rms error of the estimate θ̂_t against the local target
+    of the segment that holds t. `chain_gap_{train,test}` [k−1]: how far segment i+1 starts
+    from where it was trained, in units of the noise. `chain_boundaries` [k]. `plane_…`: see
+    `_plane`. `example_…`: see `_examples`.
+  """
+  k_chain, k_plane, k_examples = jax.random.split(key, 3)
+  prepare = functools.partial(_prepared, generator, preparation, form)
+  found = {"chain_boundaries": np.asarray(generator.chain().stop)}
+  for name, features in (("train", train), ("test", test)):
+    error, gap = _along_chain(generator, prepare, features, k_chain)
+    found |= {f"chain_error_{name}": error, f"chain_gap_{name}": gap}
+  task = prepare(test, k_plane)
+  number = form.shots + form.queries
+  items = sample_support(k_plane, test, task.classes, number)
+  found |= _plane(generator, task, items, k_plane)
+  found |= _examples(generator, form, test, test_images, k_examples)
+  return {name: np.asarray(array) for name, array in found.items()}
+
+
+def _prepared(
+  generator: Generator,
+  preparation: PreparationConfig,
+  form: Protocol,
+  features: ClassSet,
+  key: Key[Array, ""],
+) -> PreparedTask:
+  """A task whose local targets are known: prepared as those of the bank are."""
+  classes, path = prepare_task(
+    key,
+    features._replace(x=features.x[:, None]),
+    head(features.x.shape[-1], form.ways, scale=preparation.init_scale),
+    preparation,
+    ways=form.ways,
+    shots=form.shots,
+    targets=generator.spec.diffusion.segments,
+  )
+  support = sample_support(jax.random.fold_in(key, 1), features, classes, form.shots)
+  shots = by_class(support, form.ways)
+  encode = lambda params: generator.space.encode(params, generator.base(shots))  # noqa: E731
+  return PreparedTask(classes, shots, jax.vmap(encode)(path.weights))
+
+
+def _along_chain(
+  generator: Generator, prepare: Any, features: ClassSet, key: Key[Array, ""]
+) -> tuple[Float[Array, " T"], Float[Array, " b"]]:
+  """The mean over tasks of the squared error and gap of the chain at τ = 0, as rms."""
+
+  @jax.jit
+  def one(key: Key[Array, ""], features: ClassSet) -> tuple[Array, Array]:
+    task = prepare(features, key)
+    chain, estimates = generator.chain(), _estimates(generator, task.shots, key)
+    error = _mean_square(generator, estimates - task.targets[chain.segment])
+    handed_over = estimates[chain.stop[:-1] - 1]
+    gap = _mean_square(generator, handed_over - task.targets[1:])
+    return error, chain.handover_shift()[1:] ** 2 * gap
+
+  keys = jax.random.split(key, _TASKS)
+  squares = jax.lax.map(lambda k: one(k, features), keys, batch_size=16)
+  return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
+
+
+def _estimates(
+  generator: Generator, shots: Float[Array, "N K D"], key: Key[Array, ""]
+) -> Float[Array, "T N W"]:
+  """θ̂_t at every step of the chain at τ = 0."""
+  chain, condition = generator.chain(), generator.condition(shots)
+  _, path = generator.sample(shots, key, temperature=0.0)
+  x = jnp.concatenate([jnp.zeros_like(path[:1]), path[:-1]])
+  output = jax.vmap(lambda x, t: generator.predict(condition, x, t))(
+    x, jnp.arange(chain.steps)
+  )
+  form = FORMS[generator.spec.diffusion.form]
+  return jax.vmap(lambda o, x, own: form(o, x, own).theta)(output, x, chain.own())
+
+
+def _mean_square(generator: Generator, tokens: Float[Array, "n N W"]) -> Float[Array, " n"]:
+  """Over free classes and columns."""
+  ways, width = tokens.shape[1:]
+  return jnp.sum(tokens**2, (1, 2)) / (generator.space.free_classes(ways) * width)
+
+
+def _plane(
+  generator: Generator, task: PreparedTask, items: Support, key: Key[Array, ""]
+) -> dict[str, Array]:
+  """Inference chains of one unseen task over its loss (the paper's Figure 1).
+
+  The plane goes through the origin, where the chain at τ = 0 starts, and the last target;
+  its second direction is the one in which targets and that chain move most besides.
+
+  Returns:
+    `plane_x`, `plane_y` [G]: coordinates, in units of a token's rms. `plane_loss` [G, G]:
+    cross-entropy of `items` of its classes, rows along y. `plane_chains` [S, T+1, 2],
+    projected. `plane_targets` [k, 2]. `plane_accuracy` [S]: percent at each chain's end.
+  """
+  ways, width = task.targets.shape[1:]
+  unit = (generator.space.free_classes(ways) * width) ** 0.5
+  temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
+
+  @jax.jit
+  def walk(key: Key[Array, ""], temperature: Any) -> Array:
+    k_start, _ = jax.random.split(key)  # as `sample` draws its start
+    start = temperature * generator.draw_noise(k_start, ways)
+    _, path = generator.sample(task.shots, key, temperature=temperature)
+    return jnp.concatenate([start[None], path])
+
+  chains = jax.vmap(walk)(jax.random.split(key, _CHAINS), temperature)
+  points = jnp.concatenate([task.targets, chains[0]]).reshape(-1, ways * width)
+  first = points[len(task.targets) - 1]
+  first = first / jnp.linalg.norm(first)
+  rest = points - (points @ first)[:, None] * first
+  axes = jnp.stack([first, jnp.linalg.svd(rest, full_matrices=False)[2][0]])
+  place = lambda tokens: tokens.reshape(*tokens.shape[:-2], -1) @ axes.T / unit  # noqa: E731
+  targets, walked = place(task.targets), place(chains)
+
+  @jax.jit
+  def loss(at: Float[Array, "2"]) -> Array:
+    logits = apply_head(_head(generator, task, unit * at @ axes), items.x)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, items.y).mean()
+
+  seen = jnp.concatenate([targets, walked.reshape(-1, 2)])
+  low, high = seen.min(0), seen.max(0)
+  margin = 0.15 * (high - low).max()
+  x, y = jnp.linspace(low - margin, high + margin, _GRID).T
+  grid = jnp.stack(jnp.meshgrid(x, y), -1)
+
+  def right(tokens: Float[Array, "N W"]) -> Array:
+    predicted = apply_head(_head(generator, task, tokens.reshape(-1)), items.x).argmax(-1)
+    return 100 * jnp.mean(predicted == items.y)
+
+  return {
+    "plane_x": x,
+    "plane_y": y,
+    "plane_loss": jax.vmap(jax.vmap(loss))(grid),
+    "plane_chains": walked,
+    "plane_targets": targets,
+    "plane_accuracy": jax.vmap(right)(chains[:, -1]),
+  }
+
+
+def _head(generator: Generator, task: PreparedTask, flat: Float[Array, " NW"]) -> Any:
+  tokens = flat.reshape(task.targets.shape[1:])
+  return generator.space.decode(tokens, generator.base(task.shots))
+
+
+def _examples(
+  generator: Generator,
+  form: Protocol,
+  features: ClassSet,
+  images: ClassSet,
+  key: Key[Array, ""],
+) -> dict[str, Array]:
+  """Some test tasks with their answers.
+
+  Returns:
+    `example_support` uint8 [E, N, K, h, w, c]; `example_query` uint8 [E, N, Q, h, w, c],
+    row n holding images of class n; `example_predicted` int [E, N, Q].
+  """
+  shown = form._replace(queries=min(form.queries, _SHOWN_QUERIES))
+  image_shape = images.x.shape[1:]
+
+  def one(key: Key[Array, ""]) -> tuple[Array, Array, Array]:
+    pixels, task = sample_task(key, images, shown), sample_task(key, features, shown)
+    params = generate_from_features(generator, task.support, key, ways=form.ways)
+    predicted = apply_head(params, task.query.x).argmax(-1)
+    rows = lambda x, n: x.reshape(form.ways, n, *image_shape)  # noqa: E731
+    return (
+      rows(pixels.support.x, form.shots),
+      rows(pixels.query.x, shown.queries),
+      predicted.reshape(form.ways, shown.queries),
+    )
+
+  support, query, predicted = jax.jit(jax.vmap(one))(jax.random.split(key, _EXAMPLES))
+  return {
+    "example_support": support,
+    "example_query": query,
+    "example_predicted": predicted,
+  }

@@ -1,0 +1,107 @@
+"""`generate` as one file that runs with jax alone (`jax.export`).
+
+Generators and supports are registered for export too, for those who export functions of
+their own that take them as arguments.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jax import export
+from jaxtyping import Array, Float, Int, UInt32
+
+from mcdi_jax.diffusion import Schedule
+from mcdi_jax.generator.generate import generate
+from mcdi_jax.generator.generator import Generator, GeneratorSpec
+from mcdi_jax.lib import files
+from mcdi_jax.lib.config import check, from_mapping
+from mcdi_jax.lib.files import PathLike
+from mcdi_jax.tasks import Support
+from mcdi_jax.weights import LeafSpec, WeightSpace
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_generate(
+  path: PathLike,
+  generator: Generator,
+  *,
+  ways: int,
+  shots: int,
+  temperature: float = 0.0,
+  platforms: tuple[str, ...] = PLATFORMS,
+) -> None:
+  """Writes `generate` for one form of task, with the generator in it, to one file.
+
+  In a process that has jax, and nothing of this package,
+
+    generate = jax.export.deserialize(bytearray(open(path, "rb").read())).call
+    params = generate(x, y, jax.random.key_data(jax.random.key(0)))
+
+  takes images float32 [N·K, h, w, c] in [0, 1], labels int32 [N·K] and a key uint32 [2]
+  to a flat dict of arrays, such as `head/kernel`. Nothing is checked there.
+
+  Args:
+    ways, shots: N and K, which the file is compiled for.
+    temperature: τ in [0, 1].
+    platforms: that the file shall run on.
+
+  Raises:
+    InputError: a number out of range.
+  """
+  check(ways >= 2, "ways", ways, "a classifier needs at least 2 classes")
+  check(shots >= 1, "shots", shots, "give at least 1 image a class")
+  check(0 <= temperature <= 1, "temperature", temperature, "give a number from 0 to 1")
+
+  def of_arrays(
+    x: Float[Array, "n h w c"], y: Int[Array, " n"], key: UInt32[Array, "2"]
+  ) -> dict[str, Array]:
+    key = jax.random.wrap_key_data(key)
+    support = Support(x, y)
+    params = generate(generator, support, key, temperature=temperature, ways=ways)
+    return traverse_util.flatten_dict(params, sep="/")
+
+  number = ways * shots
+  images = jax.ShapeDtypeStruct((number, *generator.spec.image_shape), jnp.float32)
+  labels = jax.ShapeDtypeStruct((number,), jnp.int32)
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+  exported = export.export(jax.jit(of_arrays), platforms=platforms)(images, labels, key)
+  files.write_bytes(files.as_path(path), bytes(exported.serialize()))
+
+
+def _spec_to_bytes(static: tuple[Any, ...]) -> bytes:
+  (spec,) = static
+  return json.dumps(dataclasses.asdict(spec)).encode()
+
+
+def _spec_from_bytes(content: bytes) -> tuple[Any, ...]:
+  return (from_mapping(GeneratorSpec, json.loads(content), "spec"),)
+
+
+def _space_to_bytes(static: tuple[Any, ...]) -> bytes:
+  return json.dumps(static).encode()
+
+
+def _space_from_bytes(content: bytes) -> tuple[Any, ...]:
+  leaves, gauge = json.loads(content)
+  return tuple(LeafSpec(p, a, tuple(s), d) for p, a, s, d in leaves), gauge
+
+
+export.register_namedtuple_serialization(Support, serialized_name="mcdi_jax.Support")
+export.register_namedtuple_serialization(Schedule, serialized_name="mcdi_jax.Schedule")
+export.register_pytree_node_serialization(
+  Generator,
+  serialized_name="mcdi_jax.Generator",
+  serialize_auxdata=_spec_to_bytes,
+  deserialize_auxdata=_spec_from_bytes,
+)
+export.register_pytree_node_serialization(
+  WeightSpace,
+  serialized_name="mcdi_jax.WeightSpace",
+  serialize_auxdata=_space_to_bytes,
+  deserialize_auxdata=_space_from_bytes,
+)

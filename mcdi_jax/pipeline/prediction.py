@@ -1,0 +1,211 @@
+"""From a folder to weights, and from weights to labels."""
+
+import csv
+import io
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mcdi_jax.generator import Generator, generate
+from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
+from mcdi_jax.lib import files, provenance
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.keys import key_for
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.pipeline.own_images import Form, image_files, read_files, read_support
+from mcdi_jax.tasks import Support
+from mcdi_jax.weights import (
+  load_distribution,
+  load_weights,
+  save_distribution,
+  save_weights,
+)
+
+_WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
+_SAMPLES, _DISTRIBUTION = "samples", "distribution.json"
+_BATCH = 256  # images at a time
+
+
+class Predictions(NamedTuple):
+  """files: n names. classes: N names. probabilities: float [n, N], each row sums to 1;
+  of a distribution, the mean over its samples."""
+
+  files: tuple[str, ...]
+  classes: tuple[str, ...]
+  probabilities: np.ndarray
+
+
+def generate_from_folder(
+  name: str,
+  support: PathLike,
+  out: PathLike,
+  *,
+  samples: int = 0,
+  temperature: float | None = None,
+  shots: int | None = None,
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Generates weights for the classes of a folder and writes them to the directory `out`.
+
+  Args:
+    name: of a generator, or its directory.
+    support: a folder of class folders, each with the same number of images.
+    samples: 0: one set of weights, as safetensors; else a distribution of so many, as an
+      Orbax checkpoint.
+    temperature: default 0 for one set of weights, 1 for samples.
+    shots: images to take of each class; None: all.
+    seed: of the noise.
+
+  Returns:
+    The manifest that is kept beside the weights.
+  """
+  out = files.as_path(out)
+  if (out.exists() and not out.is_dir()) or _foreign(out):
+    raise InputError(f"--out {out} holds other files: name a new folder")
+  generator = load_generator(name)
+  x, y, classes = read_support(support, _form(name, generator), shots)
+  _say_if_untrained(generator, len(classes), len(y) // len(classes))
+  if temperature is None:
+    temperature = 1.0 if samples else 0.0
+  support_arrays = Support(jnp.asarray(x), jnp.asarray(y))
+
+  def sample(key: jax.Array) -> Any:
+    return generate(
+      generator, support_arrays, key, temperature=temperature, ways=len(classes)
+    )
+
+  key = key_for(seed, "generate")
+  manifest = {
+    "generator": _identity(name),
+    "fingerprint": fingerprint(generator),
+    "classes": list(classes),
+    "shots": len(y) // len(classes),
+    "temperature": temperature,
+    "samples": samples,
+    "seed": seed,
+    "versions": provenance.versions(),
+    "commit": provenance.commit(),
+  }
+  if samples:
+    save_distribution(out, jax.vmap(sample)(jax.random.split(key, samples)), manifest)
+    _remove(out, _MANIFEST, _WEIGHTS)
+  else:
+    save_weights(out / _WEIGHTS, sample(key))
+    files.write_json(out / _MANIFEST, manifest)
+    _remove(out, _DISTRIBUTION, _SAMPLES)
+  return manifest
+
+
+def predict(weights: PathLike, images: PathLike, name: str | None = None) -> Predictions:
+  """Classifies image files with what `generate_from_folder` wrote.
+
+  Args:
+    name: of the generator, if it has moved since.
+
+  Raises:
+    MissingError: no weights, no images, no generator.
+    InputError: weights of another network.
+  """
+  directory = files.as_path(weights)
+  samples, manifest = _read(directory)
+  name = name or manifest["generator"]
+  try:
+    generator = load_generator(name)
+  except MissingError as error:
+    raise MissingError(f"{error}, with --generator") from None
+  if fingerprint(generator) != manifest["fingerprint"]:
+    raise InputError(
+      f"the weights in {directory} belong to another network than generator {name}: give "
+      "the generator that they came from with --generator, or generate them anew"
+    )
+  paths = image_files(images)
+  x = read_files(paths, _form(name, generator))
+  logits = jax.jit(jax.vmap(generator.network.apply, in_axes=(0, None)))
+  parts = [
+    jax.nn.softmax(logits(samples, jnp.asarray(part))).mean(0)
+    for part in np.split(x, range(_BATCH, len(x), _BATCH))
+  ]
+  root = files.as_path(images)
+  names = [str(p.relative_to(root)) if p != root else p.name for p in paths]
+  return Predictions(tuple(names), tuple(manifest["classes"]), np.concatenate(parts))
+
+
+def write_predictions(path: PathLike, found: Predictions) -> None:
+  """A CSV: file, class, probability, then the probability of each class."""
+  text = io.StringIO()
+  rows = csv.writer(text, lineterminator="\n")
+  rows.writerow(["file", "class", "probability", *found.classes])
+  for file, p in zip(found.files, found.probabilities, strict=True):
+    best = int(p.argmax())
+    numbers = [f"{v:.6f}" for v in (p[best], *p)]
+    rows.writerow([file, found.classes[best], *numbers])
+  files.write_bytes(files.as_path(path), text.getvalue().encode())
+
+
+def _identity(name: str) -> str:
+  """A shipped name as it is; a directory in full, so that it is found from elsewhere."""
+  return name if name in load_generator() else str(files.as_path(name))
+
+
+def _form(name: str, generator: Generator) -> Form:
+  return Form(generator.spec.image_shape, about_generator(name).get("border_brightness"))
+
+
+def _foreign(out: Path) -> bool:
+  """Whether a folder holds something, and it is not what is written here."""
+  if not out.exists() or not any(out.iterdir()):
+    return False
+  return not any(_ours(out / n) for n in (_MANIFEST, _DISTRIBUTION))
+
+
+def _ours(manifest: Path) -> bool:
+  return manifest.exists() and b'"fingerprint"' in manifest.read_bytes()
+
+
+def _remove(out: Path, manifest: str, weights: str) -> None:
+  """Weights of the other kind that were written before: `predict` must not read them."""
+  if _ours(out / manifest):
+    (out / manifest).unlink()
+    old = out / weights
+    remove = old.rmtree if old.is_dir() else old.unlink
+    remove(missing_ok=True)
+
+
+def _say_if_untrained(generator: Generator, ways: int, shots: int) -> None:
+  for what, number, trained in (
+    ("classes", ways, generator.spec.ways),
+    ("images a class", shots, generator.spec.shots),
+  ):
+    if not min(trained) <= number <= max(trained):
+      CONSOLE.print(
+        f"note: {number} {what}; this generator was trained for {min(trained)} to "
+        f"{max(trained)}"
+      )
+
+
+def _read(directory: Path) -> tuple[Any, dict[str, Any]]:
+  """Samples of weights (one, or those of a distribution) and their manifest."""
+  if (directory / _DISTRIBUTION).exists():
+    samples, manifest = load_distribution(directory)
+  elif (directory / _MANIFEST).exists():
+    params = load_weights(directory / _WEIGHTS)
+    samples, manifest = (
+      jax.tree.map(lambda p: p[None], params),
+      files.read_json(directory / _MANIFEST),
+    )
+  else:
+    raise MissingError(
+      f"there are no generated weights in {directory}: give a folder that launch.generate "
+      "wrote"
+    )
+  ways = len(manifest.get("classes", ()))
+  fits = "fingerprint" in manifest and set(samples) == {"head"}
+  if not fits or samples["head"]["bias"].shape[-1:] != (ways,):
+    raise InputError(
+      f"the weights in {directory} are not those of an image classifier with its classes: "
+      "give a folder that launch.generate wrote"
+    )
+  return samples, manifest

@@ -1,0 +1,186 @@
+"""Accuracies: over seeds, against `generated`, in a table and in words.
+
+The interval of a mean over seeds is the mean of the seeds' intervals. All seeds meet the
+same test tasks, so this is never narrower than the interval of the averaged outcomes.
+"""
+
+import dataclasses
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcdi_jax.report.markup import Html, join, table, tag
+from mcdi_jax.report.workdir import Line
+
+
+class TaskList(NamedTuple):
+  """What determines a list of test tasks, as far as a result line tells."""
+
+  data: Any
+  protocol: Any
+  ways: Any
+  shots: Any
+  queries: Any
+  tasks: Any
+  eval_seed: Any
+
+  def __str__(self) -> str:
+    return f"{self.ways}-way {self.shots}-shot on {self.protocol}"
+
+  @property
+  def caption(self) -> str:
+    tasks = f"{self.tasks:,}" if isinstance(self.tasks, int) else "an unknown number of"
+    return f"{self}: {tasks} tasks of {self.queries} queries a class, seed {self.eval_seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One method on one list of test tasks: a line for each seed."""
+
+  method: str
+  lines: list[Line]
+
+  def mean(self, key: str) -> float | None:
+    """Over the seeds; None if a seed has no such value."""
+    values = [line.get(key) for line in self.lines]
+    return None if None in values else float(np.mean(values))
+
+  @property
+  def spread(self) -> float | None:
+    """sd of the accuracy over seeds, where there are several."""
+    values = [line["accuracy"] for line in self.lines]
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+  @property
+  def paired(self) -> list[Line]:
+    """The lines that know their difference from `generated` and its interval."""
+    keys = ("paired_diff", "paired_ci95")
+    return [
+      line
+      for line in self.lines
+      if line.get("paired_against") == "generated"
+      and all(line.get(key) is not None for key in keys)
+    ]
+
+
+def group(lines: list[Line]) -> dict[TaskList, dict[str, Row]]:
+  """Accuracy lines by test tasks and method; of a seed's lines the later one stands."""
+  found: dict[TaskList, dict[str, dict[Any, Line]]] = {}
+  for line in lines:
+    tasks = TaskList(*(line.get(name) for name in TaskList._fields))
+    seeds = found.setdefault(tasks, {}).setdefault(str(line.get("method")), {})
+    seeds[line.get("seed")] = line
+  return {
+    tasks: {name: Row(name, list(seeds.values())) for name, seeds in methods.items()}
+    for tasks, methods in found.items()
+  }
+
+
+def with_interval(value: float | None, interval: float | None, sign: str = "") -> str:
+  """`98.63 ± 0.06`: two decimals, more where the interval is smaller than them.
+
+  Args:
+    sign: `+` for a difference.
+  """
+  if value is None:
+    return "–"
+  small = interval is not None and 0 < interval < 0.01
+  decimals = min(2 + int(np.ceil(-2 - np.log10(interval))), 5) if small else 2
+  text = f"{value:{sign}.{decimals}f}".replace("-", "−")
+  if not float(f"{value:.{decimals}f}"):
+    text = text.lstrip("+−")
+  return text if interval is None else f"{text} ± {interval:.{decimals}f}"
+
+
+def standing(difference: float, interval: float) -> str:
+  """`above` or `below` only where the interval of the difference excludes 0."""
+  if abs(difference) <= interval:
+    return "level with"
+  return "above" if difference > 0 else "below"
+
+
+def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
+  several = any(len(row.lines) > 1 for row in rows.values())
+  head = ["method", "accuracy, %", *(["sd over seeds"] if several else [])]
+  head += ["this − generated", "transductive", "parameters", "training, s"]
+  cells = []
+  for row in rows.values():
+    line = [tag("code", row.method)]
+    line.append(with_interval(row.mean("accuracy"), row.mean("ci95")))
+    if several:
+      line.append("–" if row.spread is None else f"{row.spread:.2f}")
+    parameters, seconds = row.mean("parameters"), row.mean("budget_s")
+    line += [
+      _differences(row),
+      {True: "yes", False: "no"}.get(row.lines[0].get("transductive"), "–"),
+      "–" if parameters is None else f"{parameters:,.0f}",
+      "–" if seconds is None else f"{seconds:,.1f}",
+    ]
+    cells.append(line)
+  return table(tasks.caption, head, cells)
+
+
+def _differences(row: Row) -> Html:
+  """Each seed's difference from `generated`, and where that puts the method."""
+  found = []
+  for line in row.paired:
+    difference, interval = line["paired_diff"], line["paired_ci95"]
+    seed = f"seed {line.get('seed')}: " if len(row.lines) > 1 else ""
+    word = standing(difference, interval).removesuffix(" with")
+    found.append(f"{seed}{with_interval(difference, interval, '+')} ({word})")
+  return join(found or ["–"], "<br>")
+
+
+def sentences(groups: dict[TaskList, dict[str, Row]]) -> list[Html]:
+  """The result in words: where `generated` stands among the others."""
+  known = {tasks: rows for tasks, rows in groups.items() if "generated" in rows}
+  if len(known) > 2:
+    return _tally(known)
+  return [_sentence(tasks, rows) for tasks, rows in known.items()]
+
+
+def _sentence(tasks: TaskList, rows: dict[str, Row]) -> Html:
+  generated = rows["generated"]
+  seeds = len(generated.lines)
+  accuracy = with_interval(generated.mean("accuracy"), generated.mean("ci95"))
+  said = [tag("code", "generated"), f" {accuracy} % in {tasks}"]
+  said.append(f" (mean of {seeds} seeds)" if seeds > 1 else "")
+  found = [_against(row) for row in rows.values() if row.paired]
+  return join([*said, ": " if found else "", join(found, "; "), "."])
+
+
+def _standings(row: Row) -> Counter[str]:
+  """How often `generated` is above, level with or below this method, by seeds."""
+  return Counter(standing(-x["paired_diff"], x["paired_ci95"]) for x in row.paired)
+
+
+def _against(row: Row) -> Html:
+  """`level with prototypes (difference +0.01 ± 0.02)`; generated − this."""
+  difference = -float(np.mean([line["paired_diff"] for line in row.paired]))
+  interval = float(np.mean([line["paired_ci95"] for line in row.paired]))
+  number = with_interval(difference, interval, "+")
+  (most, often), *others = _standings(row).most_common()
+  words = [most, " ", tag("code", row.method)]
+  if others:
+    words.append(f" in {often} of {len(row.paired)} seeds")
+    words += [f", {word.removesuffix(' with')} in {n}" for word, n in others]
+  mean = "mean difference" if len(row.paired) > 1 else "difference"
+  return join([*words, f" ({mean} {number})"])
+
+
+def _tally(groups: dict[TaskList, dict[str, Row]]) -> list[Html]:
+  """One sentence a rival, over many lists of test tasks."""
+  found: dict[str, Counter[str]] = {}
+  for rows in groups.values():
+    for name, row in rows.items():
+      found.setdefault(name, Counter()).update(_standings(row))
+  said = []
+  for name, counts in found.items():
+    if total := sum(counts.values()):
+      parts = [f"{word} it in {counts[word]}" for word in ("above", "level with", "below")]
+      start = [tag("code", "generated"), " against ", tag("code", name)]
+      said.append(
+        join([*start, f", in {total} lists of test tasks and seeds: {', '.join(parts)}."])
+      )
+  return said

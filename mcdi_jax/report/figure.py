@@ -1,0 +1,134 @@
+"""Figures as SVG inside the page: no outside reference, ids of their own, little text."""
+
+import io
+import re
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcdi_jax.report.markup import Html, safe, tag
+
+# Okabe and Ito's colours without the yellow: told apart by the colour-blind, and on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a6517e", "#000000", "#56b4e9", "#b87a00")
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = "osD^v"
+_LONG = 14  # letters of a label that no longer fit beside a line
+_MOST_POINTS = 400  # of one line: more cannot be seen, and make the page heavy
+_STYLE = {
+  "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
+  "svg.hashsalt": "mcdi_jax",  # the same input makes the same ids
+  "font.size": 10.0,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.unicode_minus": True,
+}
+
+Points = list[tuple[int, float]]
+Series = list[tuple[str, Points]]  # (label, line); lines of one label look the same
+
+
+def new_axes(width: float = 4.6, height: float = 3.0) -> Axes:
+  """Axes of a figure of this size in inches; 4.6 fits a phone without shrinking much."""
+  with matplotlib.rc_context(_STYLE):
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def embed(axes: Axes, name: str, title: str, caption: object, class_: str = "") -> Html:
+  """The axes' figure as an element of the page.
+
+  Args:
+    name: unique on the page: all ids of the drawing start with it.
+    title: what the figure shows, for those who do not see it.
+  """
+  content = io.StringIO()
+  with matplotlib.rc_context(_STYLE):
+    axes.figure.savefig(content, format="svg", metadata={"Date": None})
+  drawing = content.getvalue()
+  drawing = drawing[drawing.index("<svg") :]
+  for pattern in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<!--.*?-->"):
+    drawing = re.sub(pattern, "", drawing, flags=re.DOTALL)
+  drawing = re.sub(r' xmlns(:\w+)?="[^"]*"', "", drawing).replace("xlink:href", "href")
+  drawing = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
+  # Two decimals of a point are finer than any screen.
+  drawing = re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), drawing)
+  label = f"{name}-title"
+  drawing = drawing.replace("<svg", f'<svg role="img" aria-labelledby="{label}"', 1)
+  first, rest = drawing.split(">", 1)
+  drawing = f"{first}>{tag('title', safe(title), id=label)}{rest}"
+  text = tag("figcaption", caption)
+  return tag("figure", Html(drawing.strip()), text, class_=class_ or None)
+
+
+def line_figure(
+  name: str,
+  title: str,
+  caption: object,
+  series: Series,
+  *,
+  x: str = "step",
+  y: str = "",
+) -> Html | None:
+  """Lines over the steps of a training, labelled at their ends; None without any point."""
+  series = [(label, thin(points)) for label, points in series if points]
+  if not series:
+    return None
+  axes = new_axes()
+  labels = list(dict.fromkeys(label for label, _ in series))
+  long = max(map(len, labels)) > _LONG
+  ends: dict[str, list[float]] = {label: [] for label in labels}
+  for label, points in series:
+    number = labels.index(label)
+    steps, values = zip(*points, strict=True)
+    axes.plot(
+      steps,
+      values,
+      color=COLOURS[number % len(COLOURS)],
+      # A key needs more than colour; a label beside its line does not.
+      linestyle=_DASHES[number // (1 if long else len(COLOURS)) % len(_DASHES)],
+      marker=_MARKERS[number % len(_MARKERS)] if len(points) < 30 else None,
+      markersize=3.5,
+      linewidth=1.3,
+      label=None if ends[label] else label,
+    )
+    ends[label].append(values[-1])
+  axes.set(xlabel=x, ylabel=y)
+  if long:
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
+  elif labels != [""]:
+    label_ends(axes, {label: float(np.mean(values)) for label, values in ends.items()})
+  return embed(axes, name, title, caption)
+
+
+def thin(points: Points) -> Points:
+  """Evenly thinned out, the last one kept."""
+  every = -(-len(points) // _MOST_POINTS)
+  return points[::-1][::every][::-1]
+
+
+def label_ends(axes: Axes, ends: dict[str, float]) -> None:
+  """Writes labels beside the right end of lines, moved apart where they would overlap.
+
+  Args:
+    ends: value at the end by label, in the order of the colours.
+  """
+  low, high = axes.get_ylim()
+  colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(ends)}
+  gap = min(0.075, 1 / len(ends))
+  ordered = sorted(ends, key=lambda name: ends[name])
+  heights = [(ends[name] - low) / (high - low) for name in ordered]
+  for i in range(1, len(heights)):  # each at least a gap above the one before
+    heights[i] = max(heights[i], heights[i - 1] + gap)
+  heights[-1] = min(heights[-1], 1.0)
+  for i in range(len(heights) - 2, -1, -1):  # what was pushed out at the top comes down
+    heights[i] = min(heights[i], heights[i + 1] - gap)
+  for name, height in zip(ordered, heights, strict=True):
+    axes.annotate(
+      name,
+      (1.01, height),
+      xycoords="axes fraction",
+      color=colours[name],
+      fontsize=9,
+      verticalalignment="center",
+    )

@@ -1,0 +1,76 @@
+"""The results as Markdown tables, for a README."""
+
+from typing import Any
+
+import numpy as np
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.files import PathLike
+from mcdi_jax.report.accuracy import Row, group, with_interval
+from mcdi_jax.report.workdir import Line, form
+
+_BEGIN = "<!-- results: python -m launch.table FILE --into README.md -->"
+_END = "<!-- end of results -->"
+
+
+def results_tables(lines: list[Line]) -> str:
+  """For each protocol, methods by forms of task: accuracy in percent, mean over seeds, ±
+  the 95 % interval over tasks; below it, in the same form, the paired difference of each
+  generator from prototypes, from its lowest seed to its highest."""
+  groups = group([line for line in lines if line.get("accuracy") is not None])
+  parts = []
+  for protocol in dict.fromkeys(tasks.protocol for tasks in groups):
+    here = {form(t._asdict()): rows for t, rows in groups.items() if t.protocol == protocol}
+    parts.append(_table(f"{protocol}, accuracy in %", here, _accuracy))
+    parts.append(_table(f"{protocol}, this − prototypes", here, _minus_prototypes))
+  return "\n\n".join(filter(None, parts))
+
+
+def write_tables(results: PathLike, page: PathLike) -> None:
+  """Puts the tables of a `results.jsonl` between the marks of a Markdown page.
+
+  Raises:
+    MissingError: one of the files is not there.
+    InputError: the page has no marks.
+  """
+  page, results = files.as_path(page), files.as_path(results)
+  for path in (page, results):
+    if not path.exists():
+      raise MissingError(f"there is no {path}")
+  text = page.read_text()
+  before, begin, rest = text.partition(_BEGIN)
+  _, end, after = rest.partition(_END)
+  if not (begin and end):
+    raise InputError(f"{page} has no place for results: put {_BEGIN} and {_END} into it")
+  tables = results_tables(files.read_json_lines(results))
+  files.write_bytes(page, f"{before}{_BEGIN}\n\n{tables}\n\n{_END}{after}".encode())
+
+
+def _table(title: str, forms: dict[str, dict[str, Row]], cell: Any) -> str:
+  """Markdown; empty if no cell says anything."""
+  methods = list(dict.fromkeys(name for rows in forms.values() for name in rows))
+  lines = []
+  for method in methods:
+    cells = [cell(rows[method]) if method in rows else "–" for rows in forms.values()]
+    if set(cells) != {"–"}:
+      lines.append(f"| `{method}` | {' | '.join(cells)} |")
+  if not lines:
+    return ""
+  head = f"| {title} | {' | '.join(forms)} |\n|---|{'---|' * len(forms)}"
+  return "\n".join([head, *lines])
+
+
+def _accuracy(row: Row) -> str:
+  return with_interval(row.mean("accuracy"), row.mean("ci95"))
+
+
+def _minus_prototypes(row: Row) -> str:
+  found = [(line.get("settings") or {}).get("minus_prototypes") for line in row.lines]
+  if None in found or row.method == "prototypes":
+    return "–"
+  low, high = min(d for d, _ in found), max(d for d, _ in found)
+  interval = float(np.mean([ci for _, ci in found]))
+  if len(found) == 1:
+    return with_interval(low, interval, "+")
+  return f"{with_interval(low, None, '+')} to {with_interval(high, interval, '+')}"

@@ -1,0 +1,202 @@
+"""`write_report(workdir)`: the page of one run."""
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.report import accuracy
+from mcdi_jax.report.chain import (
+  ERROR_ARRAYS,
+  PLANE_ARRAYS,
+  Arrays,
+  error_section,
+  plane_section,
+)
+from mcdi_jax.report.curves import training_section
+from mcdi_jax.report.markup import (
+  Html,
+  bullets,
+  join,
+  note,
+  page,
+  paragraph,
+  section,
+  table,
+  tag,
+)
+from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
+from mcdi_jax.report.workdir import Line, Run, flat, form, read_run
+
+_SOURCES = {"latency-head": "features", "latency-backbone": "images"}
+_PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[Arrays], Html]], ...] = (
+  ("the error along the denoising chain", ERROR_ARRAYS, error_section),
+  ("the inference chains over the loss", PLANE_ARRAYS, plane_section),
+  ("the test tasks", TASK_ARRAYS, tasks_section),
+)
+
+
+def write_report(workdir: PathLike) -> Path:
+  """Writes WORKDIR/report.html from what the run has written so far; returns its path.
+
+  Raises:
+    MissingError: no run has begun in `workdir`.
+    DamagedError: its config.json cannot be read.
+  """
+  path = files.as_path(workdir) / "report.html"
+  files.write_bytes(path, report(read_run(workdir)).encode())
+  return path
+
+
+def report(run: Run) -> str:
+  """The page; sections that nothing is known for are left out, with a sentence."""
+  title = f"{run.data}: {forms_in_words(run.forms)}"
+  pictures, left_out = _picture_sections(run.pictures)
+  gaps = run.gaps + left_out
+  return page(
+    title,
+    tag("h1", title),
+    *_summary(run),
+    tag("div", bullets(gaps), class_="warning note") if gaps else None,
+    _accuracy_section(run),
+    _latency_section(run.latencies),
+    training_section(run),
+    *pictures,
+    settings_section(run.config),
+    _repeat_section(run),
+    foot([run]),
+  )
+
+
+def forms_in_words(forms: list[str]) -> str:
+  if len(forms) < 5:
+    return ", ".join(forms) or "form of task not named"
+  return f"{len(forms)} forms of task from {forms[0]} to {forms[-1]}"
+
+
+def _summary(run: Run) -> list[Html]:
+  said = accuracy.sentences(accuracy.group(run.accuracies))
+  if not said:
+    return [paragraph("This run has no accuracy of its generated weights yet.")]
+  return [paragraph(sentence) for sentence in said]
+
+
+def _accuracy_section(run: Run) -> Html | None:
+  groups = accuracy.group(run.accuracies)
+  if not groups:
+    return None
+  tables = [accuracy.accuracy_table(tasks, rows) for tasks, rows in groups.items()]
+  reading = (
+    "Percent right on classes that no training saw, ± the 95 % interval over test tasks. "
+    "Over several seeds: the mean, with the mean of their intervals; the spread over seeds "
+    "stands apart. Differences are taken task by task; “above” and “below” are said only "
+    "where the interval of the difference excludes 0."
+  )
+  return section("Accuracy", note(reading), *tables)
+
+
+def _latency_section(lines: list[Line]) -> Html | None:
+  if not lines:
+    return None
+  rows = []
+  for line in lines:
+    share = (line.get("settings") or {}).get("share_of_matmul_peak")
+    rows.append(
+      [
+        form(line),
+        _SOURCES.get(str(line.get("protocol")), line.get("protocol")),
+        line.get("device") or "–",
+        line.get("seed"),
+        line.get("batch"),
+        f"{line['latency_ms']:.2f}",
+        "–" if share is None else f"{100 * share:.0f} %",
+      ]
+    )
+  head = ["task", "from", "device", "seed", "tasks at once", "median ms", "of matmul peak"]
+  content = table("Time to generate the weights of all tasks at once", head, rows, words=3)
+  return section("Latency", content)
+
+
+def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:
+  """The sections that the arrays suffice for, and a sentence for each other one."""
+  found, gaps = [], []
+  for subject, names, draw in _PICTURES:
+    missing = [name for name in names if name not in arrays]
+    if not missing:
+      found.append(draw(arrays))
+    elif arrays:
+      gaps.append(f"pictures.safetensors lacks {', '.join(missing)}: {subject} left out.")
+  return found, gaps
+
+
+def settings_section(config: dict[str, Any]) -> Html:
+  rows = [[tag("code", name), json.dumps(value)] for name, value in flat(config).items()]
+  content = table(
+    "All settings, by the names of their flags", ["setting", "value"], rows, 2
+  )
+  block = tag(
+    "details", tag("summary", f"{len(rows)} settings"), content, class_="settings"
+  )
+  return section("Settings", block)
+
+
+def _repeat_section(run: Run) -> Html:
+  """The commands that make the run again."""
+  lines = []
+  commits = _distinct(run.results, "commit")
+  if len(commits) == 1:
+    lines.append(f"git checkout {commits[0].rstrip('+')}")
+  versions = _distinct(run.results, "versions")
+  if len(versions) == 1:
+    named = [f"{name}=={v}" for name, v in versions[0].items() if name != "python"]
+    lines.append(shlex.join(["pip", "install", *named]))
+  place = run.name.rstrip("/")
+  settings, again = shlex.quote(f"{place}/config.json"), shlex.quote(f"{place}-again")
+  lines.append(f"python -m launch.run --config {settings} --workdir {again}")
+  seeds = run.config.get("seeds")
+  test = (run.config.get("evaluation") or {}).get("eval_seed")
+  caches = [n for n in ("backbone_dir", "bank_dir") if run.config.get(n)]
+  return section(
+    "How to repeat it",
+    tag("pre", tag("code", "\n".join(lines))),
+    note(f"Seeds of the training: {json.dumps(seeds)}; of the test tasks: {test}."),
+    note("The + behind the commit: files differed from it; the difference is not known.")
+    if any(commit.endswith("+") for commit in commits)
+    else None,
+    note(
+      f"What lies in config.{' and config.'.join(caches)} is used again, not made again."
+    )
+    if caches
+    else None,
+  )
+
+
+def _distinct(lines: list[Line], name: str) -> list[Any]:
+  """The values that lines have, each once, nulls left out."""
+  found: list[Any] = []
+  for line in lines:
+    if (value := line.get(name)) and value not in found:
+      found.append(value)
+  return found
+
+
+def foot(runs: list[Run]) -> Html:
+  """Whence the figures come: commit, versions, machine."""
+  lines = [line for run in runs for line in run.results]
+  facts = {
+    "commit": _distinct(lines, "commit"),
+    "versions": [
+      " ".join(f"{name} {version}" for name, version in versions.items())
+      for versions in _distinct(lines, "versions")
+    ],
+    "device": _distinct(lines, "device"),
+    "backbone": _distinct(lines, "backbone"),
+    "matmul precision": _distinct(lines, "matmul_precision"),
+    "config, sha256": [text[:12] for text in _distinct(lines, "config")],
+  }
+  said = [
+    f"{name}: {', '.join(map(str, values))}" for name, values in facts.items() if values
+  ]
+  return tag("footer", tag("hr"), join([tag("p", text) for text in said]))

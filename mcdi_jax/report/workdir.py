@@ -1,0 +1,151 @@
+"""What a run has written, read as far as it can be read."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.files import Path, PathLike
+
+Line = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The files of one workdir.
+
+  Attributes:
+    name: the workdir as it was named by the caller.
+    config: the nested settings.
+    metrics: lines of the trainings, in the order written.
+    results: accuracy and latency lines.
+    pictures: arrays by name; empty where there are none.
+    gaps: sentences on what could not be read.
+  """
+
+  name: str
+  config: dict[str, Any]
+  metrics: list[Line]
+  results: list[Line]
+  pictures: dict[str, np.ndarray]
+  gaps: list[str]
+
+  @property
+  def accuracies(self) -> list[Line]:
+    return [line for line in self.results if line.get("accuracy") is not None]
+
+  @property
+  def latencies(self) -> list[Line]:
+    return [line for line in self.results if line.get("latency_ms") is not None]
+
+  @property
+  def data(self) -> str:
+    """Name of the data set: of the results, else as far as the settings tell."""
+    names = [line["data"] for line in self.results if line.get("data")]
+    settings = self.config.get("data") or {}
+    path = (
+      str(settings.get("path") or "").rstrip("/").rsplit("/", 1)[-1].removesuffix(".npz")
+    )
+    return names[0] if names else path or str(settings.get("source") or "data not named")
+
+  @property
+  def forms(self) -> list[str]:
+    """Forms of task, such as `5-way 1-shot`, of the results or else of the settings."""
+    found = [form(line) for line in self.accuracies]
+    meta = self.config.get("meta") or {}
+    planned = [
+      f"{ways}-way {shots}-shot"
+      for ways in meta.get("ways") or []
+      for shots in meta.get("shots") or []
+    ]
+    return list(dict.fromkeys(found or planned))
+
+
+def form(line: Line) -> str:
+  return f"{line.get('ways')}-way {line.get('shots')}-shot"
+
+
+def read_run(workdir: PathLike) -> Run:
+  """Reads a workdir; whatever is missing or damaged, but the config, leaves a gap.
+
+  Raises:
+    MissingError: no run has begun there.
+    DamagedError: its config cannot be read.
+  """
+  path = files.as_path(workdir)
+  try:
+    config = files.read_json(path / "config.json")
+  except MissingError:
+    raise MissingError(
+      f"there is no run in {workdir}: launch.run writes its config.json first"
+    ) from None
+  gaps: list[str] = []
+  return Run(
+    str(workdir),
+    config,
+    _lines(path / "metrics.jsonl", gaps),
+    _lines(path / "results.jsonl", gaps),
+    _arrays(path / "pictures.safetensors", gaps),
+    gaps,
+  )
+
+
+def _lines(path: Path, gaps: list[str]) -> list[Line]:
+  """All lines that can be read: a run that was killed may leave half a line."""
+  if not path.exists():
+    gaps.append(f"There is no {path.name} yet.")
+    return []
+  found, damaged = [], 0
+  for text in path.read_bytes().decode(errors="replace").splitlines():
+    try:
+      line = json.loads(text) if text.strip() else None
+    except ValueError:
+      line = ""
+    if isinstance(line, dict):
+      found.append(line)
+    elif line is not None:
+      damaged += 1
+  if damaged:
+    gaps.append(f"{damaged} damaged line(s) of {path.name} are left out.")
+  return found
+
+
+def _arrays(path: Path, gaps: list[str]) -> dict[str, np.ndarray]:
+  try:
+    return files.read_arrays(path)
+  except MissingError:
+    gaps.append(
+      f"There is no {path.name}: the denoising chain, its picture over the loss and the "
+      "test tasks are left out."
+    )
+  except InputError as error:
+    gaps.append(f"{error}.")
+  return {}
+
+
+def flat(settings: dict[str, Any], prefix: str = "config") -> dict[str, Any]:
+  """Settings by dotted name, such as `config.meta.ways`."""
+  found: dict[str, Any] = {}
+  for name, value in sorted(settings.items()):
+    path = f"{prefix}.{name}"
+    found |= flat(value, path) if isinstance(value, dict) else {path: value}
+  return found
+
+
+def curve(
+  lines: list[Line], name: str, phase: str, seed: int | None = None
+) -> list[tuple[int, float]]:
+  """(step, value) of one measure of one training, by step.
+
+  A continued training may log a step twice: the later line stands. Values that are null
+  or not finite are left out.
+  """
+  found: dict[int, float] = {}
+  for line in lines:
+    same = (line.get("phase"), line.get("seed")) == (phase, seed)
+    if same and isinstance(line.get("step"), int) and name in line:
+      found[line["step"]] = np.nan if line[name] is None else float(line[name])
+  return [(step, value) for step, value in sorted(found.items()) if np.isfinite(value)]

@@ -1,0 +1,140 @@
+"""Curves, figures, numbers in words, and the little language of elements."""
+
+import re
+
+import numpy as np
+import pytest
+
+from mcdi_jax.report.accuracy import standing, with_interval
+from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
+from mcdi_jax.report.markup import Html, join, page, tag
+from mcdi_jax.report.workdir import curve, flat
+
+
+def test_a_continued_training_has_each_step_once():
+  """The later line of a step stands, and steps are in order."""
+  lines = [
+    {"phase": "generated", "seed": 0, "step": step, "loss": loss}
+    for step, loss in [
+      (50, 3.0),
+      (100, 2.0),
+      (150, 1.0),
+      (100, 2.5),
+      (150, 1.5),
+      (200, 0.5),
+    ]
+  ]
+  lines.append({"phase": "generated", "seed": 0, "step": 100, "val_5w1s": 90.0})
+  found = curve(lines, "loss", "generated", 0)
+  assert found == [(50, 3.0), (100, 2.5), (150, 1.5), (200, 0.5)]
+  assert curve(lines, "val_5w1s", "generated", 0) == [(100, 90.0)]
+
+
+def test_a_curve_is_of_one_training():
+  lines = [
+    {"phase": "generated", "seed": 0, "step": 1, "loss": 1.0},
+    {"phase": "generated", "seed": 1, "step": 1, "loss": 2.0},
+    {"phase": "backbone", "step": 1, "loss": 3.0},
+    {"phase": "backbone", "step": 2, "loss": None},
+    {"phase": "backbone", "step": 3, "loss": float("nan")},
+  ]
+  assert curve(lines, "loss", "generated", 1) == [(1, 2.0)]
+  assert curve(lines, "loss", "backbone") == [(1, 3.0)]
+
+
+def test_a_later_null_takes_the_place_of_a_value():
+  lines = [{"phase": "backbone", "step": 1, "loss": x} for x in (2.0, None)]
+  assert curve(lines, "loss", "backbone") == []
+
+
+def test_thinning_keeps_the_last_point():
+  points = [(step, float(step)) for step in range(1, 1002)]
+  found = thin(points)
+  assert len(found) <= 400
+  assert found[-1] == points[-1]
+  assert thin(points[:400]) == points[:400]
+
+
+@pytest.mark.parametrize(
+  "values", [[0.5] * 12, [0.0, 1.0, 1.0, 1.0], [0.1, 0.11, 0.9], [1.0]]
+)
+def test_labels_do_not_overlap(values: list[float]):
+  axes = new_axes()
+  axes.set_ylim(0, 1)
+  ends = {f"line {i}": value for i, value in enumerate(values)}
+  label_ends(axes, ends)
+  heights = sorted(text.xy[1] for text in axes.texts)
+  assert len(heights) == len(values)
+  assert np.all(np.diff(heights) >= 0.074)
+  assert heights[-1] <= 1
+  assert heights[0] > -0.1
+
+
+def test_lines_are_named():
+  """At their ends, or in a key where names are long; one without a name needs none."""
+  points = [(1, 1.0), (2, 2.0)]
+  short = line_figure("a", "t", "c", [("one", points), ("two", points)])
+  long = line_figure("b", "t", "c", [("a run with a long name", points), ("two", points)])
+  for name in ("one", "two"):
+    assert f">{name}</text>" in short
+  for name in ("a run with a long name", "two"):
+    assert f">{name}</text>" in long
+  assert line_figure("c", "t", "c", [("one", [])]) is None
+
+
+def test_a_figure_has_a_title_and_ids_of_its_own():
+  figure = line_figure("mine", "what it <shows>", "words", [("", [(1, 1.0)])])
+  assert isinstance(figure, Html)
+  assert '<title id="mine-title">what it &lt;shows&gt;</title>' in figure
+  assert 'role="img" aria-labelledby="mine-title"' in figure
+  assert all(name.startswith("mine-") for name in re.findall(r' id="([^"]*)"', figure))
+  assert "xmlns" not in figure
+  assert "<metadata" not in figure
+
+
+@pytest.mark.parametrize(
+  ("difference", "interval", "word"),
+  [
+    (0.2, 0.1, "above"),
+    (-0.2, 0.1, "below"),
+    (0.1, 0.1, "level with"),
+    (-0.05, 0.1, "level with"),
+    (0.0, 0.0, "level with"),
+  ],
+)
+def test_above_and_below_need_an_interval_without_zero(
+  difference: float, interval: float, word: str
+):
+  assert standing(difference, interval) == word
+
+
+@pytest.mark.parametrize(
+  ("value", "interval", "sign", "text"),
+  [
+    (98.634, 0.056, "", "98.63 ± 0.06"),
+    (0.2, 0.03, "+", "+0.20 ± 0.03"),
+    (-0.2, 0.03, "+", "−0.20 ± 0.03"),
+    (-0.0005, 0.018, "+", "0.00 ± 0.02"),
+    (0.00453, 0.0044, "+", "+0.005 ± 0.004"),
+    (50.0, None, "", "50.00"),
+    (50.0, 0.0, "", "50.00 ± 0.00"),
+    (None, None, "", "–"),
+  ],
+)
+def test_numbers(value: float | None, interval: float | None, sign: str, text: str):
+  assert with_interval(value, interval, sign) == text
+
+
+def test_elements_escape_all_but_markup():
+  found = tag("a", "<&>", tag("b", '"'), None, 3, class_='x"y', title=None, hidden=True)
+  assert found == '<a class="x&quot;y" hidden>&lt;&amp;&gt;<b>&quot;</b>3</a>'
+  assert join(["<", Html("<br>")], "; ") == "&lt;; <br>"
+  assert "<title>&lt;t&gt;</title>" in page("<t>")
+
+
+def test_dotted_names():
+  assert flat({"b": {"c": 1, "a": {"d": [2]}}, "a": None}) == {
+    "config.a": None,
+    "config.b.a.d": [2],
+    "config.b.c": 1,
+  }
