@@ -50,6 +50,10 @@ def get_config(form: str = "5w1s") -> ConfigDict:
     config.finishing.tasks = 8
   if form == "mixed":
     config.seeds = (0,)
+    config.generators = ("generated", "generated_finished")
+    config.finishing.steps = 2400
+    config.finishing.validate_every = 600
+    config.finishing.save_every = 600
     config.meta.steps = 6000
     config.meta.validate_every = 1500
     config.evaluation.tasks = 2000

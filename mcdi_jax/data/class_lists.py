@@ -29,6 +29,10 @@ def order_by_list(name: str, classes: tuple[str, ...]) -> tuple[np.ndarray, np.n
     InputError: a class that the list does not have, or a file that is no list.
   """
   split, namings = _read(name)
+  known_to = lambda names: max(len(set(naming) & set(names)) for naming in namings)  # noqa: E731
+  below = tuple(c.partition("/")[2] for c in classes)
+  if not known_to(classes) and known_to(below):  # images_background/…, images_evaluation/…
+    classes = below
   best = max(namings, key=lambda naming: len(set(naming) & set(classes)))
   known = {n: i for i, n in enumerate(best)}
   unknown = [c for c in classes if c not in known]

@@ -1,7 +1,7 @@
 """Reading images, and bringing them to one form: size, colours, polarity."""
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mcdi_jax.lib.errors import DamagedError, InputError
 from mcdi_jax.lib.files import Path
@@ -23,6 +23,7 @@ def read_image(path: Path) -> np.ndarray:
   """
   try:
     with path.open("rb") as f, Image.open(f) as image:
+      image = ImageOps.exif_transpose(image)  # phones turn pictures by a note in the file
       if image.mode in ("1", "L") and "transparency" not in image.info:
         return np.asarray(image.convert("L"))[..., None]
       if image.mode.startswith(("I", "F")):  # 16 bits and more, as scanners write them

@@ -175,3 +175,17 @@ def test_each_split_needs_a_class(tmp_path: Path, left_out: str):
   path = _write(tmp_path / "list.tsv", LIST)
   with pytest.raises(InputError, match=f"class split.*no class for {left_out}"):
     _load(tmp_path / "a.npz", chosen, path)
+
+
+def test_classes_may_lie_in_a_further_folder():
+  """As in the two folders of the original archive of Omniglot."""
+  classes = (
+    "images_evaluation/Angelic/character02",
+    "images_background/Greek/character01",
+    "images_evaluation/Angelic/character01",
+  )
+  order, split = order_by_list("omniglot", classes)
+  plain = tuple(c.partition("/")[2] for c in classes)
+  expected = order_by_list("omniglot", plain)
+  np.testing.assert_array_equal(order, expected[0])
+  np.testing.assert_array_equal(split, expected[1])

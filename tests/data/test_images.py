@@ -296,3 +296,12 @@ def test_never_and_always_do_not_look():
   for images in (_framed(250, 3), _framed(5, 252)):
     np.testing.assert_array_equal(in_polarity(images, "never", "toys"), images)
     np.testing.assert_array_equal(in_polarity(images, "always", "toys"), 255 - images)
+
+
+def test_a_picture_that_a_phone_noted_as_turned_is_turned(tmp_path: Path):
+  pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+  exif = Image.Exif()
+  exif[0x0112] = 6  # turn by 90° clockwise to view
+  Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+  found = read_image(files.as_path(tmp_path / "a.png"))
+  np.testing.assert_array_equal(found[..., 0], np.rot90(pixels, -1))
