@@ -4,10 +4,13 @@ Only reading is free of it, and only of array_record files; preparing a set is d
 in an environment of its own, by the command that the errors quote.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from mcdi_jax.data.raw import Raw, in_form, stacked
 from mcdi_jax.lib import files
@@ -129,10 +132,21 @@ def _feature_names(builder: Any, name: str) -> tuple[str, str]:
   return found
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without the advice to install OpenCV."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)
+
+
 def _records(builder: Any, part: str, name: str) -> Any:
   """Every record, counted: a file cut at a block's end would read as empty fields."""
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it advises OpenCV
+  with warnings.catch_warnings(), _quiet():
+    warnings.simplefilter("ignore")
     source = builder.as_data_source(part)
     for i in range(len(source)):
       try:

@@ -113,14 +113,18 @@ def check_data(config: Config, splits: Splits) -> None:
   for form in config.forms:
     check_protocol(splits.val, form, "val")
     check_protocol(splits.test, form, "test")
-    check_protocol(splits.train, form._replace(queries=_prepared(config)), "train")
+    check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
   _check_episode(config.backbone, splits.train, turns)
 
 
-def _prepared(config: Config) -> int:
-  """Queries that preparation needs beside the support."""
-  preparation = config.preparation
-  return preparation.queries if preparation.prepare_on == "support_and_query" else 0
+def _training_queries(config: Config) -> int:
+  """Queries a class that preparation or the query loss needs beside the support."""
+  preparation, finishing = config.preparation, config.finishing
+  query_loss = any(GENERATORS[g].algorithm == "query_loss" for g in config.generators)
+  return max(
+    preparation.queries if preparation.prepare_on == "support_and_query" else 0,
+    finishing.queries if query_loss else 0,
+  )
 
 
 def _check_episode(backbone: BackboneConfig, items: ClassSet, turns: int) -> None:

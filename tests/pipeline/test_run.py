@@ -273,6 +273,12 @@ REFUSED: dict[str, tuple[Callable[[], Config], str]] = {
     lambda: _group("preparation", prepare_on="support_and_query", queries=6),
     "class of the train split has 6 images.*needs 7",
   ),
+  "items for the query loss": (
+    lambda: dataclasses.replace(
+      _group("finishing", queries=6), generators=("generated", "generated_finished")
+    ),
+    "class of the train split has 6 images.*needs 7",
+  ),
   "classes of an episode": (
     lambda: _group("backbone", ways=14),
     r"config\.backbone\.ways is 14.*12 classes",
