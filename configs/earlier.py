@@ -14,6 +14,9 @@ from mcdi_jax.pipeline import Config
 
 
 def get_config(path: str = "") -> ConfigDict:
-  if not path:
-    raise InputError("configs/earlier.py names no run: add :WORKDIR/config.json")
-  return to_config_dict(from_mapping(Config, files.read_json(files.as_path(path))))
+  file = files.as_path(path)
+  if not file.is_file():  # a MissingError is an OSError, which would be lost on the way
+    raise InputError(
+      f"configs/earlier.py:{path} names no run: give configs/earlier.py:WORKDIR/config.json"
+    )
+  return to_config_dict(from_mapping(Config, files.read_json(file)))

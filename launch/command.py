@@ -4,10 +4,13 @@ wherever the package is installed."""
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 import configs
+from mcdi_jax.lib.errors import InputError
 
 _CONFIGS = Path(configs.__file__).parent
 
@@ -16,6 +19,16 @@ def start(main: Callable[[list[str]], None]) -> None:
   """`app.run` with quiet libraries."""
   logging.set_verbosity(logging.WARNING)
   app.run(main, argv=located(sys.argv), flags_parser=_parse)
+
+
+def settings(config: flags.FlagHolder[ConfigDict]) -> dict[str, Any]:
+  """What a `--config` flag and its overrides say."""
+  try:
+    return config.value.to_dict()
+  except InputError as error:
+    sys.exit(f"error: {error}")
+  except OSError:
+    sys.exit("error: --config names no file: give one of configs/")
 
 
 def located(argv: list[str]) -> list[str]:
@@ -35,7 +48,7 @@ def located(argv: list[str]) -> list[str]:
 
 
 def _located(config: str) -> str:
-  if config.endswith(".json"):
+  if config.endswith(".json") and ".py:" not in config:
     return f"{_CONFIGS / 'earlier.py'}:{config}"
   path, colon, argument = config.partition(":")
   installed = _CONFIGS / Path(path).name

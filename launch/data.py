@@ -11,7 +11,8 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from launch.command import start
+from configs import own
+from launch.command import settings, start
 from mcdi_jax.data import contact_sheet, load_splits, overview, source_settings
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import from_mapping
@@ -20,7 +21,7 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Config
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/own.py", "A file of configs/, for the form of images and the split."
+  "config", own.__file__, "A file of configs/, for the form of images and the split."
 )
 _DATA = flags.DEFINE_string(
   "data", None, "A folder of class folders, an .npz, tfds:NAME, or glyphs."
@@ -32,7 +33,7 @@ _SHEET = flags.DEFINE_string("sheet", "contact-sheet.png", "The picture that is 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
-  values = _CONFIG.value.to_dict()
+  values = settings(_CONFIG)
   try:
     values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
     splits = load_splits(from_mapping(Config, values).data)

@@ -10,7 +10,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from launch.command import start
+from launch.command import settings, start
 from mcdi_jax.data import source_settings
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
@@ -31,10 +31,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets lie; default: T
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
-  try:
-    values = _CONFIG.value.to_dict()
-  except OSError:
-    sys.exit("error: --config names no file: give one of configs/")
+  values = settings(_CONFIG)
   try:
     if _DATA.value is not None:
       values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)

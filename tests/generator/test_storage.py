@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from miniature import make_support
 from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.generator import generate, load_generator, save_generator
+from mcdi_jax.generator.storage import about_generator, fingerprint
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.tasks import Support
 
@@ -67,6 +69,32 @@ def test_saving_again_replaces(copy, make_generator):
 
 def test_what_is_said_about_it_is_kept(saved):
   assert json.loads((saved / "generator.json").read_text())["about"] == {"seed": 3}
+  assert about_generator(saved) == {"seed": 3}
+  assert about_generator("omniglot-5way")["method"] == "generated"
+
+
+def test_a_fingerprint_is_of_the_content_wherever_it_lies(copy, make_generator):
+  """The same for a copy, with whatever is said about it."""
+  made = make_generator("transformer")
+  save_generator(copy.parent / "elsewhere", made, {"seed": 4})
+  assert fingerprint(load_generator(copy)) == fingerprint(made)
+  assert fingerprint(load_generator(copy.parent / "elsewhere")) == fingerprint(made)
+
+
+def test_whatever_changes_what_is_generated_changes_the_fingerprint(make_generator):
+  """Every leaf, by its last element; the specification; the gauge."""
+  made = make_generator("transformer")
+  leaves, structure = jax.tree.flatten(made)
+  seen = {fingerprint(made)}
+  for n, leaf in enumerate(leaves):
+    last = leaf.ravel()[-1]
+    changed = leaf.ravel().at[-1].set(jnp.nextafter(last, jnp.inf)).reshape(leaf.shape)
+    seen.add(fingerprint(structure.unflatten([*leaves[:n], changed, *leaves[n + 1 :]])))
+  spec = dataclasses.replace(made.spec, base="prototypes")
+  seen.add(fingerprint(dataclasses.replace(made, spec=spec)))
+  space = dataclasses.replace(made.space, gauge=False)
+  seen.add(fingerprint(dataclasses.replace(made, space=space)))
+  assert len(seen) == len(leaves) + 3
 
 
 def test_a_flipped_bit_is_noticed_in_every_file(copy):
