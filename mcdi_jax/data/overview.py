@@ -22,7 +22,8 @@ def overview(splits: Splits) -> Table:
   table = Table(
     "split",
     title=f"{escape(splits.name)}: {height}×{width}, {colours}, border {border:.2f}",
-    caption="border: mean brightness of the outermost pixels, 0 to 1",
+    caption=f"border: mean brightness of the outermost pixels, 0 to 1; content "
+    f"{splits.digest[:16]}, the same from whatever source it is read",
   )
   for name in ("classes", "images", "images a class"):
     table.add_column(name, justify="right")

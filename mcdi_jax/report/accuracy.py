@@ -63,6 +63,16 @@ class Row:
       and all(line.get(key) is not None for key in keys)
     ]
 
+  @property
+  def minus_prototypes(self) -> dict[Any, tuple[float, float]]:
+    """Seed → difference from prototypes and its interval, where a line knows them."""
+    found = {}
+    for line in self.lines:
+      pair = (line.get("settings") or {}).get("minus_prototypes")
+      if pair is not None:
+        found[line.get("seed")] = tuple(pair)
+    return found
+
 
 def group(lines: list[Line]) -> dict[TaskList, dict[str, Row]]:
   """Accuracy lines by test tasks and method; of a seed's lines the later one stands."""
@@ -103,7 +113,9 @@ def standing(difference: float, interval: float) -> str:
 def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
   several = any(len(row.lines) > 1 for row in rows.values())
   head = ["method", "accuracy, %", *(["sd over seeds"] if several else [])]
-  head += ["this − generated", "transductive", "parameters", "training, s"]
+  against_prototypes = any(row.minus_prototypes for row in rows.values())
+  head += ["this − generated", *(["this − prototypes"] if against_prototypes else [])]
+  head += ["transductive", "parameters", "training, s"]
   cells = []
   for row in rows.values():
     line = [tag("code", row.method)]
@@ -111,8 +123,11 @@ def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
     if several:
       line.append("–" if row.spread is None else f"{row.spread:.2f}")
     parameters, seconds = row.mean("parameters"), row.mean("budget_s")
+    against = {x.get("seed"): (x["paired_diff"], x["paired_ci95"]) for x in row.paired}
+    line.append(_differences(against, len(row.lines)))
+    if against_prototypes:
+      line.append(_differences(row.minus_prototypes, len(row.lines)))
     line += [
-      _differences(row),
       {True: "yes", False: "no"}.get(row.lines[0].get("transductive"), "–"),
       "–" if parameters is None else f"{parameters:,.0f}",
       "–" if seconds is None else f"{seconds:,.1f}",
@@ -121,12 +136,11 @@ def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
   return table(tasks.caption, head, cells)
 
 
-def _differences(row: Row) -> Html:
-  """Each seed's difference from `generated`, and where that puts the method."""
+def _differences(by_seed: dict[Any, tuple[float, float]], seeds: int) -> Html:
+  """Each seed's difference from another method, and where that puts this one."""
   found = []
-  for line in row.paired:
-    difference, interval = line["paired_diff"], line["paired_ci95"]
-    seed = f"seed {line.get('seed')}: " if len(row.lines) > 1 else ""
+  for number, (difference, interval) in by_seed.items():
+    seed = f"seed {number}: " if seeds > 1 else ""
     word = standing(difference, interval).removesuffix(" with")
     found.append(f"{seed}{with_interval(difference, interval, '+')} ({word})")
   return join(found or ["–"], "<br>")

@@ -66,8 +66,8 @@ def _accuracy(row: Row) -> str:
 
 
 def _minus_prototypes(row: Row) -> str:
-  found = [(line.get("settings") or {}).get("minus_prototypes") for line in row.lines]
-  if None in found or row.method == "prototypes":
+  found = list(row.minus_prototypes.values())
+  if not found:
     return "–"
   low, high = min(d for d, _ in found), max(d for d, _ in found)
   interval = float(np.mean([ci for _, ci in found]))

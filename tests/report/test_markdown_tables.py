@@ -1,0 +1,71 @@
+"""Results as Markdown tables, and their place in the README."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.report import results_tables, write_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+MARKS = (
+  "<!-- results: python -m launch.table FILE --into README.md -->",
+  "<!-- end of results -->",
+)
+
+
+def _line(method: str, seed: int, accuracy: float, **values: Any) -> dict[str, Any]:
+  known = {"data": "toys", "protocol": "toys-9", "ways": 5, "shots": 1, "queries": 15}
+  return {**known, "method": method, "seed": seed, "accuracy": accuracy, **values}
+
+
+LINES = [
+  _line("generated", 0, 90.0, ci95=0.5, settings={"minus_prototypes": [-0.2, 0.1]}),
+  _line("prototypes", 0, 90.2, ci95=0.4, settings={}),
+  _line("generated", 1, 92.0, ci95=0.7, settings={"minus_prototypes": [0.3, 0.2]}),
+  _line("prototypes", 1, 91.7, ci95=0.4, settings={}),
+  _line("generated", 0, None, latency_ms=2.0),
+]
+
+
+def test_accuracies_are_means_over_seeds_and_differences_a_range():
+  found = results_tables(LINES).splitlines()
+  assert found[0] == "| toys-9, accuracy in % | 5-way 1-shot |"
+  assert "| `generated` | 91.00 ± 0.60 |" in found
+  assert "| `prototypes` | 90.95 ± 0.40 |" in found
+  assert found[-1] == "| `generated` | −0.20 to +0.30 ± 0.15 |"
+
+
+def test_a_form_that_a_method_lacks_is_a_dash():
+  other = _line("generated", 0, 95.0, ci95=0.1) | {"shots": 5}
+  assert "| `prototypes` | 90.95 ± 0.40 | – |" in results_tables([*LINES, other])
+
+
+def test_tables_go_between_the_marks_and_nowhere_else(tmp_path: Path):
+  page, results = tmp_path / "page.md", tmp_path / "results.jsonl"
+  page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+  files.append_json_lines(files.as_path(results), LINES)
+  for _ in range(2):
+    write_tables(results, page)
+    text = page.read_text()
+    assert text.startswith(f"before\n{MARKS[0]}\n\n| toys-9")
+    assert text.endswith(f"|\n\n{MARKS[1]}\nafter\n")
+    assert "old" not in text
+
+
+def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
+  page, results = tmp_path / "page.md", tmp_path / "results.jsonl"
+  page.write_text("no marks\n")
+  with pytest.raises(MissingError, match=r"there is no .*results\.jsonl"):
+    write_tables(results, page)
+  results.write_text("")
+  with pytest.raises(InputError, match="no place for results"):
+    write_tables(results, page)
+  assert page.read_text() == "no marks\n"
+
+
+def test_the_readme_has_the_tables_of_the_results():
+  lines = files.read_json_lines(files.as_path(ROOT / "results" / "omniglot.jsonl"))
+  assert results_tables(lines) in (ROOT / "README.md").read_text()
