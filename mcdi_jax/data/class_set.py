@@ -13,7 +13,7 @@ class ClassSet(NamedTuple):
   Attributes:
     x: [n, ...] items: images uint8 [n, h, w, c], or features float32 [n, D].
     index: int32 [C, n_max]; the first `count[c]` entries of row c are the places of the
-      items of class c in `x`, the rest are 0.
+      items of class c in `x`; the rest only fill up the row.
     count: int32 [C] items of each class.
   """
 

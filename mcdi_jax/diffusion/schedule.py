@@ -57,6 +57,8 @@ class DiffusionConfig:
     check(0 <= self.handover <= 1, f"{where}.handover", self.handover, "give 0 to 1")
     if self.handover and self.objective == "published":
       raise InputError(f"{where}.handover needs {where}.objective 'windowed': set it to 0")
+    if self.handover and self.sampler_name == "published":
+      raise InputError(f"{where}.handover needs the windowed sampler: set it to 0")
     if self.ancestral and self.sampler_name == "published":
       raise InputError(f"{where}.ancestral needs the windowed sampler: set it to False")
 
@@ -77,10 +79,6 @@ class Segments:
   """boundaries: b_1 < … < b_k = T."""
 
   boundaries: tuple[int, ...]
-
-  @property
-  def count(self) -> int:
-    return len(self.boundaries)
 
   def of_step(self) -> np.ndarray:
     """int [T]: i(t) − 1, the (zero-based) segment that holds t."""

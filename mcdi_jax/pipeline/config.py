@@ -86,6 +86,9 @@ class Config:
     check(first, "config.generators", self.generators, remedy)
     distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
+    kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
+    remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
+    check(kept, "config.meta.support", self.meta.support, remedy)
     self.preparation.recorded_steps(self.diffusion.segments)
     make_schedule(self.diffusion)
 

@@ -24,7 +24,7 @@ class LeafSpec(NamedTuple):
     class_axis: the axis that runs over the classes; its size is the number of ways, and
       is no part of the specification.
     shape: the other axes.
-    dtype: of the decoded leaf.
+    dtype: of the leaf in the params that the space was made for.
   """
 
   path: str

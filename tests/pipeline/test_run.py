@@ -269,8 +269,16 @@ REFUSED: dict[str, tuple[Callable[[], Config], str]] = {
     lambda: _group("evaluation", queries=6),
     "class of the val split has 6 images.*needs 7",
   ),
+  "support drawn anew": (
+    lambda: _group("preparation", prepare_on="support"),
+    r"config\.meta\.support is 'redrawn'.*on their support need 'kept'",
+  ),
   "items to prepare on": (
-    lambda: _group("preparation", prepare_on="support_and_query", queries=6),
+    lambda: dataclasses.replace(
+      CONFIG,
+      preparation=PreparationConfig(prepare_on="support_and_query", queries=6),
+      meta=dataclasses.replace(CONFIG.meta, support="kept"),
+    ),
     "class of the train split has 6 images.*needs 7",
   ),
   "items for the query loss": (
