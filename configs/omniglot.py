@@ -48,10 +48,13 @@ def get_config(form: str = "5w1s") -> ConfigDict:
     config.preparation.tasks = 4096
     config.meta.tasks = 8
     config.finishing.tasks = 8
+  else:  # a look at 4,000 tasks of 5 ways is as sharp as one at 1,000 of 20
+    config.meta.validation_tasks = 4000
   if form == "mixed":
     config.seeds = (0,)
     config.generators = ("generated", "generated_finished")
     config.finishing.steps = 2400
+    config.finishing.rate = 3e-4
     config.finishing.validate_every = 600
     config.finishing.save_every = 600
     config.meta.steps = 6000

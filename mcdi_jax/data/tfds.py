@@ -17,11 +17,16 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.progress import Bar
 
-PREPARE = (
-  "python3 -m venv tfds-env && tfds-env/bin/pip install tensorflow tensorflow-datasets "
-  "array_record && tfds-env/bin/tfds build {name} --data_dir {data_dir} "
-  "--file_format array_record"
-)
+
+def prepare_command(name: str, data_dir: str = "") -> str:
+  """What prepares a set in an environment to throw away; in Python, because the command
+  `tfds build` also wants Apache Beam."""
+  where = f"data_dir='{data_dir}', " if data_dir else ""
+  return (
+    "python3 -m venv tfds-env && tfds-env/bin/pip install tensorflow tensorflow-datasets "
+    'array_record && tfds-env/bin/python -c "import tensorflow_datasets as tfds; '
+    f"tfds.builder('{name}', {where}file_format='array_record').download_and_prepare()\""
+  )
 
 
 def read_tfds(
@@ -80,8 +85,8 @@ def _prepared(name: str, data_dir: str) -> Any:
       "config.data.name is '': name a TFDS set, such as --data tfds:omniglot"
     )
   where = str(files.as_path(data_dir)) if data_dir else None
-  shown = where or "~/tensorflow_datasets"
-  remedy = f"prepare it once with: {PREPARE.format(name=name, data_dir=shown)}"
+  shown = where or str(files.as_path("~/tensorflow_datasets"))
+  remedy = f"prepare it once with: {prepare_command(name, where or '')}"
   there = _names_in(files.as_path(shown))
   unknown = (tfds.core.registered.DatasetNotFoundError, AssertionError, ImportError)
   try:
@@ -100,11 +105,11 @@ def _prepared(name: str, data_dir: str) -> Any:
     )
   form = builder.info.file_format
   if form is None or form.value != "array_record":
-    beside = f"{shown}-array_record"  # in the same place `tfds build` refuses another form
+    beside = f"{shown}-array_record"  # in the same place TFDS refuses another form
     raise InputError(
       f"{name} in {shown} is stored as {form and form.value}, which only TensorFlow reads: "
       f"set --data_dir {beside}, and prepare it there once with: "
-      f"{PREPARE.format(name=name, data_dir=beside)}"
+      f"{prepare_command(name, beside)}"
     )
   return builder
 

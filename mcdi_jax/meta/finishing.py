@@ -43,16 +43,16 @@ class FinishingConfig:
     save_every: steps between checkpoints.
   """
 
-  steps: int = 400
+  steps: int = 600
   tasks: int = 16
   queries: int = 15
   feature_noise: float = 0.5
-  rate: float = 3e-4
+  rate: float = 1e-3
   warmup: float = 0.05
   clip: float = 1.0
   ema: float = 0.98
-  validate_every: int = 100
-  save_every: int = 200
+  validate_every: int = 150
+  save_every: int = 300
 
   def __post_init__(self):
     where = "config.finishing"

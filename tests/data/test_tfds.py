@@ -12,7 +12,7 @@ from tfds_in_miniature import png, write_tfds
 
 from mcdi_jax.data import DataConfig, Splits, load_splits
 from mcdi_jax.data.images import resize, to_grey
-from mcdi_jax.data.tfds import read_tfds
+from mcdi_jax.data.tfds import prepare_command, read_tfds
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 
 # Names as TFDS has them, in an order that is not that of the list, and what they are in
@@ -150,7 +150,7 @@ def test_a_set_that_is_not_there_shows_what_is(prepared: Path, name: str):
     _load(prepared, name)
   said = str(caught.value)
   assert repr(name) in said
-  assert f"tfds build {name} --data_dir {prepared} --file_format array_record" in said
+  assert prepare_command(name, str(prepared)) in said
   assert "\n" not in said
 
 
@@ -168,7 +168,7 @@ def test_no_name_is_an_error_with_the_remedy(prepared: Path):
 def test_a_copy_that_only_tensorflow_reads_says_how_to_make_another(
   copy: Path, stored: str | None
 ):
-  """In another folder: over a copy in another form `tfds build` stops with an error.
+  """In another folder: over a copy in another form TFDS stops with an error.
   Old copies do not say that they are tfrecord."""
   info = copy / "omniglot/3.0.0/dataset_info.json"
   line = '"fileFormat": "array_record",'
@@ -177,9 +177,9 @@ def test_a_copy_that_only_tensorflow_reads_says_how_to_make_another(
   info.write_text(info.read_text().replace(line, changed))
   with pytest.raises(InputError, match=f"stored as {stored or 'tfrecord'}") as caught:
     _load(copy, **FORM)
-  beside = f"--data_dir {copy}-array_record"
+  beside = f"{copy}-array_record"
   said = str(caught.value)
-  assert f"tfds build omniglot {beside} --file_format array_record" in said
+  assert prepare_command("omniglot", beside) in said
   assert said.count(beside) == 2
   assert "\n" not in said
 
@@ -217,6 +217,6 @@ def test_a_damaged_record_is_named_with_the_remedy(copy: Path, case: str):
 def test_a_cut_description_is_damage_too(copy: Path):
   info = copy / "omniglot/3.0.0/dataset_info.json"
   info.write_bytes(info.read_bytes()[:50])
-  with pytest.raises(DamagedError, match="omniglot.*damaged: delete.*tfds build") as caught:
+  with pytest.raises(DamagedError, match="omniglot.*damaged: delete.*tfds-env") as caught:
     _load(copy, **FORM)
   assert str(copy) in str(caught.value)
