@@ -43,6 +43,9 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
     splits = load_splits(config.data)
     check_data(config, splits)
     _claim(config, workdir)
+    counts = [len(names) for names in splits.classes]
+    data = {"name": splits.name, "content": splits.digest, "classes": counts}
+    files.write_json(workdir / "data.json", data)
     return _run(config, splits, workdir)
 
 

@@ -82,7 +82,7 @@ def _names(runs: list[Run]) -> list[str]:
 def _accuracy_section(names: list[str], runs: list[Run]) -> Html:
   found: dict[_Tasks, dict[str, dict[str, Row]]] = {}
   for name, run in zip(names, runs, strict=True):
-    data = json.dumps(run.config.get("data"), sort_keys=True)
+    data = run.content or json.dumps(run.config.get("data"), sort_keys=True)
     for tasks, rows in accuracy.group(run.accuracies).items():
       found.setdefault((tasks, data), {})[name] = rows
   if not found:

@@ -20,6 +20,7 @@ class Run:
   Attributes:
     name: the workdir as it was named by the caller.
     config: the nested settings.
+    content: digest of the data and its split, whatever it was read from; empty if unknown.
     metrics: lines of the trainings, in the order written.
     results: accuracy and latency lines.
     pictures: arrays by name; empty where there are none.
@@ -28,6 +29,7 @@ class Run:
 
   name: str
   config: dict[str, Any]
+  content: str
   metrics: list[Line]
   results: list[Line]
   pictures: dict[str, np.ndarray]
@@ -86,11 +88,19 @@ def read_run(workdir: PathLike) -> Run:
   return Run(
     str(workdir),
     config,
+    _content(path / "data.json"),
     _lines(path / "metrics.jsonl", gaps),
     _lines(path / "results.jsonl", gaps),
     _arrays(path / "pictures.safetensors", gaps),
     gaps,
   )
+
+
+def _content(path: Path) -> str:
+  try:
+    return str(files.read_json(path).get("content") or "")
+  except InputError:
+    return ""
 
 
 def _lines(path: Path, gaps: list[str]) -> list[Line]:

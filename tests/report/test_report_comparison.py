@@ -1,6 +1,7 @@
 """Several runs on one page, and the command."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_figures_on_other_test_tasks_are_not_paired(
   assert text.count("generated − first run") == 2  # a table each
   assert "+1.00" not in text
   assert "(above)" not in text
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_same_data_from_another_source_is_the_same_data(
+  make_run: Any, fake: Any, tmp_path: Path, same: bool
+):
+  """Told by the digest of its content, where a run has written it."""
+  a = make_run("a", results=_results(fake, 96.0))
+  other = _config(fake, source="npz", path="birds.npz")
+  b = make_run("b", results=_results(fake, 97.0), config=other)
+  for run, content in ((a, "1"), (b, "1" if same else "2")):
+    (Path(run) / "data.json").write_text(json.dumps({"content": content}))
+  text = _text(write_comparison([a, b], tmp_path / "both.html"))
+  assert ("Not all of these runs" in text) is not same
+  assert ("+1.00" in text) is same
 
 
 def test_a_run_without_results_is_no_reason_to_refuse(
