@@ -8,7 +8,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; color: var(--ink); background: var(--paper);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 66rem; margin: 0 auto; padding: 1rem; overflow-wrap: break-word; }
+main { max-width: 80rem; margin: 0 auto; padding: 1rem; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .5rem; }
@@ -18,7 +18,7 @@ p { max-width: 46rem; margin: .6rem 0; }
 .caption { font-weight: 600; font-size: .9rem; margin: 1.2rem 0 .3rem; break-after: avoid; }
 .scroll { overflow-x: auto; margin: 0 0 1rem; }
 table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
+th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; font-variant-numeric: tabular-nums; }
 thead th { vertical-align: bottom; background: var(--tint); }
 tbody th { font-weight: 600; min-width: 7.5rem; position: sticky; left: 0;
@@ -64,8 +64,8 @@ summary { cursor: pointer; padding: .3rem 0; }
   thead { display: table-header-group; }
   .scroll, pre { overflow: visible; }
   pre { white-space: pre-wrap; }
-  table { font-size: 8.5pt; }
-  th, td { padding: .15rem .4rem; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .15rem .25rem; }
   tbody th { position: static; }
   h2 + .note { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; }
