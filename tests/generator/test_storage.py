@@ -70,7 +70,7 @@ def test_saving_again_replaces(copy, make_generator):
 def test_what_is_said_about_it_is_kept(saved):
   assert json.loads((saved / "generator.json").read_text())["about"] == {"seed": 3}
   assert about_generator(saved) == {"seed": 3}
-  assert about_generator("omniglot-5way")["method"] == "generated"
+  assert about_generator("omniglot-5way")["method"] == "generated_finished"
 
 
 def test_a_fingerprint_is_of_the_content_wherever_it_lies(copy, make_generator):
