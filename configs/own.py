@@ -4,7 +4,7 @@
 
 For drawings and signs as it stands: 28×28, grey, ink bright on dark ground (found out and
 mended). `configs/own.py:photos` keeps colours, at 32×32. It needs about 32 classes, whose
-split into training, validation and test is random, of at least 6 images each; 4 minutes on
+split into training, validation and test is random, of at least 6 images each; 3 minutes on
 two CPU cores. More steps and a wider backbone (configs/omniglot.py) are worth their time.
 """
 
