@@ -22,10 +22,13 @@ def main(argv: list[str]) -> None:
   try:
     if len(argv) != 2:
       raise InputError("one file of results is needed: name a results.jsonl")
+    results = files.as_path(argv[1])
+    if not results.exists():
+      raise InputError(f"there is no {results}: name the results.jsonl of a run")
     if _INTO.value:
-      write_tables(argv[1], _INTO.value)
+      write_tables(results, _INTO.value)
     else:
-      print(results_tables(files.read_json_lines(files.as_path(argv[1]))))
+      print(results_tables(files.read_json_lines(results)))
   except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -45,6 +45,7 @@ WRONG = {
   "run": "run --config=configs/own.py --data=nothing --workdir=w",
   "kind": "run --config=configs/own.py:drawing --workdir=w",
   "earlier": "run --config=nothing/config.json --workdir=w",
+  "table": "table nothing.jsonl",
 }
 SAID = {
   "generator": r"no generator in .*omniglot-5wy.*'omniglot-5way'",
@@ -59,6 +60,7 @@ SAID = {
   "run": r"--data 'nothing' is no folder",
   "kind": r"configs/own\.py:drawing names no kind of images.*'drawings', 'photos'",
   "earlier": r"earlier\.py:nothing/config\.json names no run: .*WORKDIR/config\.json",
+  "table": r"there is no .*nothing\.jsonl: name the results\.jsonl",
 }
 
 # Each call in a process of its own, forked from one that has done the slow imports; the
