@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.lib.errors import InputError
@@ -15,20 +15,24 @@ class Support(NamedTuple):
   """The labelled items of a task: all that a method may adapt to.
 
   Attributes:
-    x: [N·K, ...] images in [0, 1] (or their features).
-    y: int [N·K] labels in 0..N−1, each K times, in any order.
+    x: [n, ...] images in [0, 1] (or their features).
+    y: int [n] labels in 0..N−1, in any order; classes may have unequal numbers of items.
+    mask: bool [n], False for items that only fill up the arrays; None: all count. A class
+      without an item that counts is no class of the task.
   """
 
   x: Any
   y: Any
+  mask: Any = None
 
 
 class Query(NamedTuple):
-  """Items to classify: x [N·Q, ...], y int [N·Q]. A type of its own, so that no function
-  that takes a `Support` can be given one by mistake."""
+  """Items to classify: x [n, ...], y int [n], mask bool [n] or None as in `Support`. A type
+  of its own, so that no function that takes a `Support` can be given one by mistake."""
 
   x: Any
   y: Any
+  mask: Any = None
 
 
 class Task(NamedTuple):
@@ -45,6 +49,13 @@ class Protocol(NamedTuple):
 
   def __str__(self) -> str:
     return f"{self.ways}-way {self.shots}-shot"
+
+
+def membership(support: Support, ways: int) -> Float[Array, "n N"]:
+  """1 where item n counts and belongs to class c, else 0. Sums over the items of a class
+  are products with it; its column sums are the numbers of items of the classes."""
+  member = jax.nn.one_hot(support.y, ways)
+  return member if support.mask is None else member * support.mask[:, None]
 
 
 def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
