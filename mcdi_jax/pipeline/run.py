@@ -53,7 +53,7 @@ def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
   metrics = workdir / "metrics.jsonl"
   _print_chain(config)
   backbone_dir = _cache(config.backbone_dir, workdir / "backbone")
-  backbone = prepare_backbone(config, splits, backbone_dir, metrics)
+  backbone = prepare_backbone(config, splits, backbone_dir, metrics, config.seeds[0])
   features = embed_splits(config, splits, backbone)
   versions = augmented_features(config, splits, backbone, features.train)
   bank_dir = _cache(config.bank_dir, workdir / "bank")
