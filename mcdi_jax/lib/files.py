@@ -114,7 +114,9 @@ def plain(value: Any, where: str) -> Any:
     array = np.asarray(value)
     return (array if array.dtype.kind in "biu" else array.astype(np.float64)).tolist()
   kind = type(value).__name__
-  raise InputError(f"{where} is a {kind}: give what JSON can hold, such as a text of it")
+  raise InputError(
+    f"{where} is of type {kind}: give what JSON can hold, such as a text of it"
+  )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -330,7 +330,7 @@ def test_a_description_that_json_cannot_hold_leaves_the_earlier(tmp_path: Path):
   _described(tmp_path, 1)
   content = {"about": object()}
   path = files.as_path(tmp_path) / "it.json"
-  with pytest.raises(InputError, match=r"it\.json\.about is a object"):
+  with pytest.raises(InputError, match=r"it\.json\.about is of type object"):
     save_described(path, content, "weights", {"a": jnp.zeros(4)})
   assert _read(tmp_path) == (1, 1)
   assert json.loads((tmp_path / "it.json").read_text())["about"] == 1
