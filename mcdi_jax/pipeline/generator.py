@@ -12,7 +12,7 @@ from mcdi_jax.generator import (
   load_generator,
   save_generator,
 )
-from mcdi_jax.generator.storage import blank
+from mcdi_jax.generator.storage import about_generator, blank
 from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.checkpoint import Checkpoints
 from mcdi_jax.lib.config import content_hash
@@ -89,7 +89,7 @@ def prepare_generator(
   directory = place / "generator"
   if (directory / "generator.json").exists():
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
-    about = files.read_json(directory / "generator.json")["about"]
+    about = about_generator(directory)
     return Trained(load_generator(directory), about["seconds"])
   recipe = GENERATORS[name]
   k_init, k_fit, k_run, k_validation = jax.random.split(key_for(seed, "meta-training"), 4)
