@@ -113,7 +113,7 @@ def test_prototype_logits_are_minus_half_the_squared_distance():
   rng = np.random.default_rng(4)
   shots, x = rng.normal(size=(5, 3, 7)), rng.normal(size=(6, 7))
   with jax.enable_x64(True):
-    logits = apply_head(prototype_head(jnp.asarray(shots)), jnp.asarray(x))
+    logits = apply_head(prototype_head(jnp.asarray(shots).mean(1)), jnp.asarray(x))
     logits = np.asarray(logits)
   distance = ((x[:, None] - shots.mean(1)) ** 2).sum(-1)
   expected = np.repeat(0.5 * (x**2).sum(1)[:, None], 5, axis=1)
