@@ -46,7 +46,7 @@ def found(generator, features):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module, "_TASKS", 4)
     return module.pictures(
-      generator, preparation, FORM, features, features, images, jax.random.key(3)
+      generator, preparation, FORM, features, features, images, jax.random.key(4)
     )
 
 
