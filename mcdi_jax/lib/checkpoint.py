@@ -65,11 +65,11 @@ def save_tree(directory: Path, tree: Any) -> str:
       name = jax.tree_util.keystr(path)
       raise InputError(f"leaf {name} of {directory} has no elements: leave it out")
   disk.mkdir(directory.parent)
+  _remove(directory)
   disk.write_point(directory)
   with disk.writing(directory):
-    (directory / _CHECKSUMS).unlink(missing_ok=True)
     with _orbax_writing(directory), ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(directory, host, force=True)
+      checkpointer.save(directory, host)
     if "://" not in str(directory):
       # It holds nothing but the place where it was written; only a bucket is read by it.
       (directory / _COMMITTED).unlink(missing_ok=True)

@@ -266,6 +266,25 @@ def test_checkpoints_stopped_at_any_write_go_on(
   assert number > 7
 
 
+def test_replacing_stopped_at_any_write_is_never_damage(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """The earlier, the later, or none."""
+  place, seen = files.as_path(tmp_path / "c"), set()
+
+  def read() -> Any:
+    try:
+      return float(load_tree(place, {"a": jnp.zeros(2)})["a"][0])
+    except MissingError:
+      return None
+
+  save_tree(place, {"a": jnp.ones(2)})
+  with monkeypatch.context() as m:
+    m.setattr(disk, "write_point", lambda path: seen.add(read()))
+    save_tree(place, {"a": jnp.zeros(2)})
+  assert seen == {1.0, None, 0.0}
+
+
 def _described(place: Path, number: int) -> None:
   content, tree = {"about": number}, {"a": jnp.full(4, float(number))}
   save_described(files.as_path(place) / "it.json", content, "weights", tree)
