@@ -37,7 +37,6 @@ class BackboneConfig:
       Adam at a tenth of it. Both rise for a hundred steps (a tenth
       of them all, if that is less) and fall to 0 along a cosine.
     statistics_memory: decay of the running mean of the batch statistics.
-    seed: of the initial weights and of the episodes.
   """
 
   width: int = 64
@@ -48,7 +47,6 @@ class BackboneConfig:
   group: int = 15
   rate: float = 0.03
   statistics_memory: float = 0.98
-  seed: int = 0
 
   def __post_init__(self):
     where = "config.backbone"

@@ -47,19 +47,20 @@ class Backbone(NamedTuple):
 
 
 def prepare_backbone(
-  config: Config, splits: Splits, directory: Path, metrics: Path
+  config: Config, splits: Splits, directory: Path, metrics: Path, seed: int
 ) -> Backbone:
-  """Reads or trains the backbone."""
+  """Reads or trains the backbone of this seed."""
   content = {
     "data": splits.digest,
     "rotations": config.data.rotations,
     "backbone": config.backbone,
+    "seed": seed,
     "matmul_precision": config.matmul_precision,
   }
   digest = content_hash(content)
   place = directory / digest[:16]
   network = backbone(splits.image_shape, config.backbone.width)
-  k_init, k_run = jax.random.split(key_for(config.backbone.seed, "backbone"))
+  k_init, k_run = jax.random.split(key_for(seed, "backbone"))
   if (place / "params").exists():
     CONSOLE.print(f"backbone: found in {place}")
     params = load_tree(place / "params", jax.eval_shape(network.init, k_init))
@@ -73,7 +74,9 @@ def prepare_backbone(
     k_run,
     steps=config.backbone.steps,
     title="backbone",
-    write=lambda line: files.append_json(metrics, {"phase": "backbone", **line}),
+    write=lambda line: files.append_json(
+      metrics, {"phase": "backbone", "seed": seed, **line}
+    ),
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
   )

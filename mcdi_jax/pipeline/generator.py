@@ -115,7 +115,7 @@ def prepare_generator(
     save_every=plan.save_every,
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
-  seconds = _seconds_spent(files.read_json_lines(material.metrics), who)
+  seconds = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), who)
   seconds += before.seconds if before else 0.0
   best = float(state.best_accuracy) if config.meta.select == "best" else None
   about = {
