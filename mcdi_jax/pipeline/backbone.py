@@ -68,15 +68,14 @@ def prepare_backbone(
   bare = conv4(splits.image_shape, config.backbone.width)
   init, step = pretraining(bare, config.backbone)
   images = _turned(splits.train, config)
+  who = {"phase": "backbone", "seed": seed}
   state = train(
     lambda state, key: step(state, key, images),
     init(k_init),
     k_run,
     steps=config.backbone.steps,
     title="backbone",
-    write=lambda line: files.append_json(
-      metrics, {"phase": "backbone", "seed": seed, **line}
-    ),
+    write=lambda line: files.append_json(metrics, {**who, **line}),
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
   )

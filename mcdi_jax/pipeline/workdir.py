@@ -130,8 +130,10 @@ def read_results(workdir: Path, seed: int) -> list[dict[str, Any]] | None:
 
 def write_results(workdir: Path, seed: int, lines: list[dict[str, Any]]) -> None:
   """All lines of a seed, in one file with its own checksum: complete or absent."""
-  content = {"sha256": content_hash(lines), "lines": lines}
-  files.write_json(_results_path(workdir, seed), content)
+  path = _results_path(workdir, seed)
+  lines = files.plain(lines, path.name)
+  content = {"sha256": content_hash(lines), "lines": lines}  # keys in their order
+  files.write_bytes(path, json.dumps(content).encode() + b"\n")
 
 
 def gather_results(config: Config, workdir: Path) -> list[dict[str, Any]]:
