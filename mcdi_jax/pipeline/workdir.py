@@ -110,7 +110,7 @@ def _caches(config: Config, workdir: Path) -> str:
   ]
   if not flags:
     return ""
-  return f"; what still fits of this one's caches serves there with {' '.join(flags)}"
+  return f"; what fits of the caches in this one serves there with {' '.join(flags)}"
 
 
 def read_results(workdir: Path, seed: int) -> list[dict[str, Any]] | None:

@@ -205,12 +205,10 @@ def _garbage(items: Any) -> Any:
   return items._replace(x=luck.astype(np.uint8))
 
 
-def _cache(workdir: Path) -> dict[str, bytes]:
-  """Backbones and banks, without what embeds the other splits."""
-  found = [p for p in workdir.glob("ba*/**/*") if p.suffix in (".safetensors", ".json")]
-  return {
-    str(p.relative_to(workdir)): p.read_bytes() for p in found if p.stem != "features"
-  }
+def _bank(workdir: Path) -> dict[str, bytes]:
+  found = [p for p in (workdir / "bank").rglob("*") if p.is_file()]
+  assert found
+  return {str(p.relative_to(workdir)): p.read_bytes() for p in found}
 
 
 def test_nothing_is_chosen_by_the_test_classes(made: Any, tmp_path: Path):
@@ -233,7 +231,7 @@ def test_nothing_is_chosen_by_the_test_classes(made: Any, tmp_path: Path):
       _trained(tmp_path / "w", seed), _trained(workdir, seed), strict=True
     )
   assert _metrics(tmp_path / "w") == _metrics(workdir)
-  assert _cache(tmp_path / "w") == _cache(workdir)
+  assert _bank(tmp_path / "w") == _bank(workdir)
   baselines = lambda lines: [  # noqa: E731
     x["settings"] for x in lines if x["method"] not in CONFIG.generators
   ]
@@ -247,7 +245,10 @@ def test_the_validation_classes_train_nothing(made: Any, tmp_path: Path):
   workdir, _ = made
   splits = load_splits(CONFIG.data)
   _run(CONFIG, tmp_path / "w", splits._replace(val=_garbage(splits.val)))
-  assert _cache(tmp_path / "w") == _cache(workdir)
+  assert _bank(tmp_path / "w") == _bank(workdir)
+  for seed in CONFIG.seeds:
+    one, other = _trained(tmp_path / "w", seed)[0], _trained(workdir, seed)[0]
+    chex.assert_trees_all_equal(one.backbone, other.backbone, strict=True)
   own = {"generated", "backbone"}  # finishing starts from what validation has chosen
 
   def losses(place: Path) -> list[dict[str, Any]]:
