@@ -128,9 +128,8 @@ def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:
   found, gaps = [], []
   for subject, names, draw in _PICTURES:
     missing = [name for name in names if name not in arrays]
-    wild = [
-      name for name in names if name in _PLACED and not missing and _wild(arrays[name])
-    ]
+    there = [name for name in names if name in arrays]
+    wild = [name for name in there if name in _PLACED and _wild(arrays[name])]
     if arrays and missing:
       gaps.append(f"pictures.safetensors lacks {', '.join(missing)}: {subject} left out.")
     elif wild:

@@ -6,6 +6,7 @@ One run with two seeds, neither 0, and with rotations is made once for this modu
 import dataclasses
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,19 @@ def test_each_seed_trains_everything_of_its_own(made: Any):
   assert len({x["config"] for x in lines}) == 2
 
 
-def test_a_seed_is_the_same_alone_as_behind_another(made: Any, tmp_path: Path):
+def test_a_seed_is_the_same_alone_as_behind_another(
+  made: Any, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+  """And each of its stages says when it ends how long it took."""
   workdir, lines = made
   alone = _run(dataclasses.replace(CONFIG, seeds=(6,)), tmp_path / "w")
   for a, b in zip(_trained(workdir, 6), _trained(tmp_path / "w", 6), strict=True):
     chex.assert_trees_all_equal(a, b, strict=True)
   assert _facts(alone) == _facts([line for line in lines if line["seed"] == 6])
   assert _metrics(tmp_path / "w") == [x for x in _metrics(workdir) if x["seed"] == 6]
+  said = re.findall(r"^(\w+): \d+ s$", capsys.readouterr().out, re.MULTILINE)
+  stages = ["backbone", "features", "bank", *CONFIG.generators, "evaluation", "pictures"]
+  assert said == [*stages, "total"]
   assert {x["config"] for x in alone} == {x["config"] for x in lines if x["seed"] == 6}
 
 
