@@ -22,6 +22,7 @@ from mcdi_jax.weights import weight_space
 _FORMAT = 3
 _READABLE = (2, 3)  # 2 has its weights always in weights/
 _KEYS = ("format", "spec", "gauge", "about")
+_NO_DEFAULT = dataclasses.MISSING
 _SHIPPED = files.as_path(__file__).parents[1] / "trained"
 
 
@@ -62,7 +63,7 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   directory = _find(name_or_directory)
   path = directory / "generator.json"
   content, leaves = load_described(
-    path, _KEYS, "weights", lambda content: _leaves(_template(content, path))
+    path, ("format",), "weights", lambda content: _leaves(_template(content, path))
   )
   template = _template(content, path)
   return dataclasses.replace(
@@ -80,6 +81,9 @@ def _template(content: dict[str, Any], path: Path) -> Generator:
       f"{path.parent} has format {content['format']}, this version of mcdi_jax reads "
       f"{_FORMAT}: install the version that wrote it, or train it anew"
     )
+  files.check_keys(path, content, *_KEYS)
+  needed = [f.name for f in dataclasses.fields(GeneratorSpec) if f.default is _NO_DEFAULT]
+  files.check_keys(path, content["spec"], *needed)
   spec = from_mapping(GeneratorSpec, content["spec"], "spec")
   key = jax.random.key(0)
   return jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))

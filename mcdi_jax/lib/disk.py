@@ -27,6 +27,12 @@ _REMEDIES = {
   errno.EEXIST: _IN_THE_WAY,
   errno.ENOTEMPTY: _IN_THE_WAY,
 }
+_CODES = {  # of errors that a library raised without one
+  PermissionError: errno.EACCES,
+  FileExistsError: errno.EEXIST,
+  IsADirectoryError: errno.EISDIR,
+  NotADirectoryError: errno.ENOTDIR,
+}
 
 
 _points = itertools.count(1)
@@ -53,8 +59,9 @@ def writing(path: Path) -> Iterator[None]:
   except OSError as error:
     if isinstance(error, InputError):
       raise
-    reason = error.strerror or type(error).__name__
-    remedy = _REMEDIES.get(error.errno, "name another place")
+    code = error.errno or _CODES.get(type(error))
+    reason = os.strerror(code) if code else str(error)
+    remedy = _REMEDIES.get(code, "name another place")
     raise InputError(f"cannot write {path} ({reason}): {remedy}") from error
 
 

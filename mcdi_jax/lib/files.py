@@ -114,7 +114,9 @@ def plain(value: Any, where: str) -> Any:
     array = np.asarray(value)
     return (array if array.dtype.kind in "biu" else array.astype(np.float64)).tolist()
   kind = type(value).__name__
-  raise InputError(f"{where} is a {kind}: give what JSON can hold, such as a text of it")
+  raise InputError(
+    f"{where} is of type {kind}: give what JSON can hold, such as a text of it"
+  )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -141,11 +143,22 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     raise DamagedError(
       f"{path} is not valid JSON: delete it to have it made again"
     ) from None
-  lacking = [k for k in keys if k not in content] if isinstance(content, dict) else keys
-  if lacking or not isinstance(content, dict):
-    wrong = f"lacks {', '.join(lacking)}" if lacking else "is no group of names"
-    raise DamagedError(f"{path} {wrong}: delete it to have it made again")
-  return content
+  return check_keys(path, content, *keys)
+
+
+def check_keys(path: Path, content: Any, *keys: str) -> dict[str, Any]:
+  """`content`, which was read from `path`, if it is a JSON object with these keys.
+
+  Raises:
+    DamagedError: it is not.
+  """
+  if not isinstance(content, dict):
+    wrong = f"holds a {type(content).__name__}, not named values"
+  elif lacking := [key for key in keys if key not in content]:
+    wrong = f"lacks {', '.join(lacking)}"
+  else:
+    return content
+  raise DamagedError(f"{path} {wrong}: delete it to have it made again")
 
 
 def append_json(path: Path, content: Mapping[str, Any]) -> None:

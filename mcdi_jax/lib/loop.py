@@ -13,6 +13,9 @@ from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import Bar
 
 Metrics = dict[str, Any]
+# Beyond the root of float32's range a value has no square: norms, squared errors and
+# Adam's second moment overflow at the next step, though the value itself is finite.
+_LARGEST = 1e18
 
 
 @runtime_checkable
@@ -38,6 +41,7 @@ def train(
   inspect_every: int = 0,
   checkpoints: Checkpoints | None = None,
   save_every: int = 0,
+  remedy: str = "lower the learning rate",
 ) -> S:
   """Runs `step_fn(state, key)` until `state.step == steps`, from the newest checkpoint.
 
@@ -50,18 +54,20 @@ def train(
     inspect: looks at (and may update) the state before the first step, every
       `inspect_every` steps and at the end; its metrics are written by themselves.
       Validation comes in here.
+    remedy: what the error advises when the training has diverged.
 
   Raises:
-    InputError: a metric that is not finite; the last good checkpoint is kept.
+    InputError: a metric or the state is not finite, or beyond 1e18.
   """
   if checkpoints and (found := checkpoints.restore(state)):
     state = found[1]
   first, pending = int(state.step), []
-  log = _Log(title, write)
+  diverged = _Diverged(title, remedy, checkpoints)
+  log = _Log(diverged, write)
   with Bar(title, steps) as bar:
     if inspect and first == 0:
       state, seen = inspect(state)
-      write({"step": 0, **_host([seen])})
+      write({"step": 0, **diverged.check(0, _host([seen]))})
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, key)
       due, pending = (pending, []) if len(pending) >= log_every else ([], pending)
@@ -71,31 +77,17 @@ def train(
       last = step == steps
       if inspect and (last or (inspect_every and step % inspect_every == 0)):
         state, seen = inspect(state)
-        found = _host([seen])
+        found = diverged.check(step, _host([seen]))
         write({"step": step, **found})
         bar.note(step, _text(found))
       if checkpoints and (last or (save_every and step % save_every == 0)):
         log(step, pending, bar)
         pending = []
-        _check_finite(state, title, step)
+        diverged.check_state(step, state)
         checkpoints.save(step, state)
     if pending:
       log(steps, pending, bar)
   return state
-
-
-def _check_finite(state: Any, title: str, step: int) -> None:
-  """A metric speaks of the state before the step, so what is saved is looked at itself."""
-  leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-  if not all(bool(jnp.isfinite(x).all()) for x in leaves):
-    raise InputError(_not_finite(title, "state", step))
-
-
-def _not_finite(title: str, what: str, step: int) -> str:
-  return (
-    f"{title}: the {what} is not finite at step {step}: lower the learning rate, or run "
-    "with JAX_DEBUG_NANS=1 to find the cause (the last good checkpoint is kept)"
-  )
 
 
 def _host(metrics: list[Metrics]) -> Metrics:
@@ -107,20 +99,45 @@ def _text(metrics: Metrics) -> str:
   return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-class _Log:
-  """Averages metrics, refuses what is not finite, and writes them with the wall
-  seconds since the line before."""
+class _Diverged:
+  """Refuses what is not finite or beyond `_LARGEST`, and says what there is to do."""
 
-  def __init__(self, title: str, write: Callable[[Metrics], None]):
-    self._title, self._write, self._last = title, write, time.monotonic()
+  def __init__(self, title: str, remedy: str, checkpoints: Checkpoints | None):
+    self._title, self._remedy, self._checkpoints = title, remedy, checkpoints
+
+  def check(self, step: int, metrics: Metrics) -> Metrics:
+    for name, value in metrics.items():
+      if not abs(value) <= _LARGEST:
+        self._stop(name, step)
+    return metrics
+
+  def check_state(self, step: int, state: Any) -> None:
+    """A metric speaks of the state before the step, so what is saved is looked at
+    itself."""
+    leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    if not all(bool((abs(x) <= _LARGEST).all()) for x in leaves):
+      self._stop("state", step)
+
+  def _stop(self, what: str, step: int) -> None:
+    kept = self._checkpoints.steps() if self._checkpoints else []
+    whole = f"; the checkpoint of step {kept[-1]} is from before" if kept else ""
+    raise InputError(
+      f"{self._title}: the {what} is not finite, or beyond {_LARGEST:.0e}, at step {step}: "
+      f"{self._remedy} (JAX_DEBUG_NANS=1 finds the operation{whole})"
+    )
+
+
+class _Log:
+  """Averages metrics, has them checked, and writes them with the wall seconds since the
+  line before."""
+
+  def __init__(self, diverged: _Diverged, write: Callable[[Metrics], None]):
+    self._diverged, self._write, self._last = diverged, write, time.monotonic()
 
   def __call__(self, step: int, metrics: list[Metrics], bar: Bar) -> None:
     if not metrics:
       return
-    means = _host(metrics)
-    wrong = [name for name, value in means.items() if not np.isfinite(value)]
-    if wrong:
-      raise InputError(_not_finite(self._title, wrong[-1], step))
+    means = self._diverged.check(step, _host(metrics))
     now = time.monotonic()
     self._write({"step": step, **means, "seconds": now - self._last})
     self._last = now

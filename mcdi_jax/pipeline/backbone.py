@@ -1,20 +1,21 @@
 """The backbone and the features of all splits, cached under a hash of what they are."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jaxtyping import Array, Key
 
 from mcdi_jax.data import ClassSet, Splits, with_rotations
 from mcdi_jax.data.augment import warp
 from mcdi_jax.data.class_set import take_classes, to_unit
 from mcdi_jax.lib import files
-from mcdi_jax.lib.checkpoint import Checkpoints, load_tree, save_tree
+from mcdi_jax.lib.checkpoint import Checkpoints, is_finished, load_tree, save_tree
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
-from mcdi_jax.lib.loop import train
+from mcdi_jax.lib.loop import Metrics, train
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.networks import Network, backbone, conv4, fit_standardisation
 from mcdi_jax.networks.pretrain import embed, pretraining
@@ -49,39 +50,58 @@ class Backbone(NamedTuple):
 def prepare_backbone(
   config: Config, splits: Splits, directory: Path, metrics: Path, seed: int
 ) -> Backbone:
-  """Reads or trains the backbone of this seed."""
+  """Reads or trains the backbone of this seed. Its folder in `directory` is named by a
+  hash of all that determines it; another process that works there is waited for."""
   content = {
     "data": splits.digest,
     "rotations": config.data.rotations,
     "backbone": config.backbone,
-    "seed": seed,
     "matmul_precision": config.matmul_precision,
+    "seed": seed,
   }
   digest = content_hash(content)
   place = directory / digest[:16]
   network = backbone(splits.image_shape, config.backbone.width)
   k_init, k_run = jax.random.split(key_for(seed, "backbone"))
-  if (place / "params").exists():
-    CONSOLE.print(f"backbone: found in {place}")
-    params = load_tree(place / "params", jax.eval_shape(network.init, k_init))
-    return Backbone(network, params, digest, place)
+  if not is_finished(place / "params"):
+    with files.exclusive(place, wait=True):
+      if not is_finished(place / "params"):
+        write = lambda line: files.append_json(  # noqa: E731
+          metrics, {"phase": "backbone", "seed": seed, **line}
+        )
+        params = _train(config, splits, place, write, k_init, k_run)
+        save_tree(place / "params", params)
+        return Backbone(network, params, digest, place)
+  CONSOLE.print(f"backbone, seed {seed}: found in {place}")
+  params = load_tree(place / "params", jax.eval_shape(network.init, k_init))
+  return Backbone(network, params, digest, place)
+
+
+def _train(
+  config: Config,
+  splits: Splits,
+  place: Path,
+  write: Callable[[Metrics], None],
+  k_init: Key[Array, ""],
+  k_run: Key[Array, ""],
+) -> Any:
+  """The params, standardisation included."""
   bare = conv4(splits.image_shape, config.backbone.width)
   init, step = pretraining(bare, config.backbone)
   images = _turned(splits.train, config)
-  who = {"phase": "backbone", "seed": seed}
   state = train(
     lambda state, key: step(state, key, images),
     init(k_init),
     k_run,
     steps=config.backbone.steps,
     title="backbone",
-    write=lambda line: files.append_json(metrics, {**who, **line}),
+    write=write,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
+    remedy="lower config.backbone.rate and name another --workdir, as one belongs to one "
+    "config",
   )
-  params = fit_standardisation(state.params, embed(bare.apply, state.params, images).x)
-  save_tree(place / "params", params)
-  return Backbone(network, params, digest, place)
+  return fit_standardisation(state.params, embed(bare.apply, state.params, images).x)
 
 
 def _turned(images: ClassSet, config: Config) -> ClassSet:
@@ -94,17 +114,14 @@ def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features
   sets = {name: getattr(splits, name) for name in ("train", "val", "test")}
   turned = {name: _turned(images, config) for name, images in sets.items()}
   path = backbone.directory / "features.safetensors"
-  digest_path = backbone.directory / "features.json"
-  if digest_path.exists() and path.exists():
-    x = files.read_arrays(path, files.read_json(digest_path)["sha256"])
-  else:
-    CONSOLE.print("features: one pass over all images")
-    apply = backbone.network.apply
-    x = {
-      name: np.asarray(embed(apply, backbone.params, images).x)
-      for name, images in turned.items()
-    }
-    files.write_json(digest_path, {"sha256": files.write_arrays(path, x)})
+  if not files.is_finished(path):
+    with files.exclusive(backbone.directory, wait=True):
+      if not files.is_finished(path):
+        CONSOLE.print("features: one pass over all images")
+        apply = backbone.network.apply
+        found = {n: embed(apply, backbone.params, images).x for n, images in turned.items()}
+        files.write_checked_arrays(path, found)
+  x = files.read_checked_arrays(path)
   found = {n: images._replace(x=jnp.asarray(x[n])) for n, images in turned.items()}
   upright = take_classes(found["test"], 0, splits.test.classes)
   return Features(**found, upright_test=upright)

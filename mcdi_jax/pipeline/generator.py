@@ -113,6 +113,7 @@ def prepare_generator(
     inspect_every=plan.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=plan.save_every,
+    remedy=_remedy(config, recipe, material.metrics.parent),
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
   seconds = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), who)
@@ -144,6 +145,17 @@ def _plan(config: Config, recipe: Recipe, generator: Generator) -> Plan:
     steps, rate = meta.steps + steps, meta.rate
   training = finishing(generator, finishing_config, steps=steps, rate=rate)
   return Plan(training, steps, finishing_config.validate_every, finishing_config.save_every)
+
+
+def _remedy(config: Config, recipe: Recipe, workdir: Path) -> str:
+  """Against divergence: another rate is another config, and a workdir belongs to one."""
+  group = "finishing" if recipe.starts_from else "meta"
+  return (
+    f"lower config.{group}.rate and name another --workdir, as one belongs to one config; "
+    "it makes neither backbone nor bank anew with config.backbone_dir = "
+    f"{config.backbone_dir or workdir / 'backbone'} and config.bank_dir = "
+    f"{config.bank_dir or workdir / 'bank'}"
+  )
 
 
 def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:

@@ -5,7 +5,8 @@ its checksum is written beside it when it is complete; the manifest, which says 
 bank was made from, comes first. What is there is not made again.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -79,11 +80,10 @@ def open_bank(
   with Bar(title, len(sizes)) as bar:
     for wait in (False, True):  # what others are at is waited for at last
       for s in missing:
-        if not _complete(directory, s):
-          with disk.lock(directory / f"shard-{s:05d}.lock", wait=wait) as held:
-            if held and not _complete(directory, s):
-              numbers = np.arange(sizes[s]) + s * shard_tasks
-              _write_shard(directory, s, shard_fn(numbers, items))
+        with _held(directory, s, wait) as to_be_made:
+          if to_be_made:
+            numbers = np.arange(sizes[s]) + s * shard_tasks
+            _write_shard(directory, s, shard_fn(numbers, items))
         bar.update(s + 1, f"shards of {shard_tasks} tasks")
   shards = [_read_shard(directory, s) for s in range(len(sizes))]
   return jax.tree.map(lambda *parts: np.concatenate(parts), *shards)
@@ -117,6 +117,16 @@ def _complete(directory: Path, shard: int) -> bool:
   return files.is_finished(_shard_path(directory, shard))
 
 
+@contextlib.contextmanager
+def _held(directory: Path, shard: int, wait: bool) -> Iterator[bool]:
+  """Locks the shard; yields whether this process is to make it."""
+  if _complete(directory, shard):
+    yield False
+    return
+  with disk.lock(directory / f"shard-{shard:05d}.lock", wait=wait) as held:
+    yield held and not _complete(directory, shard)
+
+
 def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> None:
   classes, path = jax.device_get(made)
   flat = traverse_util.flatten_dict(path.weights, sep="/")
@@ -124,7 +134,7 @@ def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> N
   if not all(np.isfinite(a).all() for a in arrays.values()):
     raise InputError(
       f"shard {shard} of bank {directory} has weights that are not finite: lower "
-      "config.preparation.rate"
+      "config.preparation.rate and name another --workdir, as one belongs to one config"
     )
   files.write_checked_arrays(_shard_path(directory, shard), arrays, tasks=len(classes))
 

@@ -144,7 +144,7 @@ def _flatten(params: Params) -> tuple[dict[str, np.ndarray], Any]:
   """The leaves by name, and the nesting with names for leaves: what `_build` takes."""
   if type(params) not in (dict, list, tuple):
     kind = type(params).__name__
-    raise InputError(f"the weights are a {kind}: give nested dicts, lists and tuples")
+    raise InputError(f"the weights are of type {kind}: give nested dicts, lists and tuples")
   leaves: dict[str, np.ndarray] = {}
 
   def walk(node: Any, path: tuple[str, ...]) -> Any:
@@ -179,7 +179,7 @@ def _host(name: str, leaf: Any) -> np.ndarray:
   if not array or isinstance(leaf, np.ma.MaskedArray):
     kind = type(leaf).__name__
     raise InputError(
-      f"leaf {name} is a {kind}: give nested dicts, lists and tuples of arrays"
+      f"leaf {name} is of type {kind}: give nested dicts, lists and tuples of arrays"
     )
   if str(leaf.dtype) not in files.DTYPES:
     raise InputError(f"leaf {name} is {leaf.dtype}: cast it to one of {list(files.DTYPES)}")

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interruption import stop_at
 from miniature import make_support
 
 from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.generator import generate, load_generator, save_generator
 from mcdi_jax.generator.storage import about_generator, fingerprint
+from mcdi_jax.lib import disk
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.tasks import Support
 
@@ -65,6 +67,94 @@ def test_saving_again_replaces(copy, make_generator):
   read = load_generator(copy)
   np.testing.assert_array_equal(read.schedule.alpha, other.schedule.alpha)
   assert read.spec == other.spec
+
+
+def test_saving_stopped_at_any_write_leaves_the_earlier_or_the_later(
+  make_generator, tmp_path, monkeypatch
+):
+  """Specification, weights and what is said about them, of one save."""
+  made = [make_generator("transformer"), make_generator("transformer", end=0.05)]
+  number, stopped, seen = 0, True, set()
+  while stopped:
+    number += 1
+    stopped, place = False, tmp_path / str(number)
+    save_generator(place, made[0], {"number": 0})
+    with monkeypatch.context() as m:
+      m.setattr(disk, "write_point", stop_at(number))
+      try:
+        save_generator(place, made[1], {"number": 1})
+      except KeyboardInterrupt:
+        stopped = True
+    which = about_generator(place)["number"]
+    assert fingerprint(load_generator(place)) == fingerprint(made[which])
+    seen.add(which)
+  assert seen == {0, 1}
+
+
+def test_a_first_save_stopped_at_any_write_is_none_or_whole(
+  make_generator, tmp_path, monkeypatch
+):
+  made, number, stopped = make_generator("transformer"), 0, True
+  while stopped:
+    number += 1
+    stopped, place = False, tmp_path / str(number)
+    with monkeypatch.context() as m:
+      m.setattr(disk, "write_point", stop_at(number))
+      try:
+        save_generator(place, made)
+      except KeyboardInterrupt:
+        stopped = True
+    if not (place / "generator.json").exists():
+      with pytest.raises(MissingError, match="no generator in"):
+        load_generator(place)
+      save_generator(place, made)
+    assert fingerprint(load_generator(place)) == fingerprint(made)
+
+
+def test_the_specification_of_another_save_is_noticed(copy, make_generator):
+  """Of the same shapes, so that nothing else would."""
+  save_generator(copy.parent / "other", make_generator("transformer", end=0.05))
+  shutil.copy(copy.parent / "other" / "generator.json", copy)
+  with pytest.raises(DamagedError, match="not the one that was saved with"):
+    load_generator(copy)
+
+
+@pytest.mark.parametrize(
+  "content", ["[]", '"x"', "{}", '{"format": 3}', '{"format": 3, "spec": []}']
+)
+def test_a_specification_of_another_shape_is_damage(copy, content):
+  (copy / "generator.json").write_text(content)
+  with pytest.raises(DamagedError, match=r"generator\.json .*delete it"):
+    load_generator(copy)
+  with pytest.raises(DamagedError, match=r"generator\.json .*delete it"):
+    about_generator(copy)
+
+
+@pytest.mark.parametrize("lost", ["score", "backbone_width", "image_shape"])
+def test_a_specification_that_lacks_a_setting_is_damage(copy, lost):
+  content = json.loads((copy / "generator.json").read_text())
+  del content["spec"][lost]
+  (copy / "generator.json").write_text(json.dumps(content))
+  with pytest.raises(DamagedError, match=f"generator.json lacks {lost}"):
+    load_generator(copy)
+
+
+def test_unfinished_weights_are_missing(copy):
+  (copy / "weights" / "sha256.json").unlink()
+  with pytest.raises(MissingError, match="weights is unfinished"):
+    load_generator(copy)
+
+
+def test_a_format_before_this_one_is_read(copy, make_generator):
+  """Format 2: weights always in weights/, and no checksum of them in generator.json."""
+  content = json.loads((copy / "generator.json").read_text())
+  assert content.pop("tree")["folder"] == "weights"
+  (copy / "generator.json").write_text(json.dumps({**content, "format": 2}))
+  made = make_generator("transformer")
+  assert fingerprint(load_generator(copy)) == fingerprint(made)
+  other = make_generator("transformer", end=0.05)
+  save_generator(copy, other)
+  assert fingerprint(load_generator(copy)) == fingerprint(other)
 
 
 def test_what_is_said_about_it_is_kept(saved):
@@ -138,8 +228,9 @@ def test_a_specification_of_another_network_does_not_fit(copy):
   content = json.loads((copy / "generator.json").read_text())
   content["spec"]["score"]["width"] = 32
   (copy / "generator.json").write_text(json.dumps(content))
-  with pytest.raises(DamagedError, match="structure"):
+  with pytest.raises(InputError, match="structure") as error:
     load_generator(copy)
+  assert not isinstance(error.value, DamagedError)
 
 
 def test_a_later_format_is_refused(copy):

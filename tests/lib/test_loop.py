@@ -124,11 +124,64 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, key: jax.Array)
   checkpoints = _checkpoints(tmp_path)
   keep = {"checkpoints": checkpoints, "save_every": 2}
   for _ in range(2):  # also when it is tried again
-    with pytest.raises(InputError, match="walk: the loss is not finite at step"):
+    with pytest.raises(InputError, match="walk: the loss is not finite, or"):
       train(_breaks, _start(), key, steps=10, title="walk", **keep)
     step, state = checkpoints.restore(_start())
     assert step == 4
     assert np.isfinite(state.x).all()
+
+
+def test_only_a_checkpoint_that_was_written_is_spoken_of(tmp_path: Path, key: jax.Array):
+  """And the remedy is the caller's."""
+
+  def message(**settings: Any) -> str:
+    with pytest.raises(InputError) as error:
+      train(_breaks, _start(), key, steps=10, title="walk", log_every=1, **settings)
+    return str(error.value)
+
+  checkpoints = _checkpoints(tmp_path)
+  for settings in ({}, {"checkpoints": checkpoints, "save_every": 8}):
+    said = message(**settings)
+    assert "at step 6: lower the learning rate" in said
+    assert "checkpoint" not in said
+  said = message(checkpoints=checkpoints, save_every=2, remedy="walk more slowly")
+  assert "walk more slowly" in said
+  assert "the checkpoint of step 4 is from before" in said
+  assert "learning rate" not in said
+
+
+@pytest.mark.parametrize("value", [1e37, -1e37, 2e18, np.inf, np.nan])
+@pytest.mark.parametrize("where", ["loss", "inspected", "state"])
+def test_what_is_finite_and_beyond_measure_stops_too(
+  tmp_path: Path, key: jax.Array, value: float, where: str
+):
+  """Its square overflows; nothing of it is logged or saved."""
+
+  def step(state: State, key: jax.Array) -> Any:
+    x = jnp.full(3, value if where == "state" else 1.0)
+    return State(state.step + 1, x), {"loss": value if where == "loss" else 1.0}
+
+  lines, checkpoints = [], _checkpoints(tmp_path)
+  with pytest.raises(InputError, match="not finite, or beyond 1e.18"):
+    train(
+      step,
+      _start(),
+      key,
+      steps=2,
+      title="walk",
+      log_every=1,
+      write=lines.append,
+      inspect=lambda state: (state, {"val": value if where == "inspected" else 1.0}),
+      checkpoints=checkpoints,
+    )
+  assert checkpoints.steps() == []
+  assert all(abs(number) < 1e18 for line in lines for number in line.values())
+
+
+def test_large_values_go_on(key: jax.Array):
+  step = lambda state, key: (State(state.step + 1, state.x + 1e9), {"loss": 1e17})  # noqa: E731
+  state = train(step, _start(), key, steps=2, title="walk")
+  np.testing.assert_array_equal(state.x, 2e9)
 
 
 @jax.jit

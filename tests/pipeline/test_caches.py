@@ -2,6 +2,8 @@
 same for all others. Nothing is trained: it is looked where it would be."""
 
 import dataclasses
+import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -73,10 +75,10 @@ def _backbone_place(
 
   monkeypatch.setattr(backbone, "train", train)
   splits = Splits(ITEMS, ITEMS, ITEMS, (("a", "b"),) * 3, "name", digest)
-  root = as_path("/nowhere")
-  monkeypatch.setattr("mcdi_jax.lib.disk.mkdir", lambda _: None)
+  root = as_path(tempfile.mkdtemp())
   with pytest.raises(Stop) as stop:
     prepare_backbone(config, splits, root, root / "metrics.jsonl", seed)
+  shutil.rmtree(root)
   return str(stop.value)
 
 

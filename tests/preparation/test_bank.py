@@ -1,5 +1,7 @@
 """The bank: made once, continued, checked; a shard is a function of its number."""
 
+import errno
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interruption import stop_at
 
-from mcdi_jax.lib import files
+from mcdi_jax.lib import disk, files
 from mcdi_jax.lib.errors import DamagedError, InputError
 from mcdi_jax.preparation import Bank, Trajectory, bank, open_bank
 from mcdi_jax.preparation.bank import bank_key, task_key
@@ -74,19 +77,19 @@ def test_a_bank_is_made_once(whole: tuple[Path, Bank]):
   assert {f.name: f.stat().st_mtime_ns for f in directory.iterdir()} == before
 
 
-@pytest.mark.parametrize("state", ["gone", "no checksum", "stale claim", "one left"])
+@pytest.mark.parametrize("state", ["gone", "no checksum", "stale lock", "one left"])
 def test_an_interrupted_bank_is_continued(
   whole: tuple[Path, Bank], tmp_path: Path, state: str
 ):
   """Bit for bit as if it had never been interrupted; what is there is not made again."""
   directory = _copy(whole, tmp_path / "b")
-  left = {"gone": [1], "no checksum": [0], "stale claim": [2], "one left": [1, 2]}[state]
+  left = {"gone": [1], "no checksum": [0], "stale lock": [2], "one left": [1, 2]}[state]
   for shard in left:
     (directory / f"shard-{shard:05d}.json").unlink()
     if state != "no checksum":
       (directory / f"shard-{shard:05d}.safetensors").unlink()
-    if state == "stale claim":  # a process that claimed it was killed
-      (directory / f"shard-{shard:05d}.claim").mkdir()
+    if state == "stale lock":  # a process that held it was killed
+      (directory / f"shard-{shard:05d}.lock").touch()
   kept = {f.name: f.stat().st_mtime_ns for f in directory.glob("shard-*.safetensors")}
   chex.assert_trees_all_equal(_open(directory), whole[1], strict=True)
   for name, time in kept.items():
@@ -98,22 +101,86 @@ def test_an_interrupted_bank_is_continued(
 
 
 def test_two_processes_fill_one_bank(
+  whole: tuple[Path, Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+  """While this one is at its first shard, which it holds, another makes the two others
+  and waits for it: each shard is made once, and both read the same as one alone would."""
+  directory, made, others, write = tmp_path / "b", [], [], bank._write_shard
+  waiting = threading.Event()
+
+  def slow(place: Any, shard: int, *rest: Any) -> None:
+    made.append((threading.current_thread().name, shard))
+    if len(made) == 1:
+      other = threading.Thread(target=lambda: others.append(_open(directory)), name="b")
+      other.start()
+      assert waiting.wait(60)
+      write(place, shard, *rest)
+      others.insert(0, other)
+    else:
+      write(place, shard, *rest)
+
+  said = lambda text: waiting.set() if "waiting" in text else None  # noqa: E731
+  monkeypatch.setattr(bank, "_write_shard", slow)
+  monkeypatch.setattr(disk.CONSOLE, "print", said)
+  mine = _open(directory)
+  others[0].join(60)
+  assert made[0] == ("MainThread", 0)
+  assert sorted(made[1:]) == [("b", 1), ("b", 2)]
+  chex.assert_trees_all_equal(mine, whole[1], strict=True)
+  chex.assert_trees_all_equal(others[1], whole[1], strict=True)
+  assert not list(directory.glob("*.lock"))
+
+
+def test_a_bank_stopped_at_any_write_is_continued(
   whole: tuple[Path, Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-  """While this process is at its first shard, which it has claimed, another makes the
-  whole bank: both read the same as one alone would."""
-  directory, others, write = tmp_path / "b", [], bank._write_shard
+  """Whatever lies there then, the next opening ends with the same files."""
+  number, stopped = 0, True
+  while stopped:
+    number += 1
+    stopped, directory = False, tmp_path / str(number)
+    with monkeypatch.context() as m:
+      m.setattr(disk, "write_point", stop_at(number))
+      try:
+        _open(directory)
+      except KeyboardInterrupt:
+        stopped = True
+    chex.assert_trees_all_equal(_open(directory), whole[1], strict=True)
+    names = sorted(f.name for f in directory.iterdir())
+    assert names == sorted(f.name for f in whole[0].iterdir())
+  assert number > 12
 
-  def interrupted(*arguments: Any) -> None:
-    if not others:
-      others.append(None)
-      others[0] = _open(directory)
-    write(*arguments)
 
-  monkeypatch.setattr(bank, "_write_shard", interrupted)
-  mine = _open(directory)
-  chex.assert_trees_all_equal(mine, whole[1], strict=True)
-  chex.assert_trees_all_equal(others[0], whole[1], strict=True)
+@pytest.mark.parametrize("content", ["[1]", '{"hash": 3}', '{"sha256"', '"text"'])
+@pytest.mark.parametrize("name", ["manifest.json", "shard-00001.json"])
+def test_json_of_another_shape_is_damage(
+  whole: tuple[Path, Bank], tmp_path: Path, name: str, content: str
+):
+  directory = _copy(whole, tmp_path / "b")
+  (directory / name).write_text(content)
+  with pytest.raises(DamagedError, match=rf"{name}.*delete it"):
+    _open(directory)
+
+
+def test_a_full_disk_is_one_sentence_and_the_bank_goes_on(
+  whole: tuple[Path, Bank], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  directory, left = tmp_path / "b", [3]
+
+  def full(descriptor: int) -> None:
+    left[0] -= 1
+    if left[0] < 0:
+      raise OSError(errno.ENOSPC, "No space left on device")
+
+  with monkeypatch.context() as m:
+    m.setattr("os.fsync", full)
+    said = r"cannot write .*shard-00001\.safetensors \(No space left.*free some space"
+    with pytest.raises(InputError, match=said):
+      _open(directory)
+  chex.assert_trees_all_equal(_open(directory), whole[1], strict=True)
+  assert sorted(f.name for f in directory.iterdir()) == sorted(
+    f.name for f in whole[0].iterdir()
+  )
 
 
 def test_a_damaged_shard_is_named(whole: tuple[Path, Bank], tmp_path: Path):
