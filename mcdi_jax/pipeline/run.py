@@ -1,7 +1,7 @@
-"""`run(config, workdir)`: all stages in order."""
+"""`run(config, workdir)`: all stages in order, for one seed after the other."""
 
-import dataclasses
-import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
-from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.lib.progress import CONSOLE, stage
 from mcdi_jax.pipeline.backbone import (
   Features,
   augmented_features,
@@ -28,7 +28,10 @@ from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config, check_data
 from mcdi_jax.pipeline.evaluation import evaluate, latency_lines, result_facts
 from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
 from mcdi_jax.report import write_report
+
+Stage = Callable[[str], AbstractContextManager[None]]
 
 
 def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
@@ -39,51 +42,79 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
   """
   workdir = files.as_path(workdir)
   provenance.commit()  # as it is now: files may change while this runs
-  with files.exclusive(workdir), jax.default_matmul_precision(config.matmul_precision):
+  precision = jax.default_matmul_precision(config.matmul_precision)
+  with stage("total"), files.exclusive(workdir), precision:
     splits = load_splits(config.data)
     check_data(config, splits)
-    _claim(config, workdir)
-    counts = [len(names) for names in splits.classes]
-    data = {"name": splits.name, "content": splits.digest, "classes": counts}
-    files.write_json(workdir / "data.json", data)
-    return _run(config, splits, workdir)
+    splits = claim(config, splits, workdir)
+    _print_chain(config)
+    for seed in config.seeds:
+      _run_seed(config, splits, seed, workdir)
+      lines = gather_results(config, workdir)
+    print_table(lines)
+    CONSOLE.print(f"results: {workdir / 'results.jsonl'}")
+    CONSOLE.print(f"report: {write_report(workdir)}")
+  return lines
 
 
-def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
+def _run_seed(config: Config, splits: Splits, seed: int, workdir: Path) -> None:
+  """The whole chain of one seed: it trains a backbone of its own, and so on."""
+  prefix = f"seed {seed}, " if len(config.seeds) > 1 else ""
+  timed: Stage = lambda title: stage(prefix + title)  # noqa: E731
+  material = _prepare(config, splits, seed, workdir, timed)
+  found: dict[str, Trained] = {}
+  for name in config.generators:
+    main = name == config.generators[0]
+    place = workdir / f"seed_{seed}" / ("" if main else name)
+    with timed(name):
+      found[name] = prepare_generator(config, name, seed, material, place, found)
+  if read_results(workdir, seed) is None:
+    lines = _test(config, splits, seed, found, material.features, timed)
+    write_results(workdir, seed, lines)
+  if seed == config.seeds[0]:
+    with timed("pictures"):
+      main_one = found[config.generators[0]].generator
+      _draw(config, splits, main_one, material.features, workdir)
+
+
+def _prepare(
+  config: Config, splits: Splits, seed: int, workdir: Path, timed: Stage
+) -> Material:
+  """Backbone, features and banks: what the generators of this seed are trained from."""
   metrics = workdir / "metrics.jsonl"
-  _print_chain(config)
-  backbone_dir = _cache(config.backbone_dir, workdir / "backbone")
-  backbone = prepare_backbone(config, splits, backbone_dir, metrics, config.seeds[0])
-  features = embed_splits(config, splits, backbone)
-  versions = augmented_features(config, splits, backbone, features.train)
-  bank_dir = _cache(config.bank_dir, workdir / "bank")
-  source = prepare_banks(config, versions, features.train, backbone.digest, bank_dir)
-  results = workdir / "results.jsonl"
+  with timed("backbone"):
+    directory = _cache(config.backbone_dir, workdir / "backbone")
+    backbone = prepare_backbone(config, splits, directory, metrics, seed)
+  with timed("features"):
+    features = embed_splits(config, splits, backbone)
+    versions = augmented_features(config, splits, backbone, features.train)
+  with timed("bank"):
+    directory = _cache(config.bank_dir, workdir / "bank")
+    source = prepare_banks(config, versions, features.train, backbone.digest, directory)
   about = {
     "data": splits.name,
     "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
   }
-  material = Material(splits.image_shape, backbone.params, source, features, metrics, about)
-  for number, seed in enumerate(config.seeds):
-    found: dict[str, Trained] = {}
-    for name in config.generators:
-      main = name == config.generators[0]
-      place = workdir / f"seed_{seed}" / ("" if main else name)
-      found[name] = prepare_generator(config, name, seed, material, place, found)
-    if not any(line["seed"] == seed for line in files.read_json_lines(results)):
-      facts = result_facts(config, splits, seed)
-      lines = evaluate(config, facts, found, features)
-      if config.evaluation.latency:
-        generator = found[config.generators[0]].generator
-        for form in config.forms:
-          lines += latency_lines(config, facts, generator, form)
-      files.append_json_lines(results, lines)
-    if number == 0:
-      _draw(config, splits, found[config.generators[0]].generator, features, workdir)
-  lines = files.read_json_lines(results)
-  print_table(lines)
-  CONSOLE.print(f"results: {results}")
-  CONSOLE.print(f"report: {write_report(workdir)}")
+  return Material(splits.image_shape, backbone.params, source, features, metrics, about)
+
+
+def _test(
+  config: Config,
+  splits: Splits,
+  seed: int,
+  found: dict[str, Trained],
+  features: Features,
+  timed: Stage,
+) -> list[dict[str, Any]]:
+  """All result lines of one seed."""
+  facts = result_facts(config, splits, seed)
+  with timed("evaluation"):
+    lines = evaluate(config, facts, found, features)
+  if config.evaluation.latency:
+    generator = found[config.generators[0]].generator
+    with timed("latency"):
+      for form in config.forms:
+        lines += latency_lines(config, facts, generator, form)
   return lines
 
 
@@ -92,9 +123,11 @@ def _draw(
 ) -> None:
   """What the report shows of one generator."""
   path = workdir / "pictures.safetensors"
-  if path.exists():
+  try:
+    files.read_checked_arrays(path)
     return
-  CONSOLE.print("pictures: the denoising chain, and some test tasks")
+  except InputError:  # not there, unfinished or damaged
+    CONSOLE.print("pictures: the denoising chain, and some test tasks")
   images = jax.tree.map(jnp.asarray, splits.test)
   key = key_for(config.evaluation.eval_seed, "pictures")
   found = pictures(
@@ -106,28 +139,7 @@ def _draw(
     images,
     key,
   )
-  files.write_arrays(path, found)
-
-
-def _claim(config: Config, workdir: Path) -> None:
-  """Writes the config, or refuses a workdir that another config has written."""
-  path = workdir / "config.json"
-  content = json.loads(json.dumps(dataclasses.asdict(config)))
-  if path.exists() and (found := files.read_json(path)) != content:
-    names = ", ".join(_differences(found, content, "config"))
-    raise InputError(
-      f"workdir {workdir} was made with another config ({names} differ): name another "
-      "workdir, or delete this one"
-    )
-  files.write_json(path, content)
-
-
-def _differences(a: Any, b: Any, path: str) -> list[str]:
-  """Dotted names of the settings that are not the same."""
-  if not (isinstance(a, dict) and isinstance(b, dict)):
-    return [] if a == b else [path]
-  names = sorted(a.keys() | b.keys())
-  return [d for n in names for d in _differences(a.get(n), b.get(n), f"{path}.{n}")]
+  files.write_checked_arrays(path, found)
 
 
 def _cache(setting: str, default: Path) -> Path:

@@ -37,10 +37,11 @@ def measures(lines: list[Line], phase: str, pattern: str) -> list[str]:
 
 
 def _backbone_figures(lines: list[Line], phase: str, name: str) -> list[Html | None]:
-  figures = []
+  figures, seeds = [], seeds_of(lines, phase)
   for measure, y in (("loss", "loss"), ("accuracy", "accuracy, %")):
-    series = [("", curve(lines, measure, phase, s)) for s in seeds_of(lines, phase)]
-    caption = f"{measure.capitalize()} of the backbone on its training episodes."
+    series = [("", curve(lines, measure, phase, seed)) for seed in seeds]
+    caption = f"{measure.capitalize()} of the backbone on its training episodes"
+    caption += f"{_each(seeds)}."
     figures.append(line_figure(f"{name}-{measure}", caption, caption, series, y=y))
   return figures
 
@@ -55,13 +56,17 @@ def _generator_figures(lines: list[Line], phase: str, name: str) -> list[Html | 
   ]
   if not segments:
     series = [("", curve(lines, "loss", phase, seed)) for seed in seeds]
-  each = f", a line for each of {len(seeds)} seeds" if len(seeds) > 1 else ""
+  each = _each(seeds)
   caption = f"Loss of {phase} in each segment of the denoising chain{each}."
   loss = line_figure(f"{name}-loss", caption, caption, series, y="loss")
   caption = f"Accuracy of {phase} on the validation tasks{each}."
   looks = validation_series(lines, phase)
   found = line_figure(f"{name}-val", caption, caption, looks, y="accuracy, %")
   return [loss, found]
+
+
+def _each(seeds: list[int | None]) -> str:
+  return f", a line for each of {len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
 def validation_series(lines: list[Line], phase: str) -> Series:

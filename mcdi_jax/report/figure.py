@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mcdi_jax.report.markup import Html, safe, tag
 
@@ -43,6 +44,8 @@ def embed(axes: Axes, name: str, title: str, caption: object, class_: str = "") 
     title: what the figure shows, for those who do not see it.
   """
   content = io.StringIO()
+  for text in axes.figure.findobj(Text):
+    text.set_parse_math(False)  # names may hold dollars
   with matplotlib.rc_context(_STYLE):
     axes.figure.savefig(content, format="svg", metadata={"Date": None})
   drawing = content.getvalue()

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from mcdi_jax.lib import files
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.report import accuracy
@@ -30,6 +32,8 @@ from mcdi_jax.report.markup import (
 from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
 from mcdi_jax.report.workdir import Line, Run, flat, form, read_run
 
+_PLACED = {*ERROR_ARRAYS, *PLANE_ARRAYS} - {"plane_loss", "plane_accuracy"}
+_LARGEST = 1e6  # where targets have rms 1
 _SOURCES = {"latency-head": "features", "latency-backbone": "images"}
 _PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[Arrays], Html]], ...] = (
   ("the error along the denoising chain", ERROR_ARRAYS, error_section),
@@ -124,11 +128,20 @@ def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:
   found, gaps = [], []
   for subject, names, draw in _PICTURES:
     missing = [name for name in names if name not in arrays]
-    if not missing:
-      found.append(draw(arrays))
-    elif arrays:
+    there = [name for name in names if name in arrays]
+    wild = [name for name in there if name in _PLACED and _wild(arrays[name])]
+    if arrays and missing:
       gaps.append(f"pictures.safetensors lacks {', '.join(missing)}: {subject} left out.")
+    elif wild:
+      gaps.append(f"{', '.join(wild)} is not of a size to be drawn: {subject} left out.")
+    elif not missing:
+      found.append(draw(arrays))
   return found, gaps
+
+
+def _wild(array: np.ndarray) -> bool:
+  """Of a training that went astray: no axis has room for it."""
+  return not np.all(np.abs(array) < _LARGEST)
 
 
 def settings_section(config: dict[str, Any]) -> Html:
@@ -147,14 +160,14 @@ def _repeat_section(run: Run) -> Html:
   lines = []
   commits = _distinct(run.results, "commit")
   if len(commits) == 1:
-    lines.append(f"git checkout {commits[0].rstrip('+')}")
+    lines.append(shlex.join(["git", "checkout", commits[0].rstrip("+")]))
   versions = _distinct(run.results, "versions")
   if len(versions) == 1:
     named = [f"{name}=={v}" for name, v in versions[0].items() if name != "python"]
     lines.append(shlex.join(["pip", "install", *named]))
   place = run.name.rstrip("/")
-  settings, again = shlex.quote(f"{place}/config.json"), shlex.quote(f"{place}-again")
-  lines.append(f"python -m launch.run --config {settings} --workdir {again}")
+  settings = ["--config", f"{place}/config.json", "--workdir", f"{place}-again"]
+  lines.append(shlex.join(["python", "-m", "launch.run", *settings]))
   seeds = run.config.get("seeds")
   test = (run.config.get("evaluation") or {}).get("eval_seed")
   caches = [n for n in ("backbone_dir", "bank_dir") if run.config.get(n)]

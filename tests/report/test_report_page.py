@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,22 @@ def test_a_flat_loss_is_no_obstacle(make_run: Any, fake: Any, value: float):
   assert "Inference chains over the task loss" in headings(page)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e37, 1e9])
+@pytest.mark.parametrize("name", ["plane_chains", "plane_x", "chain_error_test"])
+def test_what_went_astray_is_left_out_with_a_sentence(
+  make_run: Any, fake: Any, name: str, value: float
+):
+  """Also where it is finite: a figure of size NaN is no figure."""
+  pictures = fake.arrays()
+  pictures[name] = np.array(pictures[name], np.float64)
+  pictures[name].flat[-1] = value
+  page = read(write_report(make_run(pictures=pictures)))
+  assert f"{name} is not of a size to be drawn" in page.text
+  assert "Test tasks" in headings(page)
+  plane = "Inference chains over the task loss" in headings(page)
+  assert plane == (not name.startswith("plane"))
+
+
 def test_a_run_that_has_only_begun(make_run: Any):
   page = read(write_report(make_run(results=None, metrics=None)))
   assert headings(page) == ["Settings", "How to repeat it"]
@@ -256,6 +273,20 @@ def test_how_to_repeat_it(make_run: Any):
   again = f"python -m launch.run --config '{place}/config.json' --workdir '{place}-again'"
   assert again in said
   assert "files differed from it" in said
+
+
+@pytest.mark.parametrize("name", ["$(touch x)", "a'b", "a;b & c", "[/v]", "a\nb"])
+def test_commands_quote_what_they_hold(make_run: Any, fake: Any, name: str):
+  """Whatever a workdir or a commit is called, the shell gets it as one word."""
+  commit = f"c0ffee {name}"
+  results = [fake.accuracy_line("generated", 90.0, commit=commit)]
+  place = make_run(name.replace("/", "-"), results=results)
+  page = read(write_report(place))
+  (block,) = [text for where, text in page.texts if "pre" in where]
+  words = shlex.split(block)
+  assert words[:3] == ["git", "checkout", commit]
+  expected = ["--config", f"{place}/config.json", "--workdir", f"{place}-again"]
+  assert words[-4:] == expected
 
 
 def test_where_there_is_no_run(tmp_path: Path, make_run: Any):

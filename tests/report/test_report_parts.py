@@ -1,5 +1,6 @@
 """Curves, figures, numbers in words, and the little language of elements."""
 
+import html
 import re
 
 import numpy as np
@@ -80,6 +81,16 @@ def test_lines_are_named():
   for name in ("a run with a long name", "two"):
     assert f">{name}</text>" in long
   assert line_figure("c", "t", "c", [("one", [])]) is None
+
+
+@pytest.mark.parametrize("names", [("$a$", "b$x^{"), ("$\\frac$ of a long name", "\\$")])
+def test_dollars_in_labels_are_dollars(names: tuple[str, str]):
+  """Beside the lines and in a key; what looks like a formula is no formula."""
+  figure = line_figure(
+    "c", "t", "c", [(name, [(1, 1.0), (2, 2.0)]) for name in names], x=names[0], y="$y$"
+  )
+  texts = [html.unescape(t) for t in re.findall(r"<text[^>]*>([^<]*)</text>", figure)]
+  assert {*names, "$y$"} <= set(texts)
 
 
 def test_a_figure_has_a_title_and_ids_of_its_own():
