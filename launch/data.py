@@ -7,14 +7,16 @@
 """
 
 import sys
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from configs import own
 from launch.command import settings, start
-from mcdi_jax.data import contact_sheet, load_splits, overview, source_settings
-from mcdi_jax.lib import files
+from mcdi_jax.data import load_splits, source_settings
+from mcdi_jax.data.overview import as_png, contact_sheet, is_sheet, overview
+from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
@@ -36,15 +38,22 @@ def main(argv: list[str]) -> None:
   values = settings(_CONFIG)
   try:
     values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
+    sheet = _sheet(values["data"])
     splits = load_splits(from_mapping(Config, values).data)
     CONSOLE.print(overview(splits))
-    sheet = files.as_path(_SHEET.value)
-    sheet.parent.mkdir(parents=True, exist_ok=True)
-    with sheet.open("wb") as f:
-      contact_sheet(splits).save(f, "PNG")
+    files.write_bytes(sheet, as_png(contact_sheet(splits)))
   except InputError as error:
     sys.exit(f"error: {error}")
   CONSOLE.print(f"contact sheet: {sheet}")
+
+
+def _sheet(data: dict[str, Any]) -> files.Path:
+  """Where the sheet goes: not into the set, nor over another picture."""
+  inputs = data["path"] if data["source"] == "folder" else None
+  sheet = outputs.checked(_SHEET.value, "--sheet", outside=inputs)
+  if sheet.exists() and not is_sheet(sheet.read_bytes()):
+    raise InputError(f"--sheet {sheet} is a file of another kind: name a new one")
+  return sheet
 
 
 if __name__ == "__main__":

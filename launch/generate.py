@@ -2,8 +2,9 @@
 
   python -m launch.generate --generator omniglot-5way --support my_classes/ --out weights/
 
-`my_classes/` has a folder a class, each with the same number of images; the folders'
-names are the classes. `launch.predict` then labels new images with the weights.
+`my_classes/` has a folder of images a class; the folders' names are the classes. It may be
+an `.npz` too, with `images` and `labels`. `launch.predict` then labels new images with the
+weights.
 """
 
 import sys
@@ -18,7 +19,9 @@ from mcdi_jax.pipeline import generate_from_folder
 _GENERATOR = flags.DEFINE_string(
   "generator", "omniglot-5way", "A generator that ships with the package, or a directory."
 )
-_SUPPORT = flags.DEFINE_string("support", None, "A folder with a folder of images a class.")
+_SUPPORT = flags.DEFINE_string(
+  "support", None, "A folder with a folder of images a class, or an .npz."
+)
 _OUT = flags.DEFINE_string("out", None, "The folder that the weights are written to.")
 _SAMPLES = flags.DEFINE_integer(
   "samples", 0, "Samples of a distribution of weights; 0: one set of weights.", 0
@@ -27,7 +30,7 @@ _TEMPERATURE = flags.DEFINE_float(
   "temperature", None, "Of the noise, 0 to 1; default 0, and 1 for samples.", 0, 1
 )
 _SHOTS = flags.DEFINE_integer(
-  "shots", None, "Images to take of each class; default all.", 1
+  "shots", None, "Images to take of each class, at most; default all.", 1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
 
@@ -48,7 +51,8 @@ def main(argv: list[str]) -> None:
   except InputError as error:
     sys.exit(f"error: {error}")
   kind = f"{made['samples']} samples of weights" if made["samples"] else "weights"
-  CONSOLE.print(f"{kind} for {', '.join(made['classes'])}: {_OUT.value}")
+  line = f"{kind} for {', '.join(made['classes'])}: {_OUT.value}"
+  CONSOLE.print(line)
 
 
 if __name__ == "__main__":

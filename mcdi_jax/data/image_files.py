@@ -1,0 +1,203 @@
+"""Image files: which files are images, and what is in them."""
+
+import functools
+import os
+import re
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mcdi_jax.data.images import as_bytes, as_image
+from mcdi_jax.data.names import listed, natural_key, printable
+from mcdi_jax.lib.errors import DamagedError, InputError
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import CONSOLE
+
+LARGE = 2**24  # pixels; above, an image is reduced by a whole factor as it is read
+# Formats that Pillow names and does not draw, or draws by starting another program.
+_NOT_DRAWN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Of systems and tools: .git, @eaDir, __MACOSX; a sign such as @ alone may be a class.
+_HELPER = re.compile(r"\..*|@\w.*|__\w.*|#recycle|\$RECYCLE\.BIN|lost\+found")
+
+
+def walk(root: Path) -> list[tuple[Path, list[Path]]]:
+  """`root` and every folder below it, each with its image files, in natural order.
+
+  Left out, with a line that says so: helper folders, links that lead back to a folder
+  above them, files that are no images. Hidden files are left out.
+  """
+  found: list[tuple[Path, list[Path]]] = []
+  left_out: dict[str, list[str]] = {}
+
+  def visit(folder: Path, above: tuple[str, ...]) -> None:
+    try:
+      inside = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
+    except PermissionError:
+      raise InputError(
+        f"the folder {printable(str(folder))} may not be read: change its permissions, or "
+        "move it away"
+      ) from None
+    images, folders = [], []
+    for path in inside:
+      if path.is_dir():
+        above_it = any(_holds(os.path.realpath(path), a) for a in above)
+        kind = "helper folders" if _HELPER.fullmatch(path.name) else ""
+        kind = kind or ("links that lead back" if above_it else "")
+        if not kind:
+          folders.append(path)
+      elif path.name.startswith("."):
+        continue
+      else:
+        kind = "" if is_image(path) else "files that are no images"
+        if not kind:
+          images.append(path)
+      if kind:
+        left_out.setdefault(kind, []).append(printable(str(path.relative_to(root))))
+    found.append((folder, images))
+    for path in folders:
+      visit(path, (*above, os.path.realpath(path)))
+
+  visit(root, (os.path.realpath(root),))
+  for kind, names in left_out.items():
+    CONSOLE.print(
+      printable(f"{root}: {len(names)} {kind} left out ({listed(names)})")
+    )
+  return found
+
+
+def _holds(folder: str, other: str) -> bool:
+  return other == folder or other.startswith(folder.rstrip("/") + "/")
+
+
+@functools.cache
+def _formats() -> tuple[frozenset[str], tuple[str, ...]]:
+  """Suffixes of the formats that are drawn; those that can be told by their content."""
+  suffixes = Image.registered_extensions()  # which loads every format
+  drawn = {name: accept for name, (_, accept) in Image.OPEN.items()}
+  drawn = {name: accept for name, accept in drawn.items() if name not in _NOT_DRAWN}
+  told = tuple(name for name, accept in drawn.items() if accept)
+  return frozenset(s for s, name in suffixes.items() if name in drawn), told
+
+
+def is_image(path: Path) -> bool:
+  """By the suffix, where it is that of a format that Pillow draws; else by the content."""
+  suffixes, told = _formats()
+  if path.name.startswith("."):
+    return False
+  if path.suffix.lower() in suffixes:
+    return True
+  if not path.is_file():  # a pipe would be waited for
+    return False
+  try:
+    with warnings.catch_warnings(), path.open("rb") as f:
+      warnings.simplefilter("ignore")
+      with Image.open(f, formats=told):
+        return True
+  except Exception:  # whatever a decoder makes of a file that is none of its own
+    return False
+
+
+class ImageFiles(NamedTuple):
+  """images: what was read, one a path. bad: the reason, by each file that cannot be."""
+
+  images: list[np.ndarray]
+  paths: list[Path]
+  bad: dict[Path, str]
+
+
+def read_images(
+  paths: list[Path], form: Callable[[np.ndarray], np.ndarray] = lambda image: image
+) -> ImageFiles:
+  """Reads what can be read, each brought to a `form` at once; says where a file holds
+  several frames, and where one was reduced."""
+  found = ImageFiles([], [], {})
+  framed, reduced = [], []
+  for path in paths:
+    try:
+      image, frames, factor = _read(path)
+    except DamagedError as error:
+      found.bad[path] = str(error)
+      continue
+    found.images.append(form(image))
+    found.paths.append(path)
+    if frames > 1:
+      framed.append(printable(path.name))
+    if factor > 1:
+      reduced.append(f"{printable(path.name)} by {factor}")
+  for names, what in (
+    (framed, "have several frames: the first is taken"),
+    (reduced, f"have more than {LARGE // 2**20} million pixels: reduced as they are read"),
+  ):
+    if names:
+      line = f"{len(names)} of {len(paths)} images {what} ({listed(names)})"
+      CONSOLE.print(line)
+  return found
+
+
+def unreadable(bad: dict[Path, str]) -> DamagedError:
+  """One sentence on all of them."""
+  named = [
+    f"{printable(str(path))} cannot be read as an image ({bad[path]})" for path in bad
+  ]
+  if len(named) == 1:
+    return DamagedError(f"{named[0]}: remove it or save it again")
+  named = [f"{printable(str(path))} ({reason})" for path, reason in bad.items()]
+  return DamagedError(
+    f"{len(named)} files cannot be read as images: remove or save again " + ", ".join(named)
+  )
+
+
+def read_image(path: Path) -> np.ndarray:
+  """uint8 [h, w, c] of the first frame (`as_image`); c = 1 where all is grey, else 3.
+
+  Above `LARGE` pixels, the area mean by the least whole factor that gets below it.
+
+  Raises:
+    DamagedError: no image, or one that is cut short.
+  """
+  try:
+    return _read(path)[0]
+  except DamagedError as error:
+    raise unreadable({path: str(error)}) from None
+
+
+def _read(path: Path) -> tuple[np.ndarray, int, int]:
+  """The image, its frames, the factor; `DamagedError` holds the reason alone."""
+  try:
+    with warnings.catch_warnings(), path.open("rb") as f:
+      warnings.simplefilter("ignore")  # of large images among others: memory is bounded
+      with Image.open(f) as image:
+        ImageOps.exif_transpose(image, in_place=True)  # phones turn pictures by a note
+        small, frames = _eight_bits(image), _frames(image)
+    factor = int(np.ceil(np.sqrt(small.width * small.height / LARGE)))
+    if factor > 1:
+      small = small.reduce(factor)
+    return as_image(np.asarray(small)), frames, factor
+  except Image.UnidentifiedImageError:
+    reason = "its content is of no known format"
+  except Exception as error:  # decoders of broken content raise all kinds
+    reason = " ".join(str(error).replace(str(path), "it").split()) or type(error).__name__
+  raise DamagedError(printable(reason))
+
+
+def _frames(image: Image.Image) -> int:
+  """1 where they cannot be counted; MPO are phones' pictures with their previews."""
+  try:
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+  except Exception:  # a later one is broken
+    return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+  """In mode L, RGB or RGBA."""
+  if image.mode.startswith(("I", "F")):  # 16 bits and more, as scanners write them
+    pixels = np.asarray(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+      pixels = pixels.astype(np.uint16)
+    return Image.fromarray(as_bytes(pixels))
+  if image.has_transparency_data:
+    return image.convert("RGBA")
+  return image.convert("L" if image.mode in ("1", "L") else "RGB")
