@@ -1,6 +1,1 @@
-"""Commands, each `python -m launch.NAME`; `--help` says how.
-
-`data` shows a set, `run` trains and evaluates, `report` makes pages, `table` makes tables
-of results, `generate` and `predict` go from folders to weights to labels, `export` makes a
-file for jax alone, `benchmark` measures speed.
-"""
+"""Commands, each `python -m launch.NAME`; what they do is in `mcdi_jax.commands`."""

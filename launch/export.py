@@ -1,46 +1,6 @@
-"""A generator as one file that runs with jax alone, for one form of task.
+"""`mcdi-export`."""
 
-  python -m launch.export --generator omniglot-5way --ways 5 --shots 1 --out five.jax
-
-In any process that has jax: `jax.export.deserialize(bytearray(open("five.jax",
-"rb").read())).call(x, y, key)` takes images float32 [N·K, h, w, c] in [0, 1], labels int32
-[N·K] and `jax.random.key_data(key)` to the generated leaves, such as `head/kernel`.
-"""
-
-import sys
-
-from absl import app, flags
-
-from launch.command import start
-from mcdi_jax import export_generate, load_generator
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.lib.progress import CONSOLE
-
-_GENERATOR = flags.DEFINE_string(
-  "generator", "omniglot-5way", "A generator that ships with the package, or a directory."
-)
-_OUT = flags.DEFINE_string("out", None, "The file that is written.")
-_WAYS = flags.DEFINE_integer("ways", 5, "Classes of a task.")
-_SHOTS = flags.DEFINE_integer("shots", 1, "Images a class.")
-_TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of the noise, 0 to 1.")
-
-
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
-  try:
-    export_generate(
-      _OUT.value,
-      load_generator(_GENERATOR.value),
-      ways=_WAYS.value,
-      shots=_SHOTS.value,
-      temperature=_TEMPERATURE.value,
-    )
-  except InputError as error:
-    sys.exit(f"error: {error}")
-  CONSOLE.print(f"{_WAYS.value}-way {_SHOTS.value}-shot: {_OUT.value}")
-
+from mcdi_jax.commands.export import main
 
 if __name__ == "__main__":
-  flags.mark_flag_as_required("out")
-  start(main)
+  main()

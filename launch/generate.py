@@ -1,60 +1,6 @@
-"""From a folder of labelled images to the weights of their classifier.
+"""`mcdi-generate`."""
 
-  python -m launch.generate --generator omniglot-5way --support my_classes/ --out weights/
-
-`my_classes/` has a folder of images a class; the folders' names are the classes. It may be
-an `.npz` too, with `images` and `labels`. `launch.predict` then labels new images with the
-weights.
-"""
-
-import sys
-
-from absl import app, flags
-
-from launch.command import start
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.pipeline import generate_from_folder
-
-_GENERATOR = flags.DEFINE_string(
-  "generator", "omniglot-5way", "A generator that ships with the package, or a directory."
-)
-_SUPPORT = flags.DEFINE_string(
-  "support", None, "A folder with a folder of images a class, or an .npz."
-)
-_OUT = flags.DEFINE_string("out", None, "The folder that the weights are written to.")
-_SAMPLES = flags.DEFINE_integer(
-  "samples", 0, "Samples of a distribution of weights; 0: one set of weights.", 0
-)
-_TEMPERATURE = flags.DEFINE_float(
-  "temperature", None, "Of the noise, 0 to 1; default 0, and 1 for samples.", 0, 1
-)
-_SHOTS = flags.DEFINE_integer(
-  "shots", None, "Images to take of each class, at most; default all.", 1
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
-
-
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
-  try:
-    made = generate_from_folder(
-      _GENERATOR.value,
-      _SUPPORT.value,
-      _OUT.value,
-      samples=_SAMPLES.value,
-      temperature=_TEMPERATURE.value,
-      shots=_SHOTS.value,
-      seed=_SEED.value,
-    )
-  except InputError as error:
-    sys.exit(f"error: {error}")
-  kind = f"{made['samples']} samples of weights" if made["samples"] else "weights"
-  line = f"{kind} for {', '.join(made['classes'])}: {_OUT.value}"
-  CONSOLE.print(line)
-
+from mcdi_jax.commands.generate import main
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["support", "out"])
-  start(main)
+  main()

@@ -1,38 +1,6 @@
-"""Writes an HTML page on a run, or one that compares several.
+"""`mcdi-report`."""
 
-  python -m launch.report runs/quickstart
-  python -m launch.report runs/a runs/b --out comparison.html
-
-One workdir: its report.html is written (again). Several: one page on all of them.
-"""
-
-import sys
-
-from absl import flags
-
-from launch.command import start
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report import write_comparison, write_report
-
-_OUT = flags.DEFINE_string(
-  "out", None, "The page of a comparison; comparison.html if it is not given."
-)
-
-
-def main(argv: list[str]) -> None:
-  workdirs = argv[1:]
-  try:
-    if not workdirs:
-      raise InputError("no workdir is given: name one that launch.run wrote, or several")
-    if len(workdirs) > 1:
-      print(write_comparison(workdirs, _OUT.value or "comparison.html"))
-    elif _OUT.value:
-      raise InputError(f"--out is {_OUT.value!r}: it is meant for several workdirs")
-    else:
-      print(write_report(workdirs[0]))
-  except InputError as error:
-    sys.exit(f"error: {error}")
-
+from mcdi_jax.commands.report import main
 
 if __name__ == "__main__":
-  start(main)
+  main()

@@ -1,37 +1,6 @@
-"""The results of a file as Markdown tables.
+"""`mcdi-table`."""
 
-  python -m launch.table results/omniglot.jsonl
-  python -m launch.table results/omniglot.jsonl --into README.md
-
-Prints the tables, or puts them between the marks of a page.
-"""
-
-import sys
-
-from absl import flags
-
-from launch.command import start
-from mcdi_jax.lib import files
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report import results_tables, write_tables
-
-_INTO = flags.DEFINE_string("into", None, "A Markdown page with marks for the tables.")
-
-
-def main(argv: list[str]) -> None:
-  try:
-    if len(argv) != 2:
-      raise InputError("one file of results is needed: name a results.jsonl")
-    results = files.as_path(argv[1])
-    if not results.exists():
-      raise InputError(f"there is no {results}: name the results.jsonl of a run")
-    if _INTO.value:
-      write_tables(results, _INTO.value)
-    else:
-      print(results_tables(files.read_json_lines(results)))
-  except InputError as error:
-    sys.exit(f"error: {error}")
-
+from mcdi_jax.commands.table import main
 
 if __name__ == "__main__":
-  start(main)
+  main()

@@ -62,9 +62,7 @@ def walk(root: Path) -> list[tuple[Path, list[Path]]]:
 
   visit(root, (os.path.realpath(root),))
   for kind, names in left_out.items():
-    CONSOLE.print(
-      printable(f"{root}: {len(names)} {kind} left out ({listed(names)})")
-    )
+    CONSOLE.print(printable(f"{root}: {len(names)} {kind} left out ({listed(names)})"))
   return found
 
 

@@ -40,7 +40,7 @@ def as_bytes(pixels: np.ndarray) -> np.ndarray:
   kind, bits = pixels.dtype.kind, 8 * pixels.dtype.itemsize
   if kind == "b":
     return pixels.astype(np.uint8) * 255
-  if kind == "u" and bits == 8 or not pixels.size:
+  if (kind == "u" and bits == 8) or not pixels.size:
     return pixels.astype(np.uint8, copy=False)
   if kind not in "uif":
     raise InputError(f"pixels of type {pixels.dtype} are no brightness: give 0..255")

@@ -132,7 +132,6 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
     counts = "/".join(str(n) for n in np.bincount(split, minlength=3))
     CONSOLE.print(
       f"{raw.name}: {counts} classes for train/val/test, by split_seed {config.split_seed}",
-      markup=False,
     )
   place = np.searchsorted(raw.labels, np.arange(len(raw.classes) + 1))
   digest = hashlib.sha256(repr(raw.images.shape[1:]).encode())

@@ -56,7 +56,6 @@ def in_polarity(images: np.ndarray, invert: str, name: str) -> np.ndarray:
     which = "" if bright.all() else f"{bright.sum()} of {len(images)} images: "
     CONSOLE.print(
       f"{name}: {which}dark ink on bright ground, inverted (config.data.invert)",
-      markup=False,
     )
     return np.where(bright[:, None, None, None], 255 - images, images)
   return 255 - images if invert == "always" else images
@@ -71,7 +70,6 @@ def say_blank(raw: Raw) -> None:
     CONSOLE.print(
       f"{raw.name}: {len(blank)} of {len(raw.images)} images are all of one value: "
       f"{listed(named)}",
-      markup=False,
     )
 
 

@@ -8,6 +8,7 @@ from mcdi_jax.diffusion.schedule import (
   DiffusionConfig,
   Schedule,
   Segments,
+  alphas,
   make_schedule,
   make_segments,
 )
@@ -24,6 +25,7 @@ __all__ = [
   "Objective",
   "Schedule",
   "Segments",
+  "alphas",
   "chain",
   "make_schedule",
   "make_segments",

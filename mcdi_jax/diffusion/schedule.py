@@ -90,7 +90,12 @@ def make_segments(steps: int, segments: int) -> Segments:
 
 
 def make_schedule(config: DiffusionConfig) -> Schedule:
-  """The configured schedule.
+  """The configured schedule; raises as `alphas` does."""
+  return Schedule(jnp.asarray(alphas(config)))
+
+
+def alphas(config: DiffusionConfig) -> np.ndarray:
+  """α_0 … α_{T−1} as float32 [T], by numpy alone: settings are checked without a device.
 
   Raises:
     InputError: ᾱ^1_0 > 0.01, or α outside (0, 1).
@@ -111,7 +116,7 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
       f"ᾱ^1_0 = {begin:.3g} > {START_LIMIT}: raise config.diffusion.start or steps, or "
       "use schedule 'linear_auto'"
     )
-  return Schedule(jnp.asarray(alpha, jnp.float32))
+  return rounded
 
 
 def _linear(config: DiffusionConfig, first: int) -> np.ndarray:

@@ -12,27 +12,28 @@ from jaxtyping import Array, Key
 from mcdi_jax.diffusion import Schedule
 from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
 from mcdi_jax.lib import files
-from mcdi_jax.lib.checkpoint import load_tree, save_tree
+from mcdi_jax.lib.checkpoint import load_described, save_described
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.networks.head import CLASS_AXES, head
 from mcdi_jax.weights import weight_space
 
-_FORMAT = 2
+_FORMAT = 3
+_READABLE = (2, 3)  # 2 has its weights always in weights/
+_KEYS = ("format", "spec", "gauge", "about")
 _SHIPPED = files.as_path(__file__).parents[1] / "trained"
 
 
 def save_generator(
   directory: PathLike, generator: Generator, about: dict[str, Any] | None = None
 ) -> None:
-  """Writes the generator, replacing what was there; `about` is kept beside it."""
-  directory = files.as_path(directory)
-  spec = dataclasses.asdict(generator.spec)
-  save_tree(directory / "weights", _leaves(generator))
-  gauge = generator.space.gauge
+  """Writes the generator, replacing what was there: a reader finds the one or the other,
+  whenever this is interrupted. `about` is kept beside it."""
+  spec, gauge = dataclasses.asdict(generator.spec), generator.space.gauge
   content = {"format": _FORMAT, "spec": spec, "gauge": gauge, "about": about or {}}
-  files.write_json(directory / "generator.json", content)
+  path = files.as_path(directory) / "generator.json"
+  save_described(path, content, "weights", _leaves(generator))
 
 
 @overload
@@ -53,21 +54,17 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   Raises:
     MissingError: no generator there, or a workdir with several, which are listed.
     DamagedError: a checksum differs.
-    InputError: written by another version of this package.
+    InputError: written by another version of this package, or weights of another
+      specification.
   """
   if name_or_directory is None:
     return _shipped()
   directory = _find(name_or_directory)
-  content = files.read_json(directory / "generator.json")
-  if content.get("format") != _FORMAT:
-    raise InputError(
-      f"{directory} has format {content.get('format')}, this version of mcdi_jax reads "
-      f"{_FORMAT}: install the version that wrote it, or train it anew"
-    )
-  spec = from_mapping(GeneratorSpec, content["spec"], "spec")
-  key = jax.random.key(0)
-  template = jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))
-  leaves = load_tree(directory / "weights", _leaves(template))
+  path = directory / "generator.json"
+  content, leaves = load_described(
+    path, _KEYS, "weights", lambda content: _leaves(_template(content, path))
+  )
+  template = _template(content, path)
   return dataclasses.replace(
     template,
     space=dataclasses.replace(template.space, scale=leaves.pop("scale")),
@@ -76,9 +73,21 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   )
 
 
+def _template(content: dict[str, Any], path: Path) -> Generator:
+  """Of shapes alone."""
+  if content["format"] not in _READABLE:
+    raise InputError(
+      f"{path.parent} has format {content['format']}, this version of mcdi_jax reads "
+      f"{_FORMAT}: install the version that wrote it, or train it anew"
+    )
+  spec = from_mapping(GeneratorSpec, content["spec"], "spec")
+  key = jax.random.key(0)
+  return jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))
+
+
 def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
   """What was kept beside a generator when it was saved."""
-  return files.read_json(_find(name_or_directory) / "generator.json")["about"]
+  return files.read_json(_find(name_or_directory) / "generator.json", *_KEYS)["about"]
 
 
 def fingerprint(generator: Generator) -> str:

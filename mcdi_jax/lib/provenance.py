@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -19,12 +20,23 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str | None:
-  """The checkout's commit, `+` behind it if files differ from it; None outside git."""
-  git = ["git", "-C", str(Path(__file__).parent)]
+  """The checkout's commit, `+` behind it if files differ from it.
+
+  None where the package does not lie in its own checkout: installed, or copied into
+  another project, whose commits say nothing of it.
+  """
+  root = Path(__file__).resolve().parents[2]
+  git = ["git", "-C", str(root)]
   try:
+    if "name = mcdi-jax\n" not in (root / "setup.cfg").read_text():
+      return None
     run = functools.partial(
       subprocess.run, capture_output=True, text=True, check=True, timeout=10
     )
+    top = run([*git, "rev-parse", "--show-toplevel"]).stdout.removesuffix("\n")
+    if Path(top).resolve() != root:
+      return None
+    run([*git, "ls-files", "--error-unmatch", "mcdi_jax/lib/provenance.py"])
     head = run([*git, "rev-parse", "HEAD"]).stdout.strip()
     dirty = run([*git, "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
   except (OSError, subprocess.SubprocessError):
@@ -33,10 +45,11 @@ def commit() -> str | None:
 
 
 def device() -> str:
-  """Kind and count of the devices, such as `TPU v4 x 8` or `cpu (2 threads)`."""
-  found = jax.devices()
-  if found[0].platform == "cpu":
-    import os
-
-    return f"cpu ({len(os.sched_getaffinity(0))} threads, {platform.machine()})"
-  return f"{found[0].device_kind} x {len(found)}"
+  """Kind of the device that is used, the first: such as `TPU v4` or
+  `cpu (2 threads, x86_64)`."""
+  used = jax.devices()[0]
+  if used.platform != "cpu":
+    return used.device_kind
+  affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+  threads = len(affinity(0)) if affinity else os.cpu_count()
+  return f"cpu ({threads} threads, {platform.machine()})"

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 from mcdi_jax.data import ClassSet, DataConfig, Splits
-from mcdi_jax.diffusion import DiffusionConfig, make_schedule
+from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
@@ -55,7 +55,7 @@ class Config:
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
       difference from the prototype head), `generated_finished` (`generated`, trained on
       by the query loss), `hypernetwork` (the same network at T = 1, by the query loss).
-    seeds: of meta-training; each trains every generator once.
+    seeds: each trains a backbone, and every generator on it, once.
     gauge: whether the mean over classes is removed from weights and noise.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
       runs; default: inside the workdir.
@@ -90,7 +90,7 @@ class Config:
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
     self.preparation.recorded_steps(self.diffusion.segments)
-    make_schedule(self.diffusion)
+    alphas(self.diffusion)
 
   @property
   def forms(self) -> list[Protocol]:

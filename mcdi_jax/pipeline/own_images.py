@@ -67,7 +67,6 @@ def say_blank_files(images: Images) -> None:
   if blank:
     CONSOLE.print(
       f"{len(blank)} of {len(images.x)} images are all of one value: {listed(blank)}",
-      markup=False,
     )
 
 
@@ -127,7 +126,6 @@ def read_support(
     CONSOLE.print(
       f"note: the class {raw.classes[count.argmin()]!r} has {count.min()} images, fewer "
       f"than --shots {shots}: all are taken",
-      markup=False,
     )
   say_blank(raw)
   seen = np.bincount(raw.labels[~are_blank(raw.images)], minlength=len(count))

@@ -160,7 +160,7 @@ def predictions_file(path: PathLike) -> Path:
     InputError: it may not.
   """
   path = outputs.checked(path, "--csv")
-  if path.exists() and not path.read_bytes().startswith(",".join(_COLUMNS).encode()):
+  if path.exists() and not files.read_bytes(path).startswith(",".join(_COLUMNS).encode()):
     raise InputError(f"--csv {path} is a file of another kind: name a new one")
   return path
 
@@ -223,7 +223,6 @@ def _say_if_untrained(generator: Generator, count: list[int]) -> None:
       CONSOLE.print(
         f"note: {shown} {what}; this generator was trained for {min(trained)} to "
         f"{max(trained)}",
-        markup=False,
       )
 
 

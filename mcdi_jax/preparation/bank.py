@@ -1,11 +1,10 @@
 """The bank: prepared tasks on disk, in shards that any number of processes may fill.
 
-A shard is a function of (seed, shard number). Its file is claimed by name before it is
-made, and its checksum is written beside it when it is complete; the manifest, which says
-what the bank was made from, comes first. What is there is not made again.
+A shard is a function of (seed, shard number). Its file is locked while it is made, and
+its checksum is written beside it when it is complete; the manifest, which says what the
+bank was made from, comes first. What is there is not made again.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Key
 
-from mcdi_jax.lib import files
+from mcdi_jax.lib import disk, files
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
@@ -78,11 +77,13 @@ def open_bank(
   sizes = [min(shard_tasks, tasks - a) for a in range(0, tasks, shard_tasks)]
   missing = [s for s in range(len(sizes)) if not _complete(directory, s)]
   with Bar(title, len(sizes)) as bar:
-    for patient in (True, False):  # what others claimed and left undone is done at last
+    for wait in (False, True):  # what others are at is waited for at last
       for s in missing:
-        if not _complete(directory, s) and (_claim(directory, s) or not patient):
-          numbers = np.arange(sizes[s]) + s * shard_tasks
-          _write_shard(directory, s, shard_fn(numbers, items))
+        if not _complete(directory, s):
+          with disk.lock(directory / f"shard-{s:05d}.lock", wait=wait) as held:
+            if held and not _complete(directory, s):
+              numbers = np.arange(sizes[s]) + s * shard_tasks
+              _write_shard(directory, s, shard_fn(numbers, items))
         bar.update(s + 1, f"shards of {shard_tasks} tasks")
   shards = [_read_shard(directory, s) for s in range(len(sizes))]
   return jax.tree.map(lambda *parts: np.concatenate(parts), *shards)
@@ -98,11 +99,12 @@ def _check_manifest(
   if not path.exists():
     files.write_json(path, manifest)
     return
-  found = files.read_json(path)
-  for name in ("hash", "tasks", "shard_tasks"):
-    if found.get(name) != manifest[name]:
+  names = ("hash", "tasks", "shard_tasks")
+  found = files.read_json(path, *names)
+  for name in names:
+    if found[name] != manifest[name]:
       raise InputError(
-        f"bank {directory} was made with another {name} ({found.get(name)}, not "
+        f"bank {directory} was made with another {name} ({found[name]}, not "
         f"{manifest[name]}): delete it or name another config.bank_dir"
       )
 
@@ -111,20 +113,8 @@ def _shard_path(directory: Path, shard: int) -> Path:
   return directory / f"shard-{shard:05d}.safetensors"
 
 
-def _digest_path(directory: Path, shard: int) -> Path:
-  return directory / f"shard-{shard:05d}.json"
-
-
 def _complete(directory: Path, shard: int) -> bool:
-  return _digest_path(directory, shard).exists() and _shard_path(directory, shard).exists()
-
-
-def _claim(directory: Path, shard: int) -> bool:
-  """Whether this process is the first to claim the shard (making a folder is atomic)."""
-  with contextlib.suppress(FileExistsError):
-    (directory / f"shard-{shard:05d}.claim").mkdir()
-    return True
-  return False
+  return files.is_finished(_shard_path(directory, shard))
 
 
 def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> None:
@@ -136,15 +126,11 @@ def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> N
       f"shard {shard} of bank {directory} has weights that are not finite: lower "
       "config.preparation.rate"
     )
-  digest = files.write_arrays(_shard_path(directory, shard), arrays)
-  files.write_json(
-    _digest_path(directory, shard), {"sha256": digest, "tasks": len(classes)}
-  )
+  files.write_checked_arrays(_shard_path(directory, shard), arrays, tasks=len(classes))
 
 
 def _read_shard(directory: Path, shard: int) -> Bank:
-  digest = files.read_json(_digest_path(directory, shard))["sha256"]
-  arrays = files.read_arrays(_shard_path(directory, shard), digest)
+  arrays = files.read_checked_arrays(_shard_path(directory, shard))
   classes = arrays.pop("classes")
   flat = {name.removeprefix("weights/"): a for name, a in arrays.items()}
   return Bank(classes, traverse_util.unflatten_dict(flat, sep="/"))

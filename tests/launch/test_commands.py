@@ -18,9 +18,8 @@ from absl import flags
 from ml_collections import ConfigDict
 from PIL import Image
 
-import configs
 from configs import earlier
-from launch.command import located
+from mcdi_jax.commands.command import in_one_sentence, located, shipped_configs
 from mcdi_jax.data import DataConfig, source_settings
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import from_mapping, to_config_dict
@@ -29,9 +28,7 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = sorted(
-  p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in ("__init__", "command")
-)
+COMMANDS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem != "__init__")
 WRONG = {
   "generator": "generate --generator=omniglot-5wy --support=new --out=w",
   "export": "export --generator=omniglot-5wy --out=w",
@@ -121,7 +118,7 @@ def test_help_says_how_each_command_is_called(called, name: str):
 
 
 def test_every_command_is_named_in_the_overview_of_commands():
-  text = (ROOT / "launch" / "__init__.py").read_text()
+  text = (ROOT / "mcdi_jax" / "commands" / "__init__.py").read_text()
   assert [n for n in COMMANDS if f"`{n}`" not in text] == []
 
 
@@ -168,7 +165,42 @@ def test_data_that_is_nowhere_suggests_tfds(tmp_path: Path):
     source_settings(str(tmp_path / "a.png"))
 
 
-INSTALLED = str(Path(configs.__file__).parent)
+@pytest.mark.parametrize(
+  ("error", "said"),
+  [
+    (OSError(28, "No space left on device", "w/a"), "w/a: No space left on device"),
+    (OSError(30, "Read-only file system"), "Read-only file system"),
+    (NotADirectoryError(20, "Not a directory", "w"), "w: Not a directory"),
+    (InputError("config.a is 1: give 2"), "config.a is 1: give 2"),
+  ],
+)
+def test_whatever_a_command_meets_is_said_in_one_place(error: Exception, said: str):
+  def main(argv: list[str]) -> None:
+    raise error
+
+  with pytest.raises(SystemExit) as stop:
+    in_one_sentence(main, ["x"])
+  assert str(stop.value).startswith(f"error: {said}")
+  assert "\n" not in str(stop.value)
+
+
+def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture):
+  def main(argv: list[str]) -> None:
+    raise KeyboardInterrupt
+
+  with pytest.raises(SystemExit) as stop:
+    in_one_sentence(main, ["x"])
+  assert stop.value.code == 130
+  assert capsys.readouterr().err == "interrupted: the same command continues\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_entry_point(name: str):
+  entry = f"mcdi-{name} = mcdi_jax.commands.{name}:main\n"
+  assert entry in (ROOT / "setup.cfg").read_text()
+
+
+INSTALLED = str(shipped_configs())
 
 
 @pytest.mark.parametrize(
@@ -240,15 +272,15 @@ def test_an_earlier_run_gives_its_settings(tmp_path: Path):
 
 @pytest.fixture
 def data_command() -> Iterator[ModuleType]:
-  """`launch.data`, whose flags go again."""
+  """`mcdi-data`, whose flags go again."""
   before = set(flags.FLAGS)
-  sys.modules.pop("launch.data", None)
-  module = importlib.import_module("launch.data")
+  sys.modules.pop("mcdi_jax.commands.data", None)
+  module = importlib.import_module("mcdi_jax.commands.data")
   yield module
   flags.FLAGS.unparse_flags()
   for name in set(flags.FLAGS) - before:
     delattr(flags.FLAGS, name)
-  del sys.modules["launch.data"]
+  del sys.modules["mcdi_jax.commands.data"]
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml_collections
@@ -267,7 +299,7 @@ def test_data_are_counted_and_shown(data_command, tmp_path, monkeypatch):
   ]
   arguments = located(arguments)
   monkeypatch.setattr(sys, "argv", arguments)
-  data_command.main(flags.FLAGS(arguments))
+  data_command.main.__wrapped__(flags.FLAGS(arguments))
   rows = [re.findall(r"\w+", line) for line in printed.getvalue().splitlines()]
   for row in (["train", "4", "24", "6"], ["val", "2", "12", "6"], ["test", "2", "12", "6"]):
     assert row in [found[:4] for found in rows]

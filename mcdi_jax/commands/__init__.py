@@ -1,0 +1,6 @@
+"""Commands: `mcdi-NAME` where the package is installed, `python -m launch.NAME` too.
+
+`data` shows a set, `run` trains and evaluates, `report` makes pages, `table` makes tables
+of results, `generate` and `predict` go from folders to weights to labels, `export` makes a
+file for jax alone, `benchmark` measures speed.
+"""

@@ -1,0 +1,43 @@
+"""How fast a generator is on this machine.
+
+  python -m launch.benchmark --generator runs/quickstart
+
+Prints the median time to generate the weights of 1 and of 256 tasks, from features and
+from images, and the share of the machine's matmul peak.
+"""
+
+import jax
+from absl import app, flags
+
+from mcdi_jax import load_generator
+from mcdi_jax.commands.command import command
+from mcdi_jax.evaluation import Facts, latency_line, print_table, time_generation
+from mcdi_jax.lib import files
+from mcdi_jax.tasks import Protocol
+
+_GENERATOR = flags.DEFINE_string("generator", None, "A directory that launch.run wrote.")
+_RESULTS = flags.DEFINE_string(
+  "results", None, "A .jsonl that the lines are appended to, as launch.run writes them."
+)
+_CALLS = flags.DEFINE_integer(
+  "calls", 100, "Timed calls; the median is printed.", lower_bound=1
+)
+_PRECISION = flags.DEFINE_enum(
+  "matmul_precision", "highest", ["highest", "high", "default"], "Of float32 matmuls."
+)
+flags.mark_flag_as_required("generator")
+
+
+@command
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"{argv[1]!r} is no flag")
+  generator = load_generator(_GENERATOR.value)
+  form = Protocol(generator.spec.ways[0], generator.spec.shots[0])
+  facts = Facts(f"conv4-{generator.spec.backbone_width}", _PRECISION.value)
+  with jax.default_matmul_precision(_PRECISION.value):
+    found = time_generation(generator, form, calls=_CALLS.value)
+  lines = [latency_line(facts, form, timing) for timing in found]
+  print_table(lines)
+  if _RESULTS.value:
+    files.append_json_lines(files.as_path(_RESULTS.value), lines)
