@@ -148,7 +148,7 @@ def support_folders(root: PathLike) -> dict[str, list[Path]]:
         "images alone with --support"
       )
     if len(levels) > 1:
-      CONSOLE.print(f"{root}: {shown}: the support is taken, the rest left out")
+      CONSOLE.print(f"{root}: of {shown} the support is taken")
     left_out = {folder.name for folder in folders}
     folders = [f for f in folders if f.level in chosen or not f.level]
     left_out -= {folder.name for folder in folders}

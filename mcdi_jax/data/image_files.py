@@ -33,37 +33,44 @@ def walk(root: Path) -> list[tuple[Path, list[Path]]]:
   left_out: dict[str, list[str]] = {}
 
   def visit(folder: Path, above: tuple[str, ...]) -> None:
-    try:
-      inside = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
-    except PermissionError:
-      raise InputError(
-        f"the folder {printable(str(folder))} may not be read: change its permissions, or "
-        "move it away"
-      ) from None
+    above = (*above, os.path.realpath(folder))
     images, folders = [], []
-    for path in inside:
-      if path.is_dir():
-        above_it = any(_holds(os.path.realpath(path), a) for a in above)
-        kind = "helper folders" if _HELPER.fullmatch(path.name) else ""
-        kind = kind or ("links that lead back" if above_it else "")
-        if not kind:
-          folders.append(path)
-      elif path.name.startswith("."):
-        continue
-      else:
-        kind = "" if is_image(path) else "files that are no images"
-        if not kind:
-          images.append(path)
-      if kind:
+    for path in _inside(folder):
+      is_folder = path.is_dir()
+      if kind := _no_part(path, is_folder, above):
         left_out.setdefault(kind, []).append(printable(str(path.relative_to(root))))
+      else:
+        (folders if is_folder else images).append(path)
     found.append((folder, images))
     for path in folders:
-      visit(path, (*above, os.path.realpath(path)))
+      visit(path, above)
 
-  visit(root, (os.path.realpath(root),))
+  visit(root, ())
   for kind, names in left_out.items():
-    CONSOLE.print(printable(f"{root}: {len(names)} {kind} left out ({listed(names)})"))
+    CONSOLE.print(f"{root}: left out {kind} ({len(names)}): {listed(names)}")
   return found
+
+
+def _inside(folder: Path) -> list[Path]:
+  """What is in a folder, in natural order; no hidden files."""
+  try:
+    inside = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
+  except PermissionError:
+    raise InputError(
+      f"the folder {printable(str(folder))} may not be read: change its permissions, or "
+      "move it away"
+    ) from None
+  return [p for p in inside if not p.name.startswith(".") or p.is_dir()]
+
+
+def _no_part(path: Path, is_folder: bool, above: tuple[str, ...]) -> str:
+  """What it is, if it is no part of a set of images."""
+  if not is_folder:
+    return "" if is_image(path) else "files that are no images"
+  if _HELPER.fullmatch(path.name):
+    return "helper folders"
+  real = os.path.realpath(path)
+  return "links that lead back" if any(_holds(real, a) for a in above) else ""
 
 
 def _holds(folder: str, other: str) -> bool:
@@ -137,14 +144,15 @@ def read_images(
 
 def unreadable(bad: dict[Path, str]) -> DamagedError:
   """One sentence on all of them."""
-  named = [
-    f"{printable(str(path))} cannot be read as an image ({bad[path]})" for path in bad
-  ]
+  named = {printable(str(path)): reason for path, reason in bad.items()}
   if len(named) == 1:
-    return DamagedError(f"{named[0]}: remove it or save it again")
-  named = [f"{printable(str(path))} ({reason})" for path, reason in bad.items()]
+    ((path, reason),) = named.items()
+    return DamagedError(
+      f"{path} cannot be read as an image ({reason}): remove it or save it again"
+    )
+  each = ", ".join(f"{path} ({reason})" for path, reason in named.items())
   return DamagedError(
-    f"{len(named)} files cannot be read as images: remove or save again " + ", ".join(named)
+    f"{len(named)} files cannot be read as images: remove or save again {each}"
   )
 
 
@@ -169,11 +177,11 @@ def _read(path: Path) -> tuple[np.ndarray, int, int]:
       warnings.simplefilter("ignore")  # of large images among others: memory is bounded
       with Image.open(f) as image:
         ImageOps.exif_transpose(image, in_place=True)  # phones turn pictures by a note
-        small, frames = _eight_bits(image), _frames(image)
-    factor = int(np.ceil(np.sqrt(small.width * small.height / LARGE)))
-    if factor > 1:
-      small = small.reduce(factor)
-    return as_image(np.asarray(small)), frames, factor
+        small = _eight_bits(image)
+        factor = int(np.ceil(np.sqrt(small.width * small.height / LARGE)))
+        small = small.reduce(factor) if factor > 1 else small
+        pixels = as_image(np.asarray(small))
+        return pixels, _frames(image), factor  # counting them goes on to the last
   except Image.UnidentifiedImageError:
     reason = "its content is of no known format"
   except Exception as error:  # decoders of broken content raise all kinds
@@ -196,6 +204,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
       pixels = pixels.astype(np.uint16)
     return Image.fromarray(as_bytes(pixels))
-  if image.has_transparency_data:
-    return image.convert("RGBA")
-  return image.convert("L" if image.mode in ("1", "L") else "RGB")
+  mode = "L" if image.mode in ("1", "L") else "RGB"
+  mode = "RGBA" if image.has_transparency_data else mode
+  image.load()
+  return image if image.mode == mode else image.convert(mode)

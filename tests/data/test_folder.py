@@ -21,8 +21,8 @@ def _save(root: Path, name: str, value: int = 0, *, size: int = 4, mode: str = "
 def _names(root: Path) -> dict[str, list[str]]:
   """Class names, and the paths of their images below their folders."""
   return {
-    name: [str(image.relative_to(root / name)) for image in images]
-    for name, images in class_folders(root).items()
+    folder.name: [str(image.relative_to(root / folder.name)) for image in folder.images]
+    for folder in class_folders(root)
   }
 
 
