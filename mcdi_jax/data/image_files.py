@@ -90,12 +90,11 @@ def _formats() -> tuple[frozenset[str], tuple[str, ...]]:
 def is_image(path: Path) -> bool:
   """By the suffix, where it is that of a format that Pillow draws; else by the content."""
   suffixes, told = _formats()
-  if path.name.startswith("."):
+  special = os.path.exists(path) and not os.path.isfile(path)  # a pipe is waited for
+  if path.name.startswith(".") or special:
     return False
   if path.suffix.lower() in suffixes:
     return True
-  if not path.is_file():  # a pipe would be waited for
-    return False
   try:
     with warnings.catch_warnings(), path.open("rb") as f:
       warnings.simplefilter("ignore")
