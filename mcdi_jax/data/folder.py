@@ -115,7 +115,7 @@ def read_folder(path: PathLike, *, size: int, grey: bool) -> Raw:
 
 def _split(folders: list[ClassFolder], root: Path) -> np.ndarray | None:
   """int [C] of 0/1/2, where each class lies at one level of several."""
-  levels = list(dict.fromkeys(folder.level for folder in folders if folder.level))
+  levels = sorted({folder.level for folder in folders} - {""})
   if not levels:
     return None
   shown = listed([f"{printable(level)}/" for level in levels])
@@ -137,7 +137,7 @@ def support_folders(root: PathLike) -> dict[str, list[Path]]:
   """
   root = files.as_path(root)
   folders = class_folders(root)
-  levels = list(dict.fromkeys(folder.level for folder in folders if folder.level))
+  levels = sorted({folder.level for folder in folders} - {""})
   roles = [level for level in levels if level.casefold() in _ROLES]
   if roles or len(levels) > 1:
     chosen = [level for level in roles if level.casefold() == "support"]

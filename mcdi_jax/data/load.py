@@ -125,13 +125,14 @@ def load_splits(config: DataConfig) -> Splits:
 def _split(raw: Raw, config: DataConfig) -> Splits:
   """The classes in the order of the list that splits them, else in that of `raw`."""
   order, split = np.arange(len(raw.classes)), raw.split
+  own = bool(config.class_split) or split is not None
   if config.class_split:
     order, split = order_by_list(config.class_split, raw.classes)
-  elif split is None:
+  elif not own:
     split = _random_split(len(raw.classes), config.split_seed)
     counts = "/".join(str(n) for n in np.bincount(split, minlength=3))
     CONSOLE.print(
-      f"{raw.name}: {counts} classes for train/val/test, by split_seed {config.split_seed}",
+      f"{raw.name}: {counts} classes for train/val/test, by split_seed {config.split_seed}"
     )
   place = np.searchsorted(raw.labels, np.arange(len(raw.classes) + 1))
   digest = hashlib.sha256(repr(raw.images.shape[1:]).encode())
@@ -139,9 +140,11 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
   for s, name in enumerate(SPLITS):
     chosen = order[split == s]
     if not len(chosen):
+      remedy = (
+        "give it some" if own else f"its {len(order)} classes are too few, bring more"
+      )
       raise InputError(
-        f"the class split of {raw.name} leaves no class for {name}: give it some, or bring "
-        "the classes without a split for one at random"
+        f"the class split of {raw.name} leaves no class for {name}: {remedy}"
       )
     x = np.concatenate([raw.images[place[c] : place[c + 1]] for c in chosen])
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcdi_jax.data import images, raw
+from mcdi_jax.data import images as arithmetic
+from mcdi_jax.data import raw
 from mcdi_jax.data.image_files import read_image
 from mcdi_jax.data.images import (
   are_blank,
@@ -263,7 +264,7 @@ def test_arithmetic_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch):
     lambda: as_bytes(wide),
   )
   whole = [function() for function in functions]
-  monkeypatch.setattr(images, "_BLOCK", 30)
+  monkeypatch.setattr(arithmetic, "_BLOCK", 30)
   for function, expected in zip(functions, whole, strict=True):
     np.testing.assert_array_equal(function(), expected)
 
