@@ -26,9 +26,7 @@ def checked(
     raise InputError(f"{setting} {path} is a {other}: name a new {wanted}")
   above = next((p for p in path.parents if p.exists()), path)
   if not above.is_dir() and above != path:
-    raise InputError(
-      f"{setting} {path} would lie in {above}, which is a file: name another"
-    )
+    raise InputError(f"{setting} {path} lies in {above}, which is a file: name another")
   if outside is not None:
     real = [os.path.realpath(files.as_path(p)) for p in (path, outside)]
     if os.path.commonpath(real) == real[1]:

@@ -36,7 +36,7 @@ _WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
 _SAMPLES, _DISTRIBUTION = "samples", "distribution.json"
 _BATCH = 256  # images at a time
 _COLUMNS = ("file", "class", "probability")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_FORMULA = ("=", "+", "-", "@", "'")
 
 
 class Predictions(NamedTuple):
@@ -167,19 +167,20 @@ def predictions_file(path: PathLike) -> Path:
 
 def write_predictions(path: PathLike, found: Predictions) -> None:
   """A CSV: file, class, probability, then the probability of each class, `p:` and its
-  name. A name that a spreadsheet would take for a formula (it begins with = + - @), or
-  that begins with ', has a ' before it."""
+  name. Names are `printable`; one that a spreadsheet would take for a formula (it begins
+  with = + - @), or that begins with ', has a ' before it."""
   text = io.StringIO()
   rows = csv.writer(text, lineterminator="\n")
-  rows.writerow([*_COLUMNS, *(f"p:{name}" for name in found.classes)])
+  rows.writerow([*_COLUMNS, *(f"p:{printable(name)}" for name in found.classes)])
   for file, p in zip(found.files, found.probabilities, strict=True):
     best = int(p.argmax())
     numbers = [f"{v:.6f}" for v in (p[best], *p)]
-    rows.writerow([_no_formula(file), _no_formula(found.classes[best]), *numbers])
+    rows.writerow([_cell(file), _cell(found.classes[best]), *numbers])
   files.write_bytes(predictions_file(path), text.getvalue().encode())
 
 
-def _no_formula(name: str) -> str:
+def _cell(name: str) -> str:
+  name = printable(name)
   return f"'{name}" if name.startswith(_FORMULA) else name
 
 
