@@ -71,10 +71,11 @@ def _head_flops(generator: Generator, form: Protocol, batch: int) -> float:
   """Of the condition and of T evaluations of the score network, counted apart because a
   loop's body counts once in XLA's analysis."""
   width = generator.space.width
-  shots = jnp.zeros((batch, form.ways, form.shots, width - 1))
-  x = jnp.zeros((batch, form.ways, width))
-  condition = jax.vmap(generator.condition)
+  x = jnp.zeros((batch, form.ways * form.shots, width - 1))
+  label = jnp.repeat(jnp.arange(form.ways), form.shots)
+  tokens = jnp.zeros((batch, form.ways, width))
+  condition = jax.vmap(lambda x: generator.condition(Support(x, label), form.ways))
   step = jax.vmap(lambda c, x: generator.predict(c, x, 0))
-  once = program_flops(condition, shots)
-  each = program_flops(step, condition(shots), x)
+  once = program_flops(condition, x)
+  each = program_flops(step, condition(x), tokens)
   return once + generator.spec.diffusion.steps * each
