@@ -13,7 +13,7 @@ from mcdi_jax.data.names import printable
 from mcdi_jax.generator import Generator, generate
 from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
 from mcdi_jax.lib import files, outputs, provenance
-from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
@@ -33,7 +33,7 @@ from mcdi_jax.weights import (
 )
 
 _WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
-_SAMPLES, _DISTRIBUTION = "samples", "distribution.json"
+_SAMPLES, _DISTRIBUTION = ("samples", "samples-2"), "distribution.json"
 _BATCH = 256  # images at a time
 _COLUMNS = ("file", "class", "probability")
 _FORMULA = ("=", "+", "-", "@", "'")
@@ -104,9 +104,10 @@ def generate_from_folder(
   }
   if samples:
     save_distribution(out, jax.vmap(sample)(jax.random.split(key, samples)), manifest)
-    _remove(out, _MANIFEST, _WEIGHTS)
+    _remove(out, _MANIFEST, (_WEIGHTS,))
   else:
     save_weights(out / _WEIGHTS, sample(key))
+    manifest["sha256"] = files.sha256(out / _WEIGHTS)
     files.write_json(out / _MANIFEST, manifest)
     _remove(out, _DISTRIBUTION, _SAMPLES)
   return manifest
@@ -204,11 +205,12 @@ def _ours(manifest: Path) -> bool:
   return manifest.exists() and b'"fingerprint"' in manifest.read_bytes()
 
 
-def _remove(out: Path, manifest: str, weights: str) -> None:
+def _remove(out: Path, manifest: str, weights: tuple[str, ...]) -> None:
   """Weights of the other kind that were written before: `predict` must not read them."""
-  if _ours(out / manifest):
-    (out / manifest).unlink()
-    old = out / weights
+  if not _ours(out / manifest):
+    return
+  files.remove(out / manifest)
+  for old in (out / name for name in weights):
     remove = old.rmtree if old.is_dir() else old.unlink
     remove(missing_ok=True)
 
@@ -232,9 +234,14 @@ def _read(directory: Path) -> tuple[Any, dict[str, Any]]:
   if (directory / _DISTRIBUTION).exists():
     samples, manifest = load_distribution(directory)
   elif (directory / _MANIFEST).exists():
+    manifest = files.read_json(directory / _MANIFEST)
+    if manifest.get("sha256") not in (None, files.sha256(directory / _WEIGHTS)):
+      raise DamagedError(
+        f"{directory / _WEIGHTS} is not the file that {_MANIFEST} describes: generate the "
+        "weights anew"
+      )
     params = load_weights(directory / _WEIGHTS)
     samples = jax.tree.map(lambda p: p[None], params)
-    manifest = files.read_json(directory / _MANIFEST)
   else:
     raise MissingError(
       f"there are no generated weights in {directory}: give a folder that launch.generate "

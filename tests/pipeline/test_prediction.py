@@ -294,6 +294,19 @@ def test_weights_from_classes_of_unequal_numbers_classify(place, tmp_path):
   np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
 
 
+def test_weights_of_another_manifest_are_refused(place, tmp_path):
+  """As a kill between the two files leaves them."""
+  shutil.copytree(place / "one", tmp_path / "w")
+  (tmp_path / "s").mkdir()
+  for new, old in zip("abc", reversed(CLASSES), strict=True):
+    shutil.copytree(place / "support" / old, tmp_path / "s" / new)
+  generator = str(place / "generator")
+  generate_from_folder(generator, tmp_path / "s", tmp_path / "other")
+  shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "w")
+  with pytest.raises(InputError, match="not the file that manifest.json describes.*anew"):
+    predict(tmp_path / "w", place / "new")
+
+
 MANIFESTS = {
   "a list": lambda manifest: [manifest],
   "no classes": lambda manifest: {**manifest, "classes": None},
@@ -405,7 +418,9 @@ def test_what_was_written_before_is_replaced_whatever_its_kind(place, tmp_path):
       if samples
       else {"manifest.json", "weights.safetensors"}
     )
-    assert {f.name for f in out.iterdir()} == {"predictions.csv", *written}
+    there = {f.name.removesuffix("-2") for f in out.iterdir()}
+    assert there == {"predictions.csv", *written}
+    assert len(list(out.iterdir())) == 3
 
 
 def test_no_weights_are_missing(place, tmp_path):
