@@ -57,7 +57,8 @@ def in_polarity(images: np.ndarray, invert: str, name: str) -> np.ndarray:
     CONSOLE.print(
       f"{name}: {which}dark ink on bright ground, inverted (config.data.invert)",
     )
-    return np.where(bright[:, None, None, None], 255 - images, images)
+    where = bright[:, None, None, None]
+    return np.subtract(255, images, out=images.copy(), where=where)
   return 255 - images if invert == "always" else images
 
 
