@@ -36,9 +36,9 @@ def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
   """
   labels = np.asarray(labels)
   count = np.zeros(1)
-  if labels.shape == (len(x),) and labels.size and labels.dtype.kind in "iu":
-    if 0 <= labels.min() and labels.max() < len(labels):  # else it is no small array
-      count = np.bincount(labels.astype(np.int64)).astype(np.int32)
+  whole = labels.shape == (len(x),) and labels.size and labels.dtype.kind in "iu"
+  if whole and labels.min() >= 0 and labels.max() < len(labels):  # else it were large
+    count = np.bincount(labels.astype(np.int64)).astype(np.int32)
   if not count.all():
     raise InputError(
       f"labels are {labels.dtype} {labels.shape} for {len(x)} items: give each item one of "
