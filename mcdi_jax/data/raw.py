@@ -111,5 +111,4 @@ def in_canonical_order(raw: Raw) -> Raw:
     tuple(raw.classes[c] for c in classes),
     raw.split if raw.split is None else raw.split[classes],
     raw.name,
-    tuple(raw.origins[i] for i in order) if raw.origins else (),
   )

@@ -126,6 +126,16 @@ def test_links_that_lead_back_are_left_out(tmp_path: Path, printed, target: str)
   assert "left out links that lead back" in printed.getvalue()
 
 
+def test_links_to_one_another_end(tmp_path: Path, printed):
+  for name in ("a/1.png", "b/1.png"):
+    _save(tmp_path / name)
+  (tmp_path / "a" / "x").symlink_to(tmp_path / "b")
+  (tmp_path / "b" / "y").symlink_to(tmp_path / "a")
+  found = _found(tmp_path)
+  assert found.keys() == {".", "a", "a/x", "b", "b/y"}
+  assert "left out links that lead back (2): a/x/y, b/y/x" in printed.getvalue()
+
+
 def test_a_file_name_that_is_not_utf_8_is_read_and_printed(tmp_path: Path, printed):
   name = os.fsdecode(b"caf\xe9")
   _save(tmp_path / name / f"{name}\n.png", 7, "PNG")

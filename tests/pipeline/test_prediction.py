@@ -224,6 +224,13 @@ def test_unreadable_images_do_not_cost_the_others(place, tmp_path):
   assert re.search("2 files .*/1.png .*below/4.png", found.unreadable)
 
 
+def test_images_in_which_nothing_is_seen_are_named(place, tmp_path, capsys):
+  shutil.copytree(place / "new", tmp_path / "new")
+  Image.new("L", (16, 16), 255).save(tmp_path / "new" / "[1].png")
+  predict(place / "one", tmp_path / "new")
+  assert "1 of 6 images are all of one value: [1].png" in capsys.readouterr().out
+
+
 def test_names_that_are_not_utf_8_do_not_cost_a_prediction(place, tmp_path):
   name = os.fsdecode(b"caf\xe9\n.png")
   (tmp_path / "new").mkdir()
