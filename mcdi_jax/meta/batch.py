@@ -4,10 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.generator import Generator, by_class
+from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation import Bank, kept_support
 from mcdi_jax.preparation.bank import task_key
 from mcdi_jax.tasks import sample_support
@@ -69,8 +71,18 @@ def draw_tasks(
 def encode_targets(
   generator: Generator, weights: Any, shots: Float[Array, "N K D"]
 ) -> Float[Array, "k N W"]:
-  """Params with a leading axis k to tokens, as differences from the support's base."""
-  base = generator.base(shots)
+  """The chain's targets among those of the bank, as tokens (differences from the support's
+  base): k evenly spaced ones, so that of one segment is the last. The naive objective
+  takes them all.
+
+  Args:
+    weights: params with a leading axis over the bank's targets.
+  """
+  base, diffusion = generator.base(shots), generator.spec.diffusion
+  if diffusion.objective != "naive":
+    number = jax.tree.leaves(weights)[0].shape[0]
+    chosen = np.array(evenly_spaced(number, diffusion.segments)) - 1
+    weights = jax.tree.map(lambda leaf: leaf[chosen], weights)
   return jax.vmap(lambda p: generator.space.encode(p, base))(weights)
 
 

@@ -65,7 +65,9 @@ def handover_gaps(
 ) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
-  trained (`method.md` 3.4)."""
+  trained (`method.md` 3.4). One segment hands nothing over."""
+  if generator.spec.diffusion.segments == 1:
+    return {}
   shift = generator.chain().handover_shift()
   ways, width = targets.shape[-2:]
   dim = generator.space.free_classes(ways) * width

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.network import Network
 
@@ -33,3 +33,15 @@ def prototype_head(features: Float[Array, "N K D"]) -> Params:
   """
   mean = features.mean(axis=1)
   return {"head": {"kernel": mean.T, "bias": -0.5 * jnp.sum(mean**2, axis=1)}}
+
+
+def without_absent(params: Params, present: Bool[Array, " N"]) -> Params:
+  """The same head with logits −∞ for the classes that are not there."""
+  kernel, bias = params["head"]["kernel"], params["head"]["bias"]
+  absent = jnp.asarray(-jnp.inf, bias.dtype)
+  return {
+    "head": {
+      "kernel": jnp.where(present, kernel, 0),
+      "bias": jnp.where(present, bias, absent),
+    }
+  }

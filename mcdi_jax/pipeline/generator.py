@@ -30,7 +30,7 @@ from mcdi_jax.meta import (
   validation,
 )
 from mcdi_jax.pipeline.backbone import Features
-from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe, one_step
+from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe
 
 Sources = dict[tuple[int, int], TaskSource]
 
@@ -161,7 +161,9 @@ def _untrained(
   config: Config, recipe: Recipe, material: Material, k_init: Any, k_fit: Any
 ) -> Generator:
   """The specification, the frozen backbone, the statistics; a fresh score network."""
-  diffusion = one_step(config.diffusion) if recipe.one_step else config.diffusion
+  diffusion = recipe.chain(config.diffusion)
+  # One schedule for all chains of as many steps, however it depends on the segments.
+  same_steps = diffusion.steps == config.diffusion.steps
   spec = GeneratorSpec(
     score=config.score,
     diffusion=diffusion,
@@ -174,6 +176,6 @@ def _untrained(
   generator = dataclasses.replace(
     blank(spec, k_init, gauge=config.gauge),
     backbone=material.backbone,
-    schedule=make_schedule(diffusion),
+    schedule=make_schedule(config.diffusion if same_steps else diffusion),
   )
   return fit_space(generator, material.sources, k_fit)

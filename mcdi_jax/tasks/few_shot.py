@@ -52,10 +52,26 @@ class Protocol(NamedTuple):
 
 
 def membership(support: Support, ways: int) -> Float[Array, "n N"]:
-  """1 where item n counts and belongs to class c, else 0. Sums over the items of a class
-  are products with it; its column sums are the numbers of items of the classes."""
+  """1 where item n counts and belongs to class c, else 0."""
   member = jax.nn.one_hot(support.y, ways)
   return member if support.mask is None else member * support.mask[:, None]
+
+
+def class_sums(
+  member: Float[Array, "n N"], x: Float[Array, "n *s"]
+) -> Float[Array, "N *s"]:
+  """Sums over the items of each class. Items that do not count may hold anything."""
+  counts = member.any(1).reshape(-1, *(1,) * (x.ndim - 1))
+  # Exact in float32 on every device: a class of one item has its item as the sum.
+  return jnp.tensordot(member.T, jnp.where(counts, x, 0.0), 1, precision="highest")
+
+
+def class_means(
+  member: Float[Array, "n N"], x: Float[Array, "n *s"]
+) -> Float[Array, "N *s"]:
+  """Means over the items of each class; 0 for a class without any."""
+  number = jnp.maximum(member.sum(0), 1.0).reshape(-1, *(1,) * (x.ndim - 1))
+  return class_sums(member, x) / number
 
 
 def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
@@ -103,11 +119,24 @@ def sample_support(
 
 def sample_task(key: Key[Array, ""], items: ClassSet, protocol: Protocol) -> Task:
   """A task of classes and items drawn without replacement; support and query disjoint."""
-  k_classes, k_items = jax.random.split(key)
-  classes = sample_classes(k_classes, items, protocol.ways)
+  classes, k_items = _drawn_classes(key, items, protocol.ways)
   number = protocol.shots + protocol.queries
   places = _draw_places(k_items, items, classes, number)
   return Task(
     Support(*_take(items, places[:, : protocol.shots])),
     Query(*_take(items, places[:, protocol.shots :])),
   )
+
+
+def _drawn_classes(
+  key: Key[Array, ""], items: ClassSet, ways: int
+) -> tuple[Int[Array, " N"], Key[Array, ""]]:
+  k_classes, k_items = jax.random.split(key)
+  return sample_classes(k_classes, items, ways), k_items
+
+
+def task_classes(
+  key: Key[Array, ""], items: ClassSet, protocol: Protocol
+) -> Int[Array, " N"]:
+  """The classes of `sample_task` with this key: label c is class `[c]` of the set."""
+  return _drawn_classes(key, items, protocol.ways)[0]
