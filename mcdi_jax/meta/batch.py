@@ -62,27 +62,29 @@ def draw_tasks(
     else:
       support = sample_support(key, source.features, classes, shots)
     weights = jax.tree.map(lambda leaf: leaf[number], source.bank.weights)
+    weights = chain_targets(generator, weights)
     ordered = by_class(support, len(classes))
     return TaskBatch(ordered, encode_targets(generator, weights, ordered))
 
   return jax.vmap(one)(numbers, jax.random.split(k_supports, tasks))
 
 
+def chain_targets(generator: Generator, weights: Any) -> Any:
+  """The chain's k targets among those of the bank (params with a leading axis): evenly
+  spaced, so that of one segment is the last. The naive objective takes them all."""
+  diffusion = generator.spec.diffusion
+  if diffusion.objective == "naive":
+    return weights
+  number = jax.tree.leaves(weights)[0].shape[0]
+  chosen = np.array(evenly_spaced(number, diffusion.segments)) - 1
+  return jax.tree.map(lambda leaf: leaf[chosen], weights)
+
+
 def encode_targets(
   generator: Generator, weights: Any, shots: Float[Array, "N K D"]
 ) -> Float[Array, "k N W"]:
-  """The chain's targets among those of the bank, as tokens (differences from the support's
-  base): k evenly spaced ones, so that of one segment is the last. The naive objective
-  takes them all.
-
-  Args:
-    weights: params with a leading axis over the bank's targets.
-  """
-  base, diffusion = generator.base(shots), generator.spec.diffusion
-  if diffusion.objective != "naive":
-    number = jax.tree.leaves(weights)[0].shape[0]
-    chosen = np.array(evenly_spaced(number, diffusion.segments)) - 1
-    weights = jax.tree.map(lambda leaf: leaf[chosen], weights)
+  """Params with a leading axis k to tokens, as differences from the support's base."""
+  base = generator.base(shots)
   return jax.vmap(lambda p: generator.space.encode(p, base))(weights)
 
 

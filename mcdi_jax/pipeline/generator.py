@@ -79,12 +79,14 @@ def prepare_generator(
   material: Material,
   place: Path,
   found: dict[str, Trained],
+  rate_factor: float = 1.0,
 ) -> Trained:
   """Reads or trains a generator.
 
   Args:
     place: the directory of its checkpoints and of `generator/`.
     found: those of this seed that came before it; finishing starts from one of them.
+    rate_factor: of the outer optimiser's rate; another than 1 is named in the log.
   """
   directory = place / "generator"
   if (directory / "generator.json").exists():
@@ -97,17 +99,18 @@ def prepare_generator(
   generator = (
     before.generator if before else _untrained(config, recipe, material, k_init, k_fit)
   )
-  plan = _plan(config, recipe, generator)
+  plan = _plan(_faster(config, rate_factor), recipe, generator)
   look = validation(
     generator, config.forms, k_validation, tasks=config.meta.validation_tasks
   )
-  who = {"phase": name, "seed": seed}
+  phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
+  who = {"phase": phase, "seed": seed}
   state = train(
     lambda state, key: plan.training.step(state, key, material.sources),
     plan.training.init(generator.score),
     k_run,
     steps=plan.steps,
-    title=f"{name}, seed {seed}",
+    title=f"{phase}, seed {seed}",
     write=lambda line: files.append_json(material.metrics, {**who, **line}),
     inspect=lambda state: look(state, material.features.val),
     inspect_every=plan.validate_every,
@@ -144,6 +147,15 @@ def _plan(config: Config, recipe: Recipe, generator: Generator) -> Plan:
     steps, rate = meta.steps + steps, meta.rate
   training = finishing(generator, finishing_config, steps=steps, rate=rate)
   return Plan(training, steps, finishing_config.validate_every, finishing_config.save_every)
+
+
+def _faster(config: Config, factor: float) -> Config:
+  meta, finishing_config = config.meta, config.finishing
+  return dataclasses.replace(
+    config,
+    meta=dataclasses.replace(meta, rate=factor * meta.rate),
+    finishing=dataclasses.replace(finishing_config, rate=factor * finishing_config.rate),
+  )
 
 
 def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:

@@ -26,8 +26,9 @@ from mcdi_jax.pipeline.backbone import (
 )
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config, check_data
-from mcdi_jax.pipeline.evaluation import evaluate, latency_lines, result_facts
-from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.pipeline.evaluation import evaluate, result_facts
+from mcdi_jax.pipeline.generator import Material
+from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
 from mcdi_jax.report import write_report
 
 
@@ -66,22 +67,19 @@ def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
   material = Material(
     splits.image_shape, backbone.params, sources, features, metrics, about
   )
+  choices = workdir / "tuning"
   for number, seed in enumerate(config.seeds):
-    found: dict[str, Trained] = {}
+    found: dict[str, Tuned] = {}
     for name in config.generators:
       main = name == config.generators[0]
       place = workdir / f"seed_{seed}" / ("" if main else name)
-      found[name] = prepare_generator(config, name, seed, material, place, found)
+      found[name] = tuned_generator(config, name, seed, material, place, found, choices)
     if not any(line["seed"] == seed for line in files.read_json_lines(results)):
       facts = result_facts(config, splits, seed)
-      lines = evaluate(config, facts, found, features)
-      if config.evaluation.latency:
-        generator = found[config.generators[0]].generator
-        for form in config.forms:
-          lines += latency_lines(config, facts, generator, form)
-      files.append_json_lines(results, lines)
+      files.append_json_lines(results, evaluate(config, facts, found, features, choices))
     if number == 0:
-      _draw(config, splits, found[config.generators[0]].generator, features, workdir)
+      main_one = found[config.generators[0]].trained.generator
+      _draw(config, splits, main_one, features, workdir)
   lines = files.read_json_lines(results)
   print_table(lines)
   CONSOLE.print(f"results: {results}")

@@ -48,11 +48,20 @@ CONFIG = Config(
     save_every=2,
   ),
   evaluation=EvaluationConfig(
-    tasks=20, queries=2, finetune_trials=2, tuning_tasks=10, latency=False
+    tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
   ),
   generators=("generated", "generated_single_level", "generated_delta"),
 )
-METHODS = [*CONFIG.generators, "prototypes", "finetune", "finetune_sgd"]
+BASELINES = [
+  "prototypes",
+  "cosine",
+  "ridge",
+  "logistic",
+  "finetune",
+  "finetune_sgd",
+  "prepared",
+]
+METHODS = [*CONFIG.generators, *BASELINES]
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +218,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     CONFIG,
     meta=dataclasses.replace(CONFIG.meta, ways=(3, 5), shots=(1, 2), support="kept"),
     generators=("generated",),
-    evaluation=dataclasses.replace(CONFIG.evaluation, finetune_trials=1),
+    evaluation=dataclasses.replace(CONFIG.evaluation, trials=1),
     backbone_dir=str(made[0] / "backbone"),
   )
   workdir = tmp_path / "w"
@@ -219,7 +228,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     (ways, shots, method)
     for ways in (3, 5)
     for shots in (1, 2)
-    for method in ("generated", "prototypes", "finetune", "finetune_sgd")
+    for method in ("generated", *BASELINES)
   ]
   assert len(list((workdir / "bank").iterdir())) == 2
   assert not (workdir / "backbone").exists()
