@@ -84,7 +84,7 @@ def _ways(generator: Generator, ways: int | None) -> int:
 
 def _check(generator: Generator, support: Support, temperature: Any, ways: int) -> None:
   """Shapes always; values where they are known, which is not so under `jit`."""
-  x, y = support
+  x, y = support.x, support.y
   trained = tuple(generator.spec.image_shape)
   if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != trained:
     raise InputError(

@@ -14,7 +14,7 @@ from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.networks import Network
 from mcdi_jax.preparation.trajectory import Trajectory, trajectory
-from mcdi_jax.tasks import Support, sample_classes, sample_support
+from mcdi_jax.tasks import Support, membership, sample_classes, sample_support
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,5 +146,5 @@ def _training_items(
     weight = jnp.arange(n_max) < items.count[classes][:, None]
     return x, y, weight.reshape(-1).astype(jnp.float32)
   number = shots + (config.queries if config.prepare_on == "support_and_query" else 0)
-  x, y = sample_support(k_support, items, classes, number)
-  return x, y, jnp.ones(y.shape[0])
+  support = sample_support(k_support, items, classes, number)
+  return support.x, support.y, membership(support, len(classes)).sum(1)

@@ -24,7 +24,7 @@ from mcdi_jax.evaluation import KEYS, EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import as_path, exclusive
-from mcdi_jax.meta import MetaConfig
+from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
@@ -122,7 +122,20 @@ def test_lines_say_what_distinguishes_them(made: Any):
   for name, optimiser in (("finetune", "adamw"), ("finetune_sgd", "sgd")):
     settings = lines[name]["settings"]
     assert settings["optimiser"] == optimiser
-    assert {"init_scale", "steps", "rate", "decay", "centred"} <= settings.keys()
+    assert {"init_scale", "steps", "rate", "decay", "centre"} <= settings.keys()
+    assert ("epsilon" in settings) is (optimiser == "adamw")
+
+
+def test_intervals_over_classes_and_trials_are_in_every_line(made: Any):
+  trials = {"cosine": 2, "prepared": 1} | dict.fromkeys(CONFIG.generators, 1)
+  for line in made[1]:
+    assert line["ci95_cluster"] > 0
+    assert line["trials"] == trials.get(line["method"], 2)
+    paired = line["method"] != "generated"
+    assert (line["paired_ci95_cluster"] is not None) is paired
+    assert (line["value"], line["metric"]) == (line["accuracy"], "accuracy")
+    if line["method"] in CONFIG.generators:
+      assert len(line["settings"]["minus_prototypes"]) == 3
 
 
 def test_every_phase_is_logged(made: Any):
@@ -241,6 +254,63 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
   support = Support(jnp.zeros((3, 28, 28, 1)), jnp.arange(3))
   with pytest.raises(InputError, match="ways is not given"):
     generate(generator, support, jax.random.key(0))
+
+
+def test_rows_without_segments_and_several_rates_in_a_run(made: Any, tmp_path: Path):
+  """On the bank of the others; one schedule for all. The naive scale is that of all
+  targets, as `generated` has it; that of k1 is that of the last. Two seeds: the second is
+  trained at the rate that the first chose. Every method is timed, with the first."""
+  generators = ("generated", "generated_finished", "k1", "naive_targets")
+  config = dataclasses.replace(
+    CONFIG,
+    generators=generators,
+    seeds=(5, 6),
+    finishing=FinishingConfig(steps=2, tasks=2, queries=2),
+    evaluation=dataclasses.replace(
+      CONFIG.evaluation,
+      tasks=5,
+      trials=4,
+      generator_rates=(1.0, 2.0),
+      temperatures=(0.0, 1.0),
+      latency=True,
+      latency_s=1e-3,
+    ),
+    backbone_dir=str(made[0] / "backbone"),
+    bank_dir=str(made[0] / "bank"),
+  )
+  lines = run(config, tmp_path / "w")
+  assert len(list((made[0] / "bank").iterdir())) == 1
+  place = tmp_path / "w" / "seed_5"
+  found = {
+    name: load_generator(place / name / "generator" if name != "generated" else place)
+    for name in generators
+  }
+  alpha = np.asarray(found["generated"].schedule.alpha)
+  for name in ("k1", "naive_targets"):
+    np.testing.assert_array_equal(found[name].schedule.alpha, alpha)
+    assert found[name].spec.diffusion.segments == 1
+  scale = {name: np.asarray(g.space.scale) for name, g in found.items()}
+  np.testing.assert_allclose(scale["naive_targets"], scale["generated"], rtol=1e-6)
+  assert (scale["k1"] > 1.05 * scale["generated"]).all()
+  accuracies = [line for line in lines if line["accuracy"] is not None]
+  assert [line["seed"] for line in accuracies] == [5] * 11 + [6] * 11
+  chosen = {
+    name: json.loads((tmp_path / "w" / "tuning" / f"{name}.json").read_text())["settings"]
+    for name in generators
+  }
+  for line in accuracies:
+    if line["method"] in generators:
+      assert line["trials"] == 4
+      assert chosen[line["method"]].items() <= line["settings"].items()
+  metrics = _lines(tmp_path / "w" / "metrics.jsonl")
+  said = {line["phase"] for line in metrics if line.get("seed") == 6}
+  factors = {name: settings["rate_factor"] for name, settings in chosen.items()}
+  assert said == {n if f == 1 else f"{n}, rate × {f:g}" for n, f in factors.items()}
+  times = [(x["method"], x["protocol"], x["batch"]) for x in lines if x["latency_ms"]]
+  assert times == [
+    *((m, "latency-head", b) for m in [*generators, *BASELINES] for b in (1, 256)),
+    *((m, f"latency-{p}", 1) for m in generators for p in ("backbone", "public")),
+  ]
 
 
 def test_features_of_all_four_turns(tmp_path: Path):
