@@ -24,7 +24,7 @@ from mcdi_jax.evaluation import KEYS, EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import as_path, exclusive
-from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.meta import MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
@@ -256,33 +256,24 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     generate(generator, support, jax.random.key(0))
 
 
-def test_rows_without_segments_and_several_rates_in_a_run(made: Any, tmp_path: Path):
-  """On the bank of the others; one schedule for all. The naive scale is that of all
-  targets, as `generated` has it; that of k1 is that of the last. Two seeds: the second is
-  trained at the rate that the first chose. Every method is timed, with the first."""
-  generators = ("generated", "generated_finished", "k1", "naive_targets")
+def test_rows_without_segments(made: Any, tmp_path: Path):
+  """k1 and naive targets on the bank of the others; one schedule for all. The naive scale
+  is that of all targets, as `generated` has it; that of k1 is that of the last. At a rate
+  and a temperature of their own, which the lines tell."""
+  generators = ("generated", "k1", "naive_targets")
+  evaluation = {"tasks": 5, "trials": 1, "generator_rates": (2.0,), "temperatures": (0.5,)}
   config = dataclasses.replace(
     CONFIG,
     generators=generators,
-    seeds=(5, 6),
-    finishing=FinishingConfig(steps=2, tasks=2, queries=2),
-    evaluation=dataclasses.replace(
-      CONFIG.evaluation,
-      tasks=5,
-      trials=4,
-      generator_rates=(1.0, 2.0),
-      temperatures=(0.0, 1.0),
-      latency=True,
-      latency_s=1e-3,
-    ),
+    evaluation=dataclasses.replace(CONFIG.evaluation, **evaluation),
     backbone_dir=str(made[0] / "backbone"),
     bank_dir=str(made[0] / "bank"),
   )
   lines = run(config, tmp_path / "w")
   assert len(list((made[0] / "bank").iterdir())) == 1
-  place = tmp_path / "w" / "seed_5"
+  place = tmp_path / "w" / "seed_0"
   found = {
-    name: load_generator(place / name / "generator" if name != "generated" else place)
+    name: load_generator(place / ("" if name == "generated" else name) / "generator")
     for name in generators
   }
   alpha = np.asarray(found["generated"].schedule.alpha)
@@ -292,25 +283,10 @@ def test_rows_without_segments_and_several_rates_in_a_run(made: Any, tmp_path: P
   scale = {name: np.asarray(g.space.scale) for name, g in found.items()}
   np.testing.assert_allclose(scale["naive_targets"], scale["generated"], rtol=1e-6)
   assert (scale["k1"] > 1.05 * scale["generated"]).all()
-  accuracies = [line for line in lines if line["accuracy"] is not None]
-  assert [line["seed"] for line in accuracies] == [5] * 11 + [6] * 11
-  chosen = {
-    name: json.loads((tmp_path / "w" / "tuning" / f"{name}.json").read_text())["settings"]
-    for name in generators
-  }
-  for line in accuracies:
-    if line["method"] in generators:
-      assert line["trials"] == 4
-      assert chosen[line["method"]].items() <= line["settings"].items()
-  metrics = _lines(tmp_path / "w" / "metrics.jsonl")
-  said = {line["phase"] for line in metrics if line.get("seed") == 6}
-  factors = {name: settings["rate_factor"] for name, settings in chosen.items()}
-  assert said == {n if f == 1 else f"{n}, rate × {f:g}" for n, f in factors.items()}
-  times = [(x["method"], x["protocol"], x["batch"]) for x in lines if x["latency_ms"]]
-  assert times == [
-    *((m, "latency-head", b) for m in [*generators, *BASELINES] for b in (1, 256)),
-    *((m, f"latency-{p}", 1) for m in generators for p in ("backbone", "public")),
-  ]
+  for line in lines[:3]:
+    assert {"rate_factor": 2.0, "temperature": 0.5}.items() <= line["settings"].items()
+  phases = {line["phase"] for line in _lines(tmp_path / "w" / "metrics.jsonl")}
+  assert phases == {f"{name}, rate × 2" for name in generators}
 
 
 def test_features_of_all_four_turns(tmp_path: Path):

@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 from miniature import IMAGE, SHOTS, WAYS, WIDTH, make_generator
 
-from mcdi_jax.baselines import TUNABLE, LogUniform, Method, Tunable
+from mcdi_jax.baselines import TUNABLE, LogUniform, Method, Tunable, draw_settings
 from mcdi_jax.data import from_labels
-from mcdi_jax.evaluation import EvaluationConfig, correct_counts, task_keys
+from mcdi_jax.evaluation import (
+  EvaluationConfig,
+  Facts,
+  Latency,
+  correct_counts,
+  task_keys,
+)
 from mcdi_jax.generator import load_generator, save_generator
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.pipeline import Config, tuning
+from mcdi_jax.pipeline import Config, evaluation, tuning
+from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import GENERATORS
 from mcdi_jax.pipeline.evaluation import _about_generator
 from mcdi_jax.pipeline.generator import Material, Trained
@@ -27,8 +34,8 @@ FORM = Protocol(WAYS, SHOTS, 4)
 RATES, TEMPERATURES = (0.3, 1.0, 3.0), (0.0, 0.5)
 
 
-def _config(**evaluation: Any) -> Config:
-  settings = {"tuning_tasks": 30, "queries": 4, **evaluation}
+def _config(**changes: Any) -> Config:
+  settings = {"tuning_tasks": 30, "queries": 4, **changes}
   config = Config(evaluation=EvaluationConfig(**settings))
   meta = dataclasses.replace(config.meta, ways=(WAYS,), shots=(SHOTS,))
   return dataclasses.replace(config, meta=meta)
@@ -98,8 +105,6 @@ def test_what_was_chosen_is_used_again(val: Any, tmp_path: Any):
 
 
 def test_every_baseline_has_its_full_number_of_trials_or_all_there_are():
-  from mcdi_jax.baselines import draw_settings
-
   counts = {t.name: len(draw_settings(t.space, 24)) for t in TUNABLE}
   assert counts == {
     "prototypes": 6,
@@ -138,8 +143,6 @@ class _Trainings:
 
 
 def _material(val: Any, tmp_path: Any) -> Material:
-  from mcdi_jax.pipeline.backbone import Features
-
   features = Features(val, val, val, val)
   fields = dict.fromkeys(Material._fields)
   fields |= {"image_shape": IMAGE, "features": features, "about": {}}
@@ -213,3 +216,42 @@ def test_all_rows_that_are_compared_have_one_chain_but_for_what_they_are_named_f
     assert naive == dataclasses.replace(one, objective="naive", sampler=objective)
     assert naive.sampler_name == one.sampler_name == objective
   assert GENERATORS["generated"].chain(Config().diffusion) == Config().diffusion
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_every_method_is_timed_with_the_first_seed(
+  val: Any, monkeypatch: pytest.MonkeyPatch, seed: int
+):
+  """From features, one task and 256; generators also from images, inside and outside. The
+  seconds are shared by all."""
+  seconds = []
+
+  def measured(fn: Any, *_: Any, batch: int, seconds_: float) -> Latency:
+    seconds.append(seconds_)
+    return Latency(1.0, batch, 3, 0.1)
+
+  monkeypatch.setattr(
+    "mcdi_jax.evaluation.timing.measure",
+    lambda fn, *a, batch, seconds: measured(fn, *a, batch=batch, seconds_=seconds),
+  )
+  monkeypatch.setattr(evaluation, "_compare", lambda *_: [])
+  config = dataclasses.replace(_config(latency_s=3.0), seeds=(5, 6))
+  methods = [
+    (tuning.generated("generated", make_generator(), 0.0), None),
+    (_noisy({"noise": 1.0}), None),
+  ]
+  monkeypatch.setattr(evaluation, "_methods", lambda *_: methods)
+  facts = Facts("conv4-4", "highest", data="toys", seed=seed)
+  features = Features(val, val, val, val)
+  found = {"generated": _tuned(make_generator())}
+  lines = evaluation.evaluate(config, facts, found, features, as_path("unused"))
+  times = [(x["method"], x["protocol"], x["batch"]) for x in lines]
+  if seed == 6:
+    assert times == []
+    return
+  assert times == [
+    *((m, "latency-head", b) for m in ("generated", "noisy") for b in (1, 256)),
+    *(("generated", f"latency-{p}", 1) for p in ("backbone", "public")),
+  ]
+  assert sum(seconds) == pytest.approx(3.0)
+  assert all(x["latency_ms"] == 1 and x["accuracy"] is None for x in lines)
