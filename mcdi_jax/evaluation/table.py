@@ -39,14 +39,14 @@ def _grouped(lines: list[Line], name: Any) -> list[tuple[str, list[Line]]]:
 
 
 def _accuracy_table(title: str, lines: list[Line]) -> Table:
-  table = Table("method", title=Text(title))
+  table = Table(title=Text(title))
+  table.add_column("method", no_wrap=True)
   for name in ("accuracy", "sd over seeds", "this − generated", "trials"):
-    table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(name, justify="right")
   for method, group in _grouped(lines, lambda line: line["method"]):
     values = [line["accuracy"] for line in group]
-    unchanged = any((line["settings"] or {}).get("unchanged_start") for line in group)
     table.add_row(
-      Text(method + (" (start unchanged)" if unchanged else "")),
+      Text(method),
       _cell(group, "accuracy", "ci95", "ci95_cluster"),
       f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else "–",
       _cell(group, "paired_diff", "paired_ci95", "paired_ci95_cluster", "+"),
@@ -70,12 +70,15 @@ def _mean(lines: list[Line], key: str) -> float | None:
 
 def _trials(lines: list[Line]) -> str:
   trials = "/".join(dict.fromkeys(str(line["trials"]) for line in lines))
-  at_edge = any((line["settings"] or {}).get("at_edge") for line in lines)
-  return trials + (", at an edge" if at_edge else "")
+  settings = [line["settings"] or {} for line in lines]
+  notes = {"at_edge": ", at an edge", "unchanged_start": ", start unchanged"}
+  return trials + "".join(n for key, n in notes.items() if any(key in s for s in settings))
 
 
 def _latency_table(lines: list[Line]) -> Table:
-  table = Table("task", "method", "from", title=f"Time to adapt, on {lines[0]['device']}")
+  table = Table("task", title=Text(f"Time to adapt, on {lines[0]['device']}"))
+  table.add_column("method", no_wrap=True)
+  table.add_column("from")
   peak = any("share_of_matmul_peak" in line["settings"] for line in lines)
   for name in ("tasks at once", "median ms", *(["of matmul peak"] if peak else [])):
     table.add_column(name, justify="right")
