@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.baselines.method import Method, Tunable
 from mcdi_jax.baselines.view import VIEWS, linear, see, view_variables
+from mcdi_jax.networks import prototype_head
 from mcdi_jax.tasks import Support, class_means
 
 
@@ -17,8 +17,7 @@ def adapt(
   del key
   seen = see(variables, support, ways)
   means = class_means(seen.member, seen.x)
-  bias = -0.5 * jnp.sum(means**2, axis=1)
-  return linear({"head": {"kernel": means.T, "bias": bias}}, seen)
+  return linear(prototype_head(means), seen)
 
 
 def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:

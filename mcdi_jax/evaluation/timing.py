@@ -117,10 +117,11 @@ def with_share_of_peak(
 def _head_flops(generator: Generator, form: Protocol) -> float:
   """Of the condition and of T evaluations of the score network, counted apart because a
   loop's body counts once in XLA's analysis."""
-  width = generator.space.width
-  shots = jnp.zeros((form.ways, form.shots, width - 1))
-  x = jnp.zeros((form.ways, width))
-  once = program_flops(generator.condition, shots)
-  step = lambda c, x: generator.predict(c, x, 0)  # noqa: E731
-  each = program_flops(step, generator.condition(shots), x)
+  x = jnp.zeros((form.ways * form.shots, generator.space.width - 1))
+  label = jnp.repeat(jnp.arange(form.ways), form.shots)
+  tokens = jnp.zeros((form.ways, generator.space.width))
+  condition = lambda x: generator.condition(Support(x, label), form.ways)  # noqa: E731
+  step = lambda c, tokens: generator.predict(c, tokens, 0)  # noqa: E731
+  once = program_flops(condition, x)
+  each = program_flops(step, condition(x), tokens)
   return once + generator.spec.diffusion.steps * each

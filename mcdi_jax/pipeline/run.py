@@ -58,15 +58,13 @@ def _run(config: Config, splits: Splits, workdir: Path) -> list[dict[str, Any]]:
   features = embed_splits(config, splits, backbone)
   versions = augmented_features(config, splits, backbone, features.train)
   bank_dir = _cache(config.bank_dir, workdir / "bank")
-  sources = prepare_banks(config, versions, features.train, backbone.digest, bank_dir)
+  source = prepare_banks(config, versions, features.train, backbone.digest, bank_dir)
   results = workdir / "results.jsonl"
   about = {
     "data": splits.name,
     "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
   }
-  material = Material(
-    splits.image_shape, backbone.params, sources, features, metrics, about
-  )
+  material = Material(splits.image_shape, backbone.params, source, features, metrics, about)
   choices = workdir / "tuning"
   for number, seed in enumerate(config.seeds):
     found: dict[str, Tuned] = {}
