@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.generator import Condition, Generator
+from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation import Bank, kept_support
 from mcdi_jax.preparation.bank import task_key
 from mcdi_jax.tasks import Support, sample_support
@@ -142,10 +143,22 @@ def draw_tasks(
       form_here = source.form(form)
       support = sample_support(key, source.features, classes, shots, form=form_here)
     weights = jax.tree.map(lambda leaf: leaf[row], source.bank.weights)
+    weights = chain_targets(generator, weights)
     condition = generator.condition(support, source.ways)
     return TaskBatch(support, encode_targets(generator, weights, condition))
 
   return jax.vmap(one)(rows, jax.random.split(k_supports, tasks))
+
+
+def chain_targets(generator: Generator, weights: Any) -> Any:
+  """The chain's k targets among those of the bank (params with a leading axis): evenly
+  spaced, so that of one segment is the last. The naive objective takes them all."""
+  diffusion = generator.spec.diffusion
+  if diffusion.objective == "naive":
+    return weights
+  number = jax.tree.leaves(weights)[0].shape[0]
+  chosen = np.array(evenly_spaced(number, diffusion.segments)) - 1
+  return jax.tree.map(lambda leaf: leaf[chosen], weights)
 
 
 def encode_targets(

@@ -62,7 +62,10 @@ def handover_gaps(
 ) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
-  trained (`method.md` 3.4). `ways`: the classes that the tasks have."""
+  trained (`method.md` 3.4). `ways`: the classes that the tasks have. One segment
+  hands nothing over."""
+  if generator.spec.diffusion.segments == 1:
+    return {}
   shift = generator.chain().handover_shift()
   dim = generator.space.free_classes(ways) * targets.shape[-1]
   bend = jnp.sum(jnp.diff(targets, axis=1) ** 2, (2, 3)) / dim

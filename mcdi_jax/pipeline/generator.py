@@ -28,7 +28,7 @@ from mcdi_jax.meta import (
   validation,
 )
 from mcdi_jax.pipeline.backbone import Features
-from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe, one_step
+from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe
 
 
 class Material(NamedTuple):
@@ -75,12 +75,14 @@ def prepare_generator(
   material: Material,
   place: Path,
   found: dict[str, Trained],
+  rate_factor: float = 1.0,
 ) -> Trained:
   """Reads or trains a generator.
 
   Args:
     place: the directory of its checkpoints and of `generator/`.
     found: those of this seed that came before it; finishing starts from one of them.
+    rate_factor: of the outer optimiser's rate; another than 1 is named in the log.
   """
   directory = place / "generator"
   if (directory / "generator.json").exists():
@@ -90,17 +92,18 @@ def prepare_generator(
   recipe = GENERATORS[name]
   before = found[recipe.starts_from] if recipe.starts_from else None
   generator = before.generator if before else _untrained(config, recipe, material, seed)
-  plan = _plan(config, recipe, generator)
+  plan = _plan(_faster(config, rate_factor), recipe, generator)
   # The same validation tasks for all generators of a seed: they are chosen on equal terms.
   k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
   validate = validation(generator, config.forms, k_validation, tasks=tasks)
-  tags = {"phase": name, "seed": seed}
+  phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
+  tags = {"phase": phase, "seed": seed}
   state = train(
     lambda state, key: plan.training.step(state, key, material.source),
     plan.training.init(generator.score),
     key_for(seed, f"training of {name}"),
     steps=plan.steps,
-    title=f"{name}, seed {seed}",
+    title=f"{phase}, seed {seed}",
     write=lambda line: files.append_json(material.metrics, {**tags, **line}),
     inspect=lambda state: validate(state, material.features.val),
     inspect_every=plan.validate_every,
@@ -151,6 +154,15 @@ def _remedy(config: Config, recipe: Recipe, workdir: Path) -> str:
   )
 
 
+def _faster(config: Config, factor: float) -> Config:
+  meta, finishing_config = config.meta, config.finishing
+  return dataclasses.replace(
+    config,
+    meta=dataclasses.replace(meta, rate=factor * meta.rate),
+    finishing=dataclasses.replace(finishing_config, rate=factor * finishing_config.rate),
+  )
+
+
 def _seconds_spent(lines: list[dict[str, Any]], tags: dict[str, Any]) -> float:
   """Of a training that may have been continued: where a step was logged twice, the later
   line stands."""
@@ -164,7 +176,9 @@ def _seconds_spent(lines: list[dict[str, Any]], tags: dict[str, Any]) -> float:
 
 def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) -> Generator:
   """The specification, the frozen backbone, the statistics; a fresh score network."""
-  diffusion = one_step(config.diffusion) if recipe.one_step else config.diffusion
+  diffusion = recipe.chain(config.diffusion)
+  # One schedule for all chains of as many steps, however it depends on the segments.
+  same_steps = diffusion.steps == config.diffusion.steps
   spec = GeneratorSpec(
     score=config.score,
     diffusion=diffusion,
@@ -178,7 +192,7 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
   generator = dataclasses.replace(
     blank(spec, key_for(seed, "score network"), gauge=config.gauge),
     backbone=material.backbone,
-    schedule=make_schedule(diffusion),
+    schedule=make_schedule(config.diffusion if same_steps else diffusion),
   )
   keep = config.meta.support == "kept"
   key = key_for(seed, "scale of the weights")
