@@ -79,11 +79,10 @@ def generate_from_folder(
     raise InputError(f"--out {out} holds other files: name a new folder")
   generator = load_generator(name)
   x, y, classes = read_support(support, _form(name, generator), shots)
-  count = np.bincount(y).tolist()
+  support_arrays, count = Support(jnp.asarray(x), jnp.asarray(y)), np.bincount(y).tolist()
   _say_if_untrained(generator, count)
   if temperature is None:
     temperature = 1.0 if samples else 0.0
-  support_arrays = Support(jnp.asarray(x), jnp.asarray(y))
 
   def sample(key: jax.Array) -> Any:
     return generate(
