@@ -5,8 +5,9 @@
 
 The argument names the form of task: 5w1s (default), 5w5s, 20w1s, each with three seeds; or
 `mixed`, one generator for 2 to 20 ways and 1 to 5 shots. Backbone and bank are shared
-through runs/cache. On two CPU cores, per seed: backbone half an hour, once; then
-per seed two or three minutes each for REPTILE, for single-level training and for the test.
+through runs/cache. On two CPU cores, per seed: backbone half an hour, once; then two or
+three minutes each for REPTILE, for single-level training and for the test; the first seed
+trains every generator at three rates and tries 24 settings of each method.
 BUILD_NOTES.md has the figures; how fast the result is, python -m launch.benchmark says.
 """
 
@@ -40,8 +41,10 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.generators = ("generated", "generated_finished", "hypernetwork")
   if form == "5w1s":
     config.generators += ("generated_single_level",)
+  if form in ("5w1s", "20w1s"):
+    config.generators += ("k1", "naive_targets")
   config.seeds = (0, 1, 2)
-  config.evaluation.latency = False
+  config.evaluation.generator_rates = (0.3, 1.0, 3.0)
   config.meta.ways = ways
   config.meta.shots = shots
   if max(ways) == 20:  # four times the work a task
@@ -60,7 +63,8 @@ def get_config(form: str = "5w1s") -> ConfigDict:
     config.meta.steps = 6000
     config.meta.validate_every = 1500
     config.evaluation.tasks = 2000
-    config.evaluation.tuning_tasks = 200
+    config.evaluation.tuning_tasks = 500
+    config.evaluation.generator_rates = (1.0,)  # a training takes half an hour
   config.backbone_dir = "runs/cache/backbone"
   config.bank_dir = "runs/cache/bank"
   return config

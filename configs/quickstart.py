@@ -21,5 +21,5 @@ def get_config() -> ConfigDict:
   config.meta.steps = 500
   config.meta.validate_every = 200
   config.evaluation.tasks = 2000
-  config.evaluation.tuning_tasks = 300
+  config.evaluation.tuning_tasks = 500
   return config

@@ -12,7 +12,8 @@ from mcdi_jax.data import from_labels
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig
 from mcdi_jax.generator.storage import blank
-from mcdi_jax.meta import TaskSource
+from mcdi_jax.meta import TaskSource, task_source
+from mcdi_jax.networks.head import CLASS_AXES
 from mcdi_jax.preparation import Bank
 from mcdi_jax.tasks import Support
 
@@ -39,6 +40,7 @@ def make_generator(
   network: str = "transformer",
   *,
   ways: tuple[int, ...] = (WAYS,),
+  shots: tuple[int, ...] = (SHOTS,),
   base: str = "none",
   gauge: bool = True,
   **diffusion: Any,
@@ -51,7 +53,7 @@ def make_generator(
     image_shape=IMAGE,
     base=base,
     ways=ways,
-    shots=(SHOTS,),
+    shots=shots,
   )
   made = jax.eval_shape(lambda: blank(spec, jax.random.key(0), gauge=gauge))
   return dataclasses.replace(
@@ -71,22 +73,33 @@ def make_support(seed: int = 0, ways: int = WAYS, shots: int = SHOTS) -> Support
   return Support(jnp.float32(images), jnp.int32(labels))
 
 
+def flat(shots: Any) -> Support:
+  """Features by class [N, K, D] as a support."""
+  ways, number, width = shots.shape
+  return Support(shots.reshape(-1, width), jnp.repeat(jnp.arange(ways), number))
+
+
 def make_source(
-  tasks: int = 16, segments: int = 3, ways: int = WAYS, width: int = WIDTH
+  tasks: int = 16,
+  segments: int = 3,
+  width: int = WIDTH,
+  forms: tuple[tuple[int, int], ...] = ((WAYS, SHOTS),),
 ) -> TaskSource:
-  """Tasks over 8 classes of 5 items whose targets follow from the classes: the rows of
-  target i are i/k times a fixed linear map of the class means."""
+  """Tasks of each form over 8 classes of 5 items whose targets follow from the classes:
+  the rows of target i are i/k times a fixed linear map of the class means."""
   rng = np.random.default_rng(7)
   centre, mixing = rng.normal(size=(8, width)), rng.normal(size=(width, width + 1))
   labels = np.repeat(np.arange(8), 5)
   x = np.float32(centre[labels] + 0.1 * rng.normal(size=(40, width)))
-  choices = np.int32(list(itertools.permutations(range(8), ways)))
-  classes = rng.permutation(choices)[:tasks]  # all different
-  rows = np.float32(centre[classes] @ mixing)  # [tasks, ways, width + 1]
   part = np.float32(np.arange(1, segments + 1) / segments)[None, :, None, None]
-  rows = part * rows[:, None]
-  weights = {
-    "head": {"kernel": np.swapaxes(rows[..., :width], 2, 3), "bias": rows[..., width]}
-  }
-  source = TaskSource(Bank(classes, weights), from_labels(x, labels), jax.random.key(5))
-  return jax.tree.map(jnp.asarray, source)
+
+  def bank(ways: int) -> Bank:
+    choices = np.int32(list(itertools.permutations(range(8), ways)))
+    classes = rng.permutation(choices)[:tasks]  # all different
+    rows = part * np.float32(centre[classes] @ mixing)[:, None]
+    kernel, bias = np.swapaxes(rows[..., :width], 2, 3), rows[..., width]
+    return Bank(classes, {"head": {"kernel": kernel, "bias": bias}})
+
+  made = {ways: bank(ways) for ways in dict.fromkeys(ways for ways, _ in forms)}
+  banks = [made[ways] for ways, _ in forms]
+  return task_source(forms, banks, from_labels(x, labels), jax.random.key(5), CLASS_AXES)

@@ -1,15 +1,22 @@
-"""The interface: a support of features in, the params of a head out."""
+"""The interface: a support of features in, a classifier of features out."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxtyping import Array, Float
+
+from mcdi_jax.baselines.space import Space
+
 
 class Method(NamedTuple):
-  """A way to adapt the head to a task; it sees the support and nothing else of it.
+  """A way to adapt to a task; it sees the support and nothing else of it.
 
   Attributes:
     name: as in results.
-    adapt: `adapt(variables, support, key, ways) → params`, pure; support.x [N·K, D].
+    adapt: `adapt(variables, support, key, ways) → predict`, pure; support.x [n, D], flat,
+      with classes of any number. `predict(x [m, D]) → logits [m, N]` is a
+      `jax.tree_util.Partial`: a pytree, so that `adapt` may be jitted. The logits of a
+      class without an item are −∞.
     variables: what the method has learned before (a pytree), or ().
     settings: what distinguishes it, for results.
   """
@@ -18,3 +25,19 @@ class Method(NamedTuple):
   adapt: Callable[..., Any]
   variables: Any
   settings: dict[str, Any]
+
+
+class Tunable(NamedTuple):
+  """A method whose settings are chosen on validation tasks.
+
+  Attributes:
+    name: as in results.
+    make: `make(settings, feature_mean [D]) → Method`; the methods of one space share
+      their `adapt`, so that they share its compilation. The mean is what standardisation
+      took from the features, in their unit.
+    space: setting → its values.
+  """
+
+  name: str
+  make: Callable[[dict[str, Any], Float[Array, " D"]], Method]
+  space: Space

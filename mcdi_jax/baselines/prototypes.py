@@ -2,17 +2,26 @@
 
 from typing import Any
 
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method
-from mcdi_jax.generator import by_class
+from mcdi_jax.baselines.method import Method, Tunable
+from mcdi_jax.baselines.view import VIEWS, linear, see, view_variables
 from mcdi_jax.networks import prototype_head
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Support, class_means
 
 
-def prototypes() -> Method:
-  def adapt(variables: tuple[()], support: Support, key: Key[Array, ""], ways: int) -> Any:
-    del variables, key
-    return prototype_head(by_class(support, ways))
+def adapt(
+  variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+) -> Any:
+  """Logits −½‖x − μ_c‖² up to a constant."""
+  del key
+  seen = see(variables, support, ways)
+  means = class_means(seen.member, seen.x)
+  return linear(prototype_head(means), seen)
 
-  return Method("prototypes", adapt, (), {})
+
+def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
+  return Method("prototypes", adapt, view_variables(settings, feature_mean), settings)
+
+
+PROTOTYPES = Tunable("prototypes", make, VIEWS)

@@ -2,28 +2,34 @@
 
   python -m launch.benchmark --generator runs/quickstart
 
-Prints the median time to generate the weights of 1 and of 256 tasks, from features and
-from images, and the share of the machine's matmul peak.
+Prints the median time to generate the weights of 1 and of 256 tasks, from features (with
+the share of the machine's matmul peak that this reaches) and from images; and of
+`mcdi_jax.generate` as it is called.
 """
 
-import jax
+import dataclasses
+
 from absl import app, flags
 
 from mcdi_jax import load_generator
 from mcdi_jax.commands.command import command
-from mcdi_jax.evaluation import Facts, latency_line, print_table, time_generation
+from mcdi_jax.evaluation import Facts, latency_line, print_table
 from mcdi_jax.lib import files
+from mcdi_jax.pipeline.evaluation import benchmark
 from mcdi_jax.tasks import Protocol
 
 _GENERATOR = flags.DEFINE_string("generator", None, "A directory that launch.run wrote.")
 _RESULTS = flags.DEFINE_string(
   "results", None, "A .jsonl that the lines are appended to, as launch.run writes them."
 )
-_CALLS = flags.DEFINE_integer(
-  "calls", 100, "Timed calls; the median is printed.", lower_bound=1
+_SECONDS = flags.DEFINE_float(
+  "seconds", 10.0, "Of timed calls, all together; medians are printed.", lower_bound=0.0
 )
 _PRECISION = flags.DEFINE_enum(
-  "matmul_precision", "highest", ["highest", "high", "default"], "Of float32 matmuls."
+  "matmul_precision",
+  None,
+  ["highest", "high", "default"],
+  "Of float32 matmuls; default: the generator's own.",
 )
 flags.mark_flag_as_required("generator")
 
@@ -34,9 +40,11 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   generator = load_generator(_GENERATOR.value)
   form = Protocol(generator.spec.ways[0], generator.spec.shots[0])
-  facts = Facts(f"conv4-{generator.spec.backbone_width}", _PRECISION.value)
-  with jax.default_matmul_precision(_PRECISION.value):
-    found = time_generation(generator, form, calls=_CALLS.value)
+  precision = _PRECISION.value or generator.spec.matmul_precision
+  spec = dataclasses.replace(generator.spec, matmul_precision=precision)
+  generator = dataclasses.replace(generator, spec=spec)
+  facts = Facts(f"conv4-{spec.backbone_width}", precision)
+  found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]
   print_table(lines)
   if _RESULTS.value:

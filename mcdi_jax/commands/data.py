@@ -6,13 +6,17 @@
       --config configs/omniglot.py
 """
 
+from typing import Any
+
 from absl import app, flags
 from ml_collections import config_flags
 
 from mcdi_jax.commands.command import command, settings, shipped_configs
-from mcdi_jax.data import contact_sheet, load_splits, overview, source_settings
-from mcdi_jax.lib import files
+from mcdi_jax.data import load_splits, source_settings
+from mcdi_jax.data.overview import as_png, contact_sheet, is_sheet, overview
+from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Config
 
@@ -35,10 +39,17 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
   values = settings(_CONFIG)
   values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
+  sheet = _sheet(values["data"])
   splits = load_splits(from_mapping(Config, values).data)
   CONSOLE.print(overview(splits))
-  sheet = files.as_path(_SHEET.value)
-  sheet.parent.mkdir(parents=True, exist_ok=True)
-  with sheet.open("wb") as f:
-    contact_sheet(splits).save(f, "PNG")
+  files.write_bytes(sheet, as_png(contact_sheet(splits)))
   CONSOLE.print(f"contact sheet: {sheet}")
+
+
+def _sheet(data: dict[str, Any]) -> files.Path:
+  """Where the sheet goes: not into the set, nor over another picture."""
+  inputs = data["path"] if data["source"] == "folder" else None
+  sheet = outputs.checked(_SHEET.value, "--sheet", outside=inputs)
+  if sheet.exists() and not is_sheet(files.read_bytes(sheet)):
+    raise InputError(f"--sheet {sheet} is a file of another kind: name a new one")
+  return sheet

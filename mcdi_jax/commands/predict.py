@@ -2,15 +2,19 @@
 
   python -m launch.predict --weights weights/ --images new/
 
-Prints a table, and writes every class's probability to `--csv` (predictions.csv).
+Prints a table, and writes every class's probability to `--csv` (predictions.csv), where a
+name that begins as a formula of a spreadsheet does has a ' before it. Images that cannot
+be read are named at the end, and the command then fails; the others are labelled.
 """
+
+import sys
 
 from absl import app, flags
 from rich.table import Table
 
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.pipeline import predict, write_predictions
+from mcdi_jax.pipeline import predict, predictions_file, write_predictions
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "A folder that launch.generate wrote.")
 _IMAGES = flags.DEFINE_string("images", None, "An image, or a folder of images.")
@@ -25,6 +29,7 @@ flags.mark_flags_as_required(["weights", "images"])
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
+  predictions_file(_CSV.value)
   found = predict(_WEIGHTS.value, _IMAGES.value, _GENERATOR.value)
   write_predictions(_CSV.value, found)
   table = Table("image", "class", "probability", "next best")
@@ -35,3 +40,5 @@ def main(argv: list[str]) -> None:
     table.add_row(*cells)
   CONSOLE.print(table)
   CONSOLE.print(f"every class's probability: {_CSV.value}")
+  if found.unreadable:
+    sys.exit(f"error: {found.unreadable}")

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mcdi_jax.lib.errors import InputError
+
 
 class ClassSet(NamedTuple):
   """Items of C classes; a class may have any number of them.
@@ -27,8 +29,21 @@ class ClassSet(NamedTuple):
 
 
 def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
-  """Items [n, ...] with labels [n] in 0..C−1, every class present."""
-  count = np.bincount(labels).astype(np.int32)
+  """Items [n, ...] with labels [n] in 0..C−1, every class present.
+
+  Raises:
+    InputError: other labels.
+  """
+  labels = np.asarray(labels)
+  count = np.zeros(1)
+  whole = labels.shape == (len(x),) and labels.size and labels.dtype.kind in "iu"
+  if whole and labels.min() >= 0 and labels.max() < len(labels):  # else it were large
+    count = np.bincount(labels.astype(np.int64)).astype(np.int32)
+  if not count.all():
+    raise InputError(
+      f"labels are {labels.dtype} {labels.shape} for {len(x)} items: give each item one of "
+      "0..C-1, and each class an item"
+    )
   order = np.argsort(labels, kind="stable").astype(np.int32)
   start = np.cumsum(count) - count
   index = np.zeros((len(count), count.max()), np.int32)

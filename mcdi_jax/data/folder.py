@@ -1,57 +1,163 @@
-"""A folder of class folders: every folder that holds images is a class."""
+"""A folder of class folders: every folder that holds images is a class.
+
+A level of folders that is no class (train/, val/, test/, or support/, query/; above the
+classes or inside them) is told by its names, where no other folder stands beside them.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 
-from mcdi_jax.data.images import SUFFIXES, is_image, read_image
+from mcdi_jax.data.image_files import read_images, unreadable, walk
+from mcdi_jax.data.names import listed, natural_key, printable
 from mcdi_jax.data.raw import Raw, in_form, stacked
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.progress import CONSOLE
+
+_SPLITS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1}
+_SPLITS |= {"test": 2, "testing": 2}
+_ROLES = {"support", "query"}
 
 
-def class_folders(root: PathLike) -> dict[str, list[Path]]:
-  """Class names (paths below `root`, sorted) and their image files, sorted.
+class ClassFolder(NamedTuple):
+  """name: of the class, its path below the root without `level`; level: such as `train`,
+  empty where there is none; images: in natural order."""
+
+  name: str
+  level: str
+  images: list[Path]
+
+
+def class_folders(root: PathLike) -> list[ClassFolder]:
+  """The folders with images, in natural order of their classes; several may be one class,
+  at different levels.
 
   Raises:
     MissingError: no such folder.
-    InputError: fewer than two classes.
+    InputError: fewer than two classes, a folder without images, images without a class.
   """
   root = files.as_path(root)
   if not root.is_dir():
     raise MissingError(f"there is no folder {root}: give one that has a folder a class")
-  found = {
-    str(folder.relative_to(root)): [f for f in inside if is_image(f)]
-    for folder, inside in files.folders_below(root)
-  }
-  loose = found.pop(".")
-  parents = {str(files.Path(name).parent) for name in found}
-  for name in sorted(found):
-    if not found[name] and name not in parents:
+  found = {f.relative_to(root).parts: images for f, images in walk(root)}
+  parents = {parts[:-1] for parts in found if parts}
+  for parts, images in found.items():
+    if parts and not images and parts not in parents:
       raise InputError(
-        f"the folder {root / name} has no image: add some, or remove it ("
-        f"{', '.join(SUFFIXES)})"
+        f"the folder {printable(str(root.joinpath(*parts)))} has no image that Pillow "
+        "can open: add some, or remove it"
       )
-  found = {name: images for name, images in found.items() if images}
-  if len(found) < 2:
-    has = f"the class {next(iter(found))!r} alone" if found else "no folder with images"
+  levels = _levels([parts for parts, images in found.items() if images])
+  placed, loose = [], []
+  for parts, images in found.items():
+    level = [p for i, p in enumerate(parts) if parts[:i] in levels]
+    name = [p for i, p in enumerate(parts) if parts[:i] not in levels]
+    if images and name:
+      placed.append(ClassFolder(printable("/".join(name)), "/".join(level), images))
+    elif images:
+      loose += images
+  names = {folder.name for folder in placed}
+  if len(names) < 2:
+    has = f"the class {next(iter(names))!r} alone" if names else "no folder with images"
     if loose:
       has = f"{len(loose)} images that lie outside of any class folder, and {has}"
     raise InputError(
-      f"{root} has {has}: at least two classes are needed, each a folder of images "
-      f"({', '.join(SUFFIXES)})"
+      f"{root} has {has}: at least two classes are needed, each a folder of images (.png, "
+      ".jpg or any other that Pillow can open)"
     )
   if loose:
     raise InputError(
-      f"{loose[0]} lies outside of any class folder: move it into one, or remove it"
+      f"{printable(str(loose[0]))} lies outside of any class folder: move it into one, or "
+      "remove it"
     )
-  return found
+  return sorted(placed, key=lambda folder: natural_key(folder.name))
+
+
+def _levels(paths: list[tuple[str, ...]]) -> set[tuple[str, ...]]:
+  """The folders whose folders are all named as parts of a set."""
+  below = defaultdict(set)
+  for parts in paths:
+    for i, part in enumerate(parts):
+      below[parts[:i]].add(part.casefold())
+  return {f for f, names in below.items() if names <= _SPLITS.keys() or names <= _ROLES}
 
 
 def read_folder(path: PathLike, *, size: int, grey: bool) -> Raw:
-  """Every image of every class, in the order of their names."""
+  """Every image of every class, the classes in natural order of their names.
+
+  Classes that lie each at one of the levels train/, val/ and test/ are split so; those of
+  one name at several levels are one class.
+
+  Raises:
+    DamagedError: files that cannot be read, all of them named.
+  """
   root = files.as_path(path)
-  found = class_folders(root)
-  images = [in_form(read_image(f), size, grey) for fs in found.values() for f in fs]
-  labels = np.repeat(np.arange(len(found)), [len(fs) for fs in found.values()])
-  x = stacked(images, str(root))
-  return Raw(x, labels.astype(np.int32), tuple(found), None, root.name)
+  folders = class_folders(root)
+  names = tuple(dict.fromkeys(folder.name for folder in folders))
+  paths = [p for folder in folders for p in folder.images]
+  read = read_images(paths, lambda image: in_form(image, size, grey))
+  if read.bad:
+    raise unreadable(read.bad)
+  number = {name: i for i, name in enumerate(names)}
+  labels = [number[folder.name] for folder in folders for _ in folder.images]
+  return Raw(
+    stacked(read.images, str(root)),
+    np.asarray(labels, np.int32),
+    names,
+    _split(folders, root),
+    root.name,
+    tuple(printable(str(p.relative_to(root))) for p in paths),
+  )
+
+
+def _split(folders: list[ClassFolder], root: Path) -> np.ndarray | None:
+  """int [C] of 0/1/2, where each class lies at one level of several."""
+  levels = sorted({folder.level for folder in folders} - {""})
+  if not levels:
+    return None
+  shown = listed([f"{printable(level)}/" for level in levels])
+  of = {folder.name: folder.level.casefold() for folder in folders}
+  is_split = {level.casefold() for level in levels} <= _SPLITS.keys()
+  if is_split and len(levels) > 1 and len(of) == len(folders) and all(of.values()):
+    CONSOLE.print(f"{root}: {shown} hold different classes: their split")
+    return np.asarray([_SPLITS[level] for level in of.values()])
+  CONSOLE.print(f"{root}: {shown} are no classes: merged by class")
+  return None
+
+
+def support_folders(root: PathLike) -> dict[str, list[Path]]:
+  """The image files of each class of a support: where there is a level of support/ and
+  query/, those in support/.
+
+  Raises:
+    InputError: also a level of train/, val/ and test/, of which one is to be given.
+  """
+  root = files.as_path(root)
+  folders = class_folders(root)
+  levels = sorted({folder.level for folder in folders} - {""})
+  roles = [level for level in levels if level.casefold() in _ROLES]
+  if roles or len(levels) > 1:
+    chosen = [level for level in roles if level.casefold() == "support"]
+    shown = listed([f"{printable(level)}/" for level in levels])
+    if len(roles) < len(levels) or not chosen:
+      raise InputError(
+        f"{root} has {shown} where classes are expected: give a folder of the labelled "
+        "images alone with --support"
+      )
+    if len(levels) > 1:
+      CONSOLE.print(f"{root}: of {shown} the support is taken")
+    left_out = {folder.name for folder in folders}
+    folders = [f for f in folders if f.level in chosen or not f.level]
+    left_out -= {folder.name for folder in folders}
+    if left_out:
+      raise InputError(
+        f"the class {min(left_out)!r} in {root} has no image in {chosen[0]}/: add some, or "
+        "remove the class"
+      )
+  found: dict[str, list[Path]] = {}
+  for folder in folders:
+    found.setdefault(folder.name, []).extend(folder.images)
+  return found

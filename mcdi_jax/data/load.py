@@ -13,7 +13,7 @@ from mcdi_jax.data.class_set import ClassSet, from_labels
 from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
-from mcdi_jax.data.raw import Raw, in_canonical_order, in_polarity
+from mcdi_jax.data.raw import Raw, in_canonical_order, in_polarity, say_blank
 from mcdi_jax.data.tfds import read_tfds
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
@@ -31,16 +31,16 @@ class DataConfig:
   Attributes:
     source: `tfds` reads the set `name`; `folder` reads a folder of class folders; `npz`
       an archive; `glyphs` draws characters and needs no file.
-    path: the folder; the `.npz` with `images` uint8 [n, h, w, c], `labels` int [n] and
-      optionally `classes` and `class_split`; TFDS's data_dir (empty: its default).
+    path: the folder; the `.npz` with `images` [n, h, w, c], `labels` [n] and optionally
+      `classes` and `class_split` (`read_npz`); TFDS's data_dir (empty: its default).
     name: of a TFDS set.
     parts: TFDS splits to merge; empty: all.
     grey: colours become one channel.
-    invert: `auto` inverts dark ink on bright ground; `always`, `never`.
+    invert: `auto` inverts dark ink on bright ground, image by image; `always`, `never`.
     size: pixels a side after a resize by area mean; 0: as they are.
     class_split: which classes are for train, val and test: a list that ships with the
-      package (`omniglot`), or a table (split, tab, class name). Empty: as the `.npz`
-      says, else at random.
+      package (`omniglot`), or a table (split, tab, class name). Empty: as the `.npz` or
+      folders train/, val/ and test/ say, else at random.
     split_seed: of the random split, 64/16/20 %.
     rotations: add the images turned by 90°, 180° and 270° as classes of their own, in
       meta-training and validation. The test classes are evaluated both ways.
@@ -117,16 +117,18 @@ def load_splits(config: DataConfig) -> Splits:
     "npz": lambda: read_npz(config.path, **form),
   }
   raw = sources[config.source]()
+  say_blank(raw)
   images = in_polarity(raw.images, config.invert, raw.name)
   return _split(in_canonical_order(raw._replace(images=images)), config)
 
 
 def _split(raw: Raw, config: DataConfig) -> Splits:
-  """The classes in the order of the list that splits them, else of the source."""
+  """The classes in the order of the list that splits them, else in that of `raw`."""
   order, split = np.arange(len(raw.classes)), raw.split
+  own = bool(config.class_split) or split is not None
   if config.class_split:
     order, split = order_by_list(config.class_split, raw.classes)
-  elif split is None:
+  elif not own:
     split = _random_split(len(raw.classes), config.split_seed)
     counts = "/".join(str(n) for n in np.bincount(split, minlength=3))
     CONSOLE.print(
@@ -138,7 +140,12 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
   for s, name in enumerate(SPLITS):
     chosen = order[split == s]
     if not len(chosen):
-      raise InputError(f"the class split of {raw.name} leaves no class for {name}")
+      remedy = (
+        "give it some" if own else f"its {len(order)} classes are too few, bring more"
+      )
+      raise InputError(
+        f"the class split of {raw.name} leaves no class for {name}: {remedy}"
+      )
     x = np.concatenate([raw.images[place[c] : place[c + 1]] for c in chosen])
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
     sets.append(from_labels(x, labels))

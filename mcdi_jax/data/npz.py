@@ -2,68 +2,163 @@
 
 import zipfile
 import zlib
+from collections import Counter
 
 import numpy as np
 
+from mcdi_jax.data.images import as_bytes, as_image
+from mcdi_jax.data.names import printable
 from mcdi_jax.data.raw import Raw, in_form, stacked
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import CONSOLE
+
+_ARRAYS = ("images", "labels", "classes", "class_split")
 
 
-def read_npz(path: str, *, size: int, grey: bool) -> Raw:
-  """`images` uint8 [n, h, w, c], `labels` int [n]; optionally `classes` (names) and
-  `class_split` (0/1/2 for each class).
+def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.path") -> Raw:
+  """`images` [n, h, w, c], [n, h, w] or [n, c, h, w], of numbers as `as_bytes` takes them;
+  `labels` [n], whole numbers or names; optionally `classes`, the names of labels 0..C−1,
+  and `class_split`, 0/1/2 for each class in the order of its label.
+
+  Without `classes` the labels are the names, whatever numbers they are.
+
+  Args:
+    setting: where the path was given, for errors.
 
   Raises:
     MissingError, DamagedError, InputError: no such file, or not this content.
   """
   place = files.as_path(path)
   if not path or not place.exists():
+    remedy = " with --data PATH" if setting == "config.data.path" else ""
     raise MissingError(
-      f"config.data.path is {path!r}, where there is no file: give an .npz with --data PATH"
+      f"{setting} is {path!r}, where there is no file: give an .npz{remedy}"
     )
-  content = _read_archive(place)
-  images, labels = _checked(content, path)
-  count = int(labels.max()) + 1
-  classes = content.get("classes", np.arange(count)).astype(str)
-  if classes.shape != (count,):
-    raise InputError(f"classes in {place} must hold {count} names, one for each label")
-  split = content.get("class_split")
-  if split is not None and (split.shape != (count,) or not np.isin(split, (0, 1, 2)).all()):
-    raise InputError(f"class_split in {place} must hold 0, 1 or 2 for {count} classes")
-  if size or grey:  # one by one: in the arithmetic a large set takes many times its size
-    images = stacked([in_form(image, size, grey) for image in images], path)
-  return Raw(images, labels, tuple(classes), split, place.stem)
-
-
-def _read_archive(path: Path) -> dict[str, np.ndarray]:
-  try:
-    with path.open("rb") as f, np.load(f) as archive:
-      if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DamagedError(f"config.data.path {path} is a single array: give an .npz")
-      return {name: archive[name] for name in archive.files}
-  except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-    raise DamagedError(f"config.data.path {path} cannot be read: {error}") from None
-  except ValueError as error:
-    raise DamagedError(f"config.data.path {path} is not an .npz: {error}") from None
-
-
-def _checked(content: dict[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray]:
-  """Images uint8 [n, h, w, c] and labels int32 [n], or one sentence on what is wrong."""
+  content = _read_archive(place, setting)
   for key in ("images", "labels"):
     if key not in content:
       raise InputError(f"{path} has no array {key!r}: it holds {sorted(content)}")
-  images, labels = content["images"], content["labels"]
-  if images.dtype != np.uint8 or images.ndim != 4:
+  images = _images(content["images"], path)
+  labels = content["labels"]
+  if labels.shape != (len(images),) or not len(labels):
     raise InputError(
-      f"images in {path} are {images.dtype} {images.shape}: uint8 [n, h, w, c] is needed"
+      f"labels in {path} are {labels.dtype} {labels.shape}: one for each of "
+      f"{len(images)} images is needed"
     )
-  if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+  labels, classes, kept, known = _classes(labels, content.get("classes"), path)
+  split = content.get("class_split")
+  if split is not None:
+    if split.shape != (known,) or not np.isin(split, (0, 1, 2)).all():
+      raise InputError(f"class_split in {path} must hold 0, 1 or 2 for {known} classes")
+    split = split[kept]
+  plain = images.shape[-1] not in (3, 4) and not size
+  if not plain:  # one by one: in the arithmetic a large set takes many times its size
+    images = stacked([in_form(as_image(image), size, grey) for image in images], path)
+  elif grey:
+    images = in_form(images, 0, grey)
+  return Raw(images, labels, classes, split, place.stem)
+
+
+def _read_archive(path: Path, setting: str) -> dict[str, np.ndarray]:
+  """The arrays that are used here, others by name alone."""
+  try:
+    with path.open("rb") as f, np.load(f) as archive:
+      if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DamagedError(f"{setting} {path} is a single array: give an .npz")
+      return {n: _array(archive, n, path) for n in archive.files}
+  except InputError:
+    raise
+  except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    raise DamagedError(f"{setting} {path} cannot be read: {error}") from None
+  except ValueError as error:
+    raise DamagedError(f"{setting} {path} is not an .npz: {error}") from None
+
+
+def _array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+  if name not in _ARRAYS:
+    return np.empty(0)
+  try:
+    return archive[name]
+  except ValueError as error:
+    if "pickle" not in str(error):
+      raise
     raise InputError(
-      f"labels in {path} are {labels.dtype} {labels.shape}: int [{len(images)}] is needed"
+      f"the array {name!r} in {path} holds Python objects, which could be any program: "
+      "save it as an array of numbers or text, such as np.asarray(list(x))"
+    ) from None
+
+
+def _images(images: np.ndarray, path: str) -> np.ndarray:
+  """uint8 [n, h, w, c]."""
+  if images.ndim == 3:
+    images = images[..., None]
+  if images.ndim != 4 or not all(images.shape[1:]):
+    raise InputError(
+      f"images in {path} are {images.dtype} {images.shape}: [n, h, w, c] is needed"
     )
-  count = np.bincount(labels) if len(labels) and labels.min() >= 0 else np.zeros(1)
-  if not count.all():
-    raise InputError(f"labels in {path} must cover 0..C-1, each class with an image")
-  return images, labels.astype(np.int32)
+  if images.shape[1] in (1, 3, 4) and images.shape[3] > 4:
+    CONSOLE.print(f"{path}: images {images.shape} are read as [n, c, h, w]")
+    images = np.moveaxis(images, 1, -1)
+  try:
+    return as_bytes(images)
+  except InputError as error:
+    raise InputError(f"images in {path}: {error}") from None
+
+
+def _classes(
+  labels: np.ndarray, names: np.ndarray | None, path: str
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, int]:
+  """Labels int32 in 0..C−1, the C names, their places among all classes that the file
+  knows of, and how many these are."""
+  values = _whole(labels, path)
+  present, dense = np.unique(values, return_inverse=True)
+  dense = dense.astype(np.int32)
+  if names is None:
+    classes = tuple(printable(str(v)) for v in present)
+    return dense, classes, np.arange(len(classes)), len(classes)
+  if names.ndim != 1:
+    raise InputError(f"classes in {path} is {names.dtype} {names.shape}: names are needed")
+  known = tuple(printable(str(v)) for v in _whole(names, path, "classes"))
+  twice = [name for name, number in Counter(known).items() if number > 1]
+  if twice:
+    raise InputError(f"classes in {path} has {twice[0]!r} twice: give each its own name")
+  if values.dtype.kind == "U":
+    place = {name: i for i, name in enumerate(known)}
+    kept = [place.get(printable(str(v)), -1) for v in present]
+    strange = [str(v) for v, i in zip(present, kept, strict=True) if i < 0]
+  else:
+    strange = [int(v) for v in present if not 0 <= v < len(known)]
+    kept = [] if strange else present.tolist()
+  if strange:
+    raise InputError(
+      f"labels in {path} has {strange[0]!r}, and classes must hold a name for each label: "
+      f"number the labels 0..{len(known) - 1}, or leave classes out"
+    )
+  if len(kept) < len(known):
+    number = len(known) - len(kept)
+    CONSOLE.print(f"{path}: {number} classes have no image: left out")
+  return dense, tuple(known[i] for i in kept), np.asarray(kept), len(known)
+
+
+def _whole(values: np.ndarray, path: str, array: str = "labels") -> np.ndarray:
+  """Names as text, or whole numbers as integers."""
+  kind = values.dtype.kind
+  if kind == "U":
+    return values
+  if kind == "S":
+    return np.char.decode(values, "utf-8", "surrogateescape")
+  if kind == "f" and (values == np.rint(values)).all() and (abs(values) < 2**53).all():
+    values, kind = values.astype(np.int64), "i"
+  if kind not in "iub":
+    raise InputError(
+      f"{array} in {path} are {values.dtype} such as {values.flat[0]}: whole numbers or "
+      "names are needed"
+    )
+  if kind == "i" and array == "labels" and values.min() < 0:
+    raise InputError(
+      f"labels in {path} has {values.min()} for {(values < 0).sum()} images: number "
+      "classes from 0, and leave out images without a label"
+    )
+  return values.astype(np.int64) if kind == "b" else values

@@ -1,9 +1,12 @@
 """What is in a set, before a run."""
 
+import io
+
 import numpy as np
 from PIL import Image, ImageDraw
-from rich.markup import escape
+from PIL.PngImagePlugin import PngInfo
 from rich.table import Table
+from rich.text import Text
 
 from mcdi_jax.data.class_lists import SPLITS
 from mcdi_jax.data.class_set import ClassSet
@@ -11,6 +14,7 @@ from mcdi_jax.data.images import border_brightness, to_colour
 from mcdi_jax.data.load import Splits
 
 _LABEL = 14  # pixels of height for a split's name
+_TITLE = "mcdi_jax contact sheet"
 _LEAST = 56  # pixels a side that smaller images are enlarged to
 
 
@@ -21,8 +25,8 @@ def overview(splits: Splits) -> Table:
   border = border_brightness(np.asarray(splits.train.x)) / 255
   table = Table(
     "split",
-    title=f"{escape(splits.name)}: {height}×{width}, {colours}, border {border:.2f}",
-    caption=f"border: mean brightness of the outermost pixels, 0 to 1; content "
+    title=Text(f"{splits.name}: {height}×{width}, {colours}, border {border:.2f}"),
+    caption="border: mean brightness of the outermost pixels, 0 to 1; content "
     f"{splits.digest[:16]}, the same from whatever source it is read",
   )
   for name in ("classes", "images", "images a class"):
@@ -35,7 +39,7 @@ def overview(splits: Splits) -> Table:
       str(items.classes),
       str(int(np.sum(items.count))),
       str(least) if least == most else f"{least}–{most}",
-      escape(", ".join(classes[:3])),
+      Text(", ".join(classes[:3])),
     )
   return table
 
@@ -53,6 +57,19 @@ def contact_sheet(splits: Splits, *, classes: int = 8, drawings: int = 12) -> Im
     ImageDraw.Draw(label).text((2, 1), text, fill="black")
     blocks += [np.asarray(label), pixels]
   return Image.fromarray(np.concatenate(blocks))
+
+
+def as_png(sheet: Image.Image) -> bytes:
+  """The file, with a note by which `is_sheet` knows it again."""
+  note, content = PngInfo(), io.BytesIO()
+  note.add_text("Title", _TITLE)
+  sheet.save(content, "PNG", pnginfo=note)
+  return content.getvalue()
+
+
+def is_sheet(content: bytes) -> bool:
+  """Whether a file is a contact sheet that was written here."""
+  return _TITLE.encode() in content[:256]
 
 
 def _rows(items: ClassSet, classes: int, drawings: int) -> np.ndarray:

@@ -4,9 +4,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcdi_jax.data.images import border_brightness, resize, to_grey
+from mcdi_jax.data.images import (
+  are_blank,
+  each_border_brightness,
+  resize,
+  to_colour,
+  to_grey,
+)
+from mcdi_jax.data.names import listed, natural_key
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
+
+_CLEAR = 64  # of 255: a ground so near to black or white is no photograph's
 
 
 class Raw(NamedTuple):
@@ -18,6 +27,7 @@ class Raw(NamedTuple):
     classes: C names.
     split: int [C] of 0/1/2 = train/val/test, if the source's authors split the classes.
     name: of the set, for results.
+    origins: of the images, to name one: files; empty: their numbers do.
   """
 
   images: np.ndarray
@@ -25,6 +35,7 @@ class Raw(NamedTuple):
   classes: tuple[str, ...]
   split: np.ndarray | None
   name: str
+  origins: tuple[str, ...] = ()
 
 
 def in_form(image: np.ndarray, size: int, grey: bool) -> np.ndarray:
@@ -35,15 +46,40 @@ def in_form(image: np.ndarray, size: int, grey: bool) -> np.ndarray:
 
 
 def in_polarity(images: np.ndarray, invert: str, name: str) -> np.ndarray:
-  """`auto` inverts dark ink on bright ground, and says so."""
-  if invert == "auto" and border_brightness(images) > 127.5:
-    CONSOLE.print(f"{name}: dark ink on bright ground, inverted (config.data.invert)")
-    invert = "always"
+  """`auto` inverts dark ink on bright ground, and says so: each image whose ground is
+  clearly bright, and where most are bright, also those whose ground is neither."""
+  if invert == "auto":
+    border = each_border_brightness(images)
+    bright = border > (_CLEAR if border.mean() > 127.5 else 255 - _CLEAR)
+    if not bright.any():
+      return images
+    which = "" if bright.all() else f"{bright.sum()} of {len(images)} images: "
+    CONSOLE.print(
+      f"{name}: {which}dark ink on bright ground, inverted (config.data.invert)",
+    )
+    where = bright[:, None, None, None]
+    return np.subtract(255, images, out=images.copy(), where=where)
   return 255 - images if invert == "always" else images
 
 
+def say_blank(raw: Raw) -> None:
+  """Names the images in which nothing is to be seen, and their classes."""
+  blank = np.flatnonzero(are_blank(raw.images))
+  if len(blank):
+    origin = lambda i: raw.origins[i] if raw.origins else f"number {i}"  # noqa: E731
+    named = [f"{origin(i)} of class {raw.classes[raw.labels[i]]!r}" for i in blank]
+    CONSOLE.print(
+      f"{raw.name}: {len(blank)} of {len(raw.images)} images are all of one value: "
+      f"{listed(named)}",
+    )
+
+
 def stacked(images: list[np.ndarray], name: str) -> np.ndarray:
-  """Raises `InputError` where the images do not have one shape."""
+  """Grey images among those in colour become colour.
+
+  Raises:
+    InputError: the images do not have one size.
+  """
   shapes = sorted({image.shape for image in images})
   if len({shape[:2] for shape in shapes}) > 1:
     raise InputError(
@@ -51,10 +87,8 @@ def stacked(images: list[np.ndarray], name: str) -> np.ndarray:
       f"{_size(shapes[-1])} among them): set config.data.size, such as "
       "--config.data.size=28"
     )
-  if len(shapes) > 1:
-    raise InputError(
-      f"some images of {name} are grey and some are in colour: set --config.data.grey=True"
-    )
+  if {shape[2] for shape in shapes} == {1, 3}:
+    images = [to_colour(image) for image in images]
   return np.stack(images)
 
 
@@ -63,10 +97,18 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def in_canonical_order(raw: Raw) -> Raw:
-  """Images by class, those of a class by their bytes: so a set gives the same tasks from
-  whatever source it is read."""
+  """Classes in natural order of their names, images by class, those of a class by their
+  bytes: so a set gives the same tasks from whatever source it is read."""
+  classes = sorted(range(len(raw.classes)), key=lambda c: natural_key(raw.classes[c]))
+  labels = np.argsort(classes).astype(np.int32)[raw.labels]
   flat = np.ascontiguousarray(raw.images.reshape(len(raw.images), -1))
   content = flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
   by_content = np.argsort(content, kind="stable")
-  order = by_content[np.argsort(raw.labels[by_content], kind="stable")]
-  return raw._replace(images=raw.images[order], labels=raw.labels[order])
+  order = by_content[np.argsort(labels[by_content], kind="stable")]
+  return Raw(
+    raw.images[order],
+    labels[order],
+    tuple(raw.classes[c] for c in classes),
+    raw.split if raw.split is None else raw.split[classes],
+    raw.name,
+  )

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from mcdi_jax.data.images import as_image
+from mcdi_jax.data.names import printable
 from mcdi_jax.data.raw import Raw, in_form, stacked
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
@@ -67,7 +69,7 @@ def read_tfds(
         )
   names = builder.info.features[label].names
   present, dense = np.unique(labels, return_inverse=True)
-  classes = tuple(names[i] for i in present)
+  classes = tuple(printable(names[i]) for i in present)
   return Raw(stacked(images, name), dense.astype(np.int32), classes, None, builder.name)
 
 
@@ -166,9 +168,9 @@ def _records(builder: Any, part: str, name: str) -> Any:
 
 def _as_image(value: Any, name: str) -> np.ndarray:
   image = np.asarray(value)
-  if image.dtype != np.uint8 or image.ndim != 3:
+  if image.dtype.kind not in "uf" or image.ndim != 3:
     raise DamagedError(
       f"an image of {name} is {image.dtype} {image.shape}, not uint8 [h, w, c]: prepare "
       "the set anew"
     )
-  return image
+  return as_image(image)

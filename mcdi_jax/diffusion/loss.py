@@ -1,4 +1,5 @@
-"""The local consistency loss, published and windowed (`method.md` 2, 3.2, 3.4, 3.5).
+"""The local consistency loss, published and windowed (`method.md` 2, 3.2, 3.4, 3.5), and
+the loss without local consistency that it is compared with (3.14).
 
 Each function treats one example of one task. Residuals come back element by element: the
 caller squares and averages them.
@@ -21,7 +22,7 @@ class Example(NamedTuple):
   """A noised weight and what there is to learn from it.
 
   Attributes:
-    i: the target's number, zero-based.
+    i: the segment whose target this is, zero-based.
     t: the step, t < b_i.
     x: x_t = √ᾱ^i_t θ + √(1−ᾱ^i_t) ε.
     theta: θ_{id}.
@@ -69,6 +70,20 @@ def windowed_example(
   return _noised(i, t, targets[i], eps, chain)
 
 
+def naive_example(
+  key: Key[Array, ""],
+  targets: Float[Array, "k *s"],
+  chain: Chain,
+  draw_noise: DrawNoise,
+) -> Example:
+  """i uniform and t uniform in [0, T): every target is the end of the whole chain, which
+  has one segment (`method.md` 3.14)."""
+  k_i, k_t, k_eps = jax.random.split(key, 3)
+  i = jax.random.randint(k_i, (), 0, len(targets))
+  t = jax.random.randint(k_t, (), 0, chain.steps)
+  return _noised(chain.segments - 1, t, targets[i], draw_noise(k_eps), chain)
+
+
 def _noised(i: Any, t: Any, theta: Array, eps: Array, chain: Chain) -> Example:
   c = chain.at(i, t)
   return Example(i, t, c.signal * theta + c.noise * eps, theta, eps)
@@ -108,10 +123,14 @@ OBJECTIVES = {
     published_example, consistency_residual, FORMS["plain"]
   ),
   ("windowed", "plain"): Objective(windowed_example, consistency_residual, FORMS["plain"]),
+  ("naive", "plain"): Objective(naive_example, consistency_residual, FORMS["plain"]),
   ("published", "preconditioned"): Objective(
     published_example, consistency_residual, FORMS["preconditioned"]
   ),
   ("windowed", "preconditioned"): Objective(
     windowed_example, preconditioned_residual, FORMS["preconditioned"]
+  ),
+  ("naive", "preconditioned"): Objective(
+    naive_example, preconditioned_residual, FORMS["preconditioned"]
   ),
 }

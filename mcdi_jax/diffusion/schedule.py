@@ -29,10 +29,11 @@ class DiffusionConfig:
       smallest start for which ᾱ^1_0 ≤ 0.01 (for T ≤ 10); `cosine`.
     start, end: of the linear schedule.
     objective: `windowed`: a step trains towards the target of its own segment;
-      `published`: towards every target that lies ahead.
+      `published`: towards every target that lies ahead; `naive`: every step towards any
+      target of the bank, each as if it were the chain's end; k is 1.
     form: of the network's output: `preconditioned` predicts F, `plain` predicts f.
-    sampler: `windowed` or `published`; `own`: the one that belongs to the objective
-      (mixing them is an ablation).
+    sampler: `windowed` or `published`; `own`: the one that belongs to the objective, the
+      windowed one to `naive` (mixing them is an ablation).
     ancestral: s = 1 of the windowed sampler: noise is injected; else s = 0.
     handover: probability that a windowed draw starts from where the sampler comes out of
       the segment before, instead of around its own target.
@@ -43,7 +44,7 @@ class DiffusionConfig:
   schedule: Literal["linear", "linear_auto", "cosine"] = "linear"
   start: float = 0.75
   end: float = 0.02
-  objective: Literal["windowed", "published"] = "windowed"
+  objective: Literal["windowed", "published", "naive"] = "windowed"
   form: Literal["preconditioned", "plain"] = "preconditioned"
   sampler: Literal["own", "windowed", "published"] = "own"
   ancestral: bool = False
@@ -55,7 +56,10 @@ class DiffusionConfig:
     remedy = f"k must be between 1 and T = {self.steps} (config.diffusion.steps)"
     check(1 <= self.segments <= self.steps, f"{where}.segments", self.segments, remedy)
     check(0 <= self.handover <= 1, f"{where}.handover", self.handover, "give 0 to 1")
-    if self.handover and self.objective == "published":
+    naive = self.objective == "naive"
+    remedy = f"{where}.objective 'naive' knows no segments: set it to 1"
+    check(self.segments == 1 or not naive, f"{where}.segments", self.segments, remedy)
+    if self.handover and self.objective != "windowed":
       raise InputError(f"{where}.handover needs {where}.objective 'windowed': set it to 0")
     if self.handover and self.sampler_name == "published":
       raise InputError(f"{where}.handover needs the windowed sampler: set it to 0")
@@ -64,7 +68,8 @@ class DiffusionConfig:
 
   @property
   def sampler_name(self) -> str:
-    return self.objective if self.sampler == "own" else self.sampler
+    own = "published" if self.objective == "published" else "windowed"
+    return own if self.sampler == "own" else self.sampler
 
 
 class Schedule(NamedTuple):

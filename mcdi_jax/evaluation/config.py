@@ -13,28 +13,38 @@ class EvaluationConfig:
     tasks: test tasks of each form.
     queries: a class.
     eval_seed: of the test tasks: the same for all methods and training seeds.
-    temperature: τ of the generated weights.
-    finetune_trials: settings of fine-tuning, with AdamW and with plain descent each,
-      that are tried on validation tasks.
-    tuning_tasks: validation tasks that each is tried on.
-    latency: whether to measure it (half a minute).
-    latency_calls: timed calls; their median is reported.
+    trials: settings that are tried for each method, all of them where it has no more; the
+      first seed tries, the others use what it chose.
+    tuning_tasks: validation tasks that each is tried on, the same for all methods.
+    generator_rates: factors of meta.rate and finishing.rate to try for a generator; each
+      is a training.
+    temperatures: τ of the generated weights, to choose among.
+    latency: whether to measure it, of every method, with the first seed.
+    latency_s: seconds of timed calls, of all methods and forms together; compilation and
+      at least three calls of each come on top.
   """
 
   tasks: int = 10000
   queries: int = 15
   eval_seed: int = 1234
-  temperature: float = 0.0
-  finetune_trials: int = 24
-  tuning_tasks: int = 1000
+  trials: int = 24
+  tuning_tasks: int = 4000
+  generator_rates: tuple[float, ...] = (1.0,)
+  temperatures: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
   latency: bool = True
-  latency_calls: int = 100
+  latency_s: float = 4.0
 
   def __post_init__(self):
-    least = {"tasks": 2, "queries": 1, "finetune_trials": 1, "latency_calls": 100}
-    least |= {"tuning_tasks": 1}
+    where = "config.evaluation"
+    least = {"tasks": 2, "queries": 1, "trials": 1, "tuning_tasks": 1}
     for name, number in least.items():
       value = getattr(self, name)
-      check(value >= number, f"config.evaluation.{name}", value, f"give at least {number}")
-    within = 0 <= self.temperature <= 1
-    check(within, "config.evaluation.temperature", self.temperature, "give 0 to 1")
+      check(value >= number, f"{where}.{name}", value, f"give at least {number}")
+    rates, temperatures = self.generator_rates, self.temperatures
+    positive = len(rates) == len(set(rates)) > 0 and min(rates) > 0
+    check(positive, f"{where}.generator_rates", rates, "give different positive factors")
+    within = len(temperatures) == len(set(temperatures)) > 0
+    within = within and 0 <= min(temperatures) <= max(temperatures) <= 1
+    remedy = "give different numbers from 0 to 1"
+    check(within, f"{where}.temperatures", temperatures, remedy)
+    check(self.latency_s > 0, f"{where}.latency_s", self.latency_s, "give a positive time")

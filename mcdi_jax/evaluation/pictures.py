@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.diffusion import FORMS
-from mcdi_jax.generator import Generator, by_class, generate_from_features
+from mcdi_jax.generator import Condition, Generator, generate_from_features
 from mcdi_jax.networks import head
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.preparation import PreparationConfig, prepare_task
@@ -28,10 +28,10 @@ _EXAMPLES, _SHOWN_QUERIES = 3, 5
 
 
 class PreparedTask(NamedTuple):
-  """classes: int [N]. shots: [N, K, D]. targets: tokens [k, N, W]."""
+  """classes: int [N]. support: of features. targets: tokens [k, N, W]."""
 
   classes: Any
-  shots: Any
+  support: Support
   targets: Any
 
 
@@ -62,10 +62,11 @@ def pictures(
   for name, features in (("train", train), ("test", test)):
     error, gap = _along_chain(generator, prepare, features, k_chain)
     found |= {f"chain_error_{name}": error, f"chain_gap_{name}": gap}
-  task = prepare(test, k_plane)
+  k_task, k_items, k_walks = jax.random.split(k_plane, 3)
+  task = prepare(test, k_task)
   number = form.shots + form.queries
-  items = sample_support(k_plane, test, task.classes, number)
-  found |= _plane(generator, task, items, k_plane)
+  items = sample_support(k_items, test, task.classes, number)
+  found |= _plane(generator, task, items, k_walks)
   found |= _examples(generator, form, test, test_images, k_examples)
   return {name: np.asarray(array) for name, array in found.items()}
 
@@ -78,8 +79,9 @@ def _prepared(
   key: Key[Array, ""],
 ) -> PreparedTask:
   """A task whose local targets are known: prepared as those of the bank are."""
+  k_task, k_support = jax.random.split(key)
   classes, path = prepare_task(
-    key,
+    k_task,
     features._replace(x=features.x[:, None]),
     head(features.x.shape[-1], form.ways, scale=preparation.init_scale),
     preparation,
@@ -87,10 +89,10 @@ def _prepared(
     shots=form.shots,
     targets=generator.spec.diffusion.segments,
   )
-  support = sample_support(jax.random.fold_in(key, 1), features, classes, form.shots)
-  shots = by_class(support, form.ways)
-  encode = lambda params: generator.space.encode(params, generator.base(shots))  # noqa: E731
-  return PreparedTask(classes, shots, jax.vmap(encode)(path.weights))
+  support = sample_support(k_support, features, classes, form.shots)
+  condition = generator.condition(support, form.ways)
+  encode = lambda params: generator.encode(params, condition)  # noqa: E731
+  return PreparedTask(classes, support, jax.vmap(encode)(path.weights))
 
 
 def _along_chain(
@@ -101,7 +103,8 @@ def _along_chain(
   @jax.jit
   def one(key: Key[Array, ""], features: ClassSet) -> tuple[Array, Array]:
     task = prepare(features, key)
-    chain, estimates = generator.chain(), _estimates(generator, task.shots, key)
+    condition = generator.condition(task.support, task.targets.shape[1])
+    chain, estimates = generator.chain(), _estimates(generator, condition)
     error = _mean_square(generator, estimates - task.targets[chain.segment])
     handed_over = estimates[chain.stop[:-1] - 1]
     gap = _mean_square(generator, handed_over - task.targets[1:])
@@ -112,12 +115,10 @@ def _along_chain(
   return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
 
 
-def _estimates(
-  generator: Generator, shots: Float[Array, "N K D"], key: Key[Array, ""]
-) -> Float[Array, "T N W"]:
-  """θ̂_t at every step of the chain at τ = 0."""
-  chain, condition = generator.chain(), generator.condition(shots)
-  _, path = generator.sample(shots, key, temperature=0.0)
+def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T N W"]:
+  """θ̂_t at every step of the chain at τ = 0, which no key has a part in."""
+  chain = generator.chain()
+  _, path = generator.sample(condition, jax.random.key(0), temperature=0.0)
   x = jnp.concatenate([jnp.zeros_like(path[:1]), path[:-1]])
   output = jax.vmap(lambda x, t: generator.predict(condition, x, t))(
     x, jnp.arange(chain.steps)
@@ -146,14 +147,15 @@ def _plane(
     projected. `plane_targets` [k, 2]. `plane_accuracy` [S]: percent at each chain's end.
   """
   ways, width = task.targets.shape[1:]
+  condition = generator.condition(task.support, ways)
   unit = (generator.space.free_classes(ways) * width) ** 0.5
   temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
 
   @jax.jit
   def walk(key: Key[Array, ""], temperature: Any) -> Array:
     k_start, _ = jax.random.split(key)  # as `sample` draws its start
-    start = temperature * generator.draw_noise(k_start, ways)
-    _, path = generator.sample(task.shots, key, temperature=temperature)
+    start = temperature * generator.draw_noise(k_start, condition.present)
+    _, path = generator.sample(condition, key, temperature=temperature)
     return jnp.concatenate([start[None], path])
 
   chains = jax.vmap(walk)(jax.random.split(key, _CHAINS), temperature)
@@ -165,9 +167,12 @@ def _plane(
   place = lambda tokens: tokens.reshape(*tokens.shape[:-2], -1) @ axes.T / unit  # noqa: E731
   targets, walked = place(task.targets), place(chains)
 
+  def head_at(tokens: Array) -> Any:
+    return generator.decode(tokens.reshape(ways, width), condition)
+
   @jax.jit
   def loss(at: Float[Array, "2"]) -> Array:
-    logits = apply_head(_head(generator, task, unit * at @ axes), items.x)
+    logits = apply_head(head_at(unit * at @ axes), items.x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, items.y).mean()
 
   seen = jnp.concatenate([targets, walked.reshape(-1, 2)])
@@ -177,7 +182,7 @@ def _plane(
   grid = jnp.stack(jnp.meshgrid(x, y), -1)
 
   def right(tokens: Float[Array, "N W"]) -> Array:
-    predicted = apply_head(_head(generator, task, tokens.reshape(-1)), items.x).argmax(-1)
+    predicted = apply_head(head_at(tokens), items.x).argmax(-1)
     return 100 * jnp.mean(predicted == items.y)
 
   return {
@@ -188,11 +193,6 @@ def _plane(
     "plane_targets": targets,
     "plane_accuracy": jax.vmap(right)(chains[:, -1]),
   }
-
-
-def _head(generator: Generator, task: PreparedTask, flat: Float[Array, " NW"]) -> Any:
-  tokens = flat.reshape(task.targets.shape[1:])
-  return generator.space.decode(tokens, generator.base(task.shots))
 
 
 def _examples(
@@ -212,8 +212,10 @@ def _examples(
   image_shape = images.x.shape[1:]
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array, Array]:
-    pixels, task = sample_task(key, images, shown), sample_task(key, features, shown)
-    params = generate_from_features(generator, task.support, key, ways=form.ways)
+    k_task, k_generate = jax.random.split(key)
+    pixels = sample_task(k_task, images, shown)
+    task = sample_task(k_task, features, shown)
+    params = generate_from_features(generator, task.support, k_generate, ways=form.ways)
     predicted = apply_head(params, task.query.x).argmax(-1)
     rows = lambda x, n: x.reshape(form.ways, n, *image_shape)  # noqa: E731
     return (

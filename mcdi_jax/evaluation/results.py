@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-
+from mcdi_jax.evaluation.accuracy import Counts
+from mcdi_jax.evaluation.intervals import difference, estimate
 from mcdi_jax.evaluation.timing import Timing
 from mcdi_jax.lib import provenance
 from mcdi_jax.tasks import Protocol
@@ -38,6 +38,13 @@ KEYS = (
   "config",
   "versions",
   "commit",
+  "family",
+  "metric",
+  "value",
+  "cluster",
+  "ci95_cluster",
+  "paired_ci95_cluster",
+  "trials",
 )
 
 
@@ -66,6 +73,7 @@ class Facts:
     """A line with null for what is not given."""
     known = {
       "method": method,
+      "family": "heads",
       "data": self.data,
       "protocol": protocol,
       "ways": form.ways,
@@ -84,52 +92,47 @@ class Facts:
     return {key: known.get(key) for key in KEYS}
 
 
-def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
-  """Mean, and 1.96 · sd over tasks / √tasks."""
-  return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def paired_difference(
-  correct: np.ndarray, rival: np.ndarray, form: Protocol
-) -> tuple[float, float]:
-  """this − rival in percent, task by task: mean and interval. Both int [tasks]."""
-  return mean_and_interval(100 * (correct - rival) / (form.ways * form.queries))
-
-
 def accuracy_line(
   facts: Facts,
   method: str,
   protocol: str,
   form: Protocol,
-  correct: np.ndarray,
-  generated: np.ndarray | None,
+  counts: Counts,
+  generated: Counts | None,
+  *,
+  clusters: int,
   **values: Any,
 ) -> dict[str, Any]:
-  """Accuracy in percent with its interval over tasks.
+  """Accuracy in percent with its intervals over tasks and over classes.
 
   Args:
-    correct: int [tasks], of this method.
-    generated: the same of `generated`, on the same tasks: the difference this − generated
-      and its interval are taken task by task. None for `generated` itself.
+    counts: of this method.
+    generated: of `generated`, on the same tasks: the difference this − generated and its
+      intervals are taken task by task and class by class. None for `generated` itself.
+    clusters: of classes, as in `estimate`.
   """
-  total = form.ways * form.queries
-  accuracy, ci95 = mean_and_interval(100 * correct / total)
+  found = estimate(*counts, form.queries, clusters)
   if generated is not None:
-    diff, diff_ci95 = paired_difference(correct, generated, form)
+    diff = difference(counts, generated, form.queries, clusters)
     values |= {
       "paired_against": "generated",
-      "paired_diff": diff,
-      "paired_ci95": diff_ci95,
+      "paired_diff": diff.mean,
+      "paired_ci95": diff.ci95,
+      "paired_ci95_cluster": diff.ci95_cluster,
     }
   return facts.line(
     method,
     protocol,
     form,
-    tasks=len(correct),
-    correct=int(correct.sum()),
-    total=total * len(correct),
-    accuracy=accuracy,
-    ci95=ci95,
+    metric="accuracy",
+    cluster="class",
+    tasks=len(counts.right),
+    correct=int(counts.right.sum()),
+    total=counts.right.size * form.queries,
+    value=found.mean,
+    accuracy=found.mean,
+    ci95=found.ci95,
+    ci95_cluster=found.ci95_cluster,
     transductive=False,
     **values,
   )
@@ -138,7 +141,7 @@ def accuracy_line(
 def latency_line(facts: Facts, form: Protocol, timing: Timing) -> dict[str, Any]:
   """Median milliseconds of `batch` tasks at once."""
   return facts.line(
-    "generated",
+    timing.method,
     timing.protocol,
     form,
     latency_ms=timing.latency.median_ms,

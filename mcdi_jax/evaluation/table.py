@@ -1,56 +1,95 @@
-"""The table on the terminal."""
+"""The tables on the terminal."""
 
 from typing import Any
 
+import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from mcdi_jax.lib.progress import CONSOLE
 
+SOURCES = {
+  "latency-head": "features",
+  "latency-backbone": "images",
+  "latency-public": "images, mcdi_jax.generate",
+}
+Line = dict[str, Any]
 
-def print_table(lines: list[dict[str, Any]]) -> None:
-  """Accuracies by form of task and protocol, and latencies below them."""
+
+def print_table(lines: list[Line]) -> None:
+  """A table for each form of task and protocol; latencies below them."""
   accuracies = [line for line in lines if line["accuracy"] is not None]
   latencies = [line for line in lines if line["latency_ms"] is not None]
+  for title, group in _grouped(accuracies, lambda x: f"{_form(x)} on {x['protocol']}"):
+    CONSOLE.print(_accuracy_table(title, group))
   if accuracies:
-    CONSOLE.print(_accuracy_table(accuracies))
+    CONSOLE.print(
+      "accuracy in %, mean over seeds ± 95 % interval over tasks [± over classes]; the "
+      "interval over classes is the one for unseen classes"
+    )
   if latencies:
     CONSOLE.print(_latency_table(latencies))
 
 
-def _accuracy_table(lines: list[dict[str, Any]]) -> Table:
-  title = "Accuracy on unseen classes, % ± 95 % interval over tasks"
-  table = Table("task", "protocol", "method", "seed", title=title)
-  table.add_column("accuracy", justify="right")
-  table.add_column("this − generated", justify="right")
-  before = None
+def _grouped(lines: list[Line], name: Any) -> list[tuple[str, list[Line]]]:
+  groups: dict[str, list[Line]] = {}
   for line in lines:
-    place = (_form(line), line["protocol"])
-    if before not in (None, place):
-      table.add_section()
-    before = place
-    diff = line["paired_diff"]
-    paired = "" if diff is None else f"{diff:+.2f} ± {line['paired_ci95']:.2f}"
-    accuracy = f"{line['accuracy']:.2f} ± {line['ci95']:.2f}"
-    table.add_row(*place, line["method"], str(line["seed"]), accuracy, paired)
-  return table
+    groups.setdefault(name(line), []).append(line)
+  return list(groups.items())
 
 
-def _latency_table(lines: list[dict[str, Any]]) -> Table:
-  table = Table("task", "from", title=f"Time to generate, on {lines[0]['device']}")
-  for name in ("tasks at once", "median ms", "share of matmul peak"):
+def _accuracy_table(title: str, lines: list[Line]) -> Table:
+  table = Table(title=Text(title))
+  table.add_column("method", no_wrap=True)
+  for name in ("accuracy", "sd over seeds", "this − generated", "trials"):
     table.add_column(name, justify="right")
-  source = {"latency-head": "features", "latency-backbone": "images"}
-  for line in lines:
-    share = line["settings"].get("share_of_matmul_peak")
+  for method, group in _grouped(lines, lambda line: line["method"]):
+    values = [line["accuracy"] for line in group]
     table.add_row(
-      _form(line),
-      source[line["protocol"]],
-      str(line["batch"]),
-      f"{line['latency_ms']:.2f}",
-      "" if share is None else f"{100 * share:.0f} %",
+      Text(method),
+      _cell(group, "accuracy", "ci95", "ci95_cluster"),
+      f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else "–",
+      _cell(group, "paired_diff", "paired_ci95", "paired_ci95_cluster", "+"),
+      _trials(group),
     )
   return table
 
 
-def _form(line: dict[str, Any]) -> str:
+def _cell(lines: list[Line], value: str, ci95: str, cluster: str, sign: str = "") -> Text:
+  mean = lambda key: _mean(lines, key)  # noqa: E731
+  if mean(value) is None:
+    return Text("")
+  text = f"{mean(value):{sign}.2f} ± {mean(ci95):.2f}"
+  return Text(text if mean(cluster) is None else f"{text} [± {mean(cluster):.2f}]")
+
+
+def _mean(lines: list[Line], key: str) -> float | None:
+  values = [line[key] for line in lines]
+  return None if None in values else float(np.mean(values))
+
+
+def _trials(lines: list[Line]) -> str:
+  trials = "/".join(dict.fromkeys(str(line["trials"]) for line in lines))
+  settings = [line["settings"] or {} for line in lines]
+  notes = {"at_edge": ", at an edge", "unchanged_start": ", start unchanged"}
+  return trials + "".join(n for key, n in notes.items() if any(key in s for s in settings))
+
+
+def _latency_table(lines: list[Line]) -> Table:
+  table = Table("task", title=Text(f"Time to adapt, on {lines[0]['device']}"))
+  table.add_column("method", no_wrap=True)
+  table.add_column("from")
+  peak = any("share_of_matmul_peak" in line["settings"] for line in lines)
+  for name in ("tasks at once", "median ms", *(["of matmul peak"] if peak else [])):
+    table.add_column(name, justify="right")
+  for line in lines:
+    share = line["settings"].get("share_of_matmul_peak")
+    row = [_form(line), line["method"], SOURCES[line["protocol"]], str(line["batch"])]
+    row.append(f"{line['latency_ms']:.3g}")
+    row += [] if not peak else ["" if share is None else f"{100 * share:.0f} %"]
+    table.add_row(*map(Text, row))
+  return table
+
+
+def _form(line: Line) -> str:
   return f"{line['ways']}-way {line['shots']}-shot"

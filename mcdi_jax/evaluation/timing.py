@@ -1,80 +1,127 @@
-"""How long generation takes: features → head, and images → head."""
+"""How long every method takes: features → classifier; generators also images → weights."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from mcdi_jax.baselines import Method
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
-from mcdi_jax.generator import Generator, generate_from_features
+from mcdi_jax.generator import Generator, generate, generate_from_features
 from mcdi_jax.tasks import Protocol, Support
 
-BATCHES = (1, 256)
+BATCHES = (1, 256)  # tasks at once
 
 
 class Timing(NamedTuple):
-  """One timed way to generate.
+  """One timed way to adapt.
 
   Attributes:
-    protocol: `latency-head`: from features; `latency-backbone`: from images.
+    method: as in results.
+    protocol: `latency-head`: from features, compiled. Of generators also
+      `latency-backbone`: the same from images; `latency-public`: `mcdi_jax.generate` from
+      images, as it is called for a task, with all its checks.
     latency: its median.
-    settings: `compile_s`; from features also `share_of_matmul_peak` and the peak.
+    settings: `compile_s`, `calls`; for some also `share_of_matmul_peak` and the peak.
   """
 
+  method: str
   protocol: str
   latency: Latency
   settings: dict[str, float]
 
 
-def time_generation(
-  generator: Generator, form: Protocol, *, calls: int, temperature: float = 0.0
-) -> list[Timing]:
-  """Times 1 and 256 tasks at once, from features and from images, each call to its end."""
-  label = jnp.repeat(jnp.arange(form.ways), form.shots)
-  backbone = generator.spec.backbone.apply
+def _timing(method: str, protocol: str, latency: Latency, **settings: float) -> Timing:
+  known = {"compile_s": latency.compile_s, "calls": latency.calls}
+  return Timing(method, protocol, latency, known | settings)
 
-  def from_features(g: Generator, x: Any, key: Any) -> Any:
-    support = Support(x, label)
+
+def time_methods(
+  methods: list[Method], supports: Support, ways: int, *, seconds: float
+) -> list[Timing]:
+  """`latency-head` of each method, of one and of all the tasks at once.
+
+  Args:
+    supports: of features, x [tasks, n, D], y [tasks, n].
+    seconds: for the timed calls of all.
+  """
+  found = []
+  for method in methods:
+    for batch in (1, len(supports.x)):
+      keys = jax.random.split(jax.random.key(0), batch)
+      arguments = (method.variables, supports, keys)
+      if batch == 1:
+        arguments = (method.variables, *jax.tree.map(lambda a: a[0], (supports, keys)))
+      fn = _adapter(method.adapt, ways, batch > 1)
+      share = seconds / (2 * len(methods))
+      latency = measure(fn, *arguments, batch=batch, seconds=share)
+      found.append(_timing(method.name, "latency-head", latency))
+  return found
+
+
+def _adapter(adapt: Any, ways: int, many: bool) -> Any:
+  one = functools.partial(adapt, ways=ways)
+  return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)) if many else one)
+
+
+def time_generation(
+  name: str,
+  generator: Generator,
+  form: Protocol,
+  *,
+  seconds: float,
+  temperature: float = 0.0,
+  batches: tuple[int, ...] = (1,),
+) -> list[Timing]:
+  """`latency-backbone` of each number of tasks and `latency-public` of one, from images of
+  noise, whose values the work does not depend on."""
+  label = jnp.repeat(jnp.arange(form.ways), form.shots)
+  key = jax.random.key(0)
+  images = jax.random.uniform(key, (len(label), *generator.spec.image_shape))
+
+  def internal(g: Generator, x: Any, key: Any) -> Any:
+    support = Support(g.spec.backbone.apply(g.backbone, x), label)
     return generate_from_features(g, support, key, temperature=temperature, ways=form.ways)
 
-  def from_images(g: Generator, x: Any, key: Any) -> Any:
-    return from_features(g, backbone(g.backbone, x), key)
+  def public(g: Generator, x: Any, key: Any) -> Any:
+    return generate(g, Support(x, label), key, temperature=temperature, ways=form.ways)
 
-  key, peak, found = jax.random.key(0), matmul_peak(), []
-  images = jax.random.uniform(key, (len(label), *generator.spec.image_shape))
-  features = backbone(generator.backbone, images)
-  for batch in BATCHES:
-    flops = _head_flops(generator, form, batch)
-    latency = _measure(from_features, generator, features, key, batch, calls, flops)
-    share = {
-      "share_of_matmul_peak": latency.flops_per_s / peak,
-      "matmul_peak_gflops": peak / 1e9,
-    }
-    found.append(Timing("latency-head", latency, {"compile_s": latency.compile_s, **share}))
-    latency = _measure(from_images, generator, images, key, batch, calls, 0.0)
-    found.append(Timing("latency-backbone", latency, {"compile_s": latency.compile_s}))
-  return sorted(found, key=lambda timing: timing.protocol, reverse=True)
+  share = seconds / (len(batches) + 1)
+  found = []
+  for batch in batches:
+    fn, arguments = jax.jit(internal), (images, key)
+    if batch > 1:
+      fn = jax.jit(jax.vmap(internal, in_axes=(None, 0, 0)))
+      tiled = jnp.tile(images[None], (batch,) + (1,) * images.ndim)
+      arguments = (tiled, jax.random.split(key, batch))
+    latency = measure(fn, generator, *arguments, batch=batch, seconds=share)
+    found.append(_timing(name, "latency-backbone", latency))
+  latency = measure(public, generator, images, key, batch=1, seconds=share)
+  return [*found, _timing(name, "latency-public", latency)]
 
 
-def _measure(
-  fn: Any, generator: Generator, x: Any, key: Any, batch: int, calls: int, flops: float
-) -> Latency:
-  if batch == 1:
-    return measure(jax.jit(fn), generator, x, key, batch=1, calls=calls, flops=flops)
-  many = jax.jit(jax.vmap(fn, in_axes=(None, 0, 0)))
-  xs = jnp.tile(x[None], (batch,) + (1,) * x.ndim)
-  keys = jax.random.split(key, batch)
-  return measure(many, generator, xs, keys, batch=batch, calls=calls, flops=flops)
+def with_share_of_peak(
+  timings: list[Timing], generator: Generator, form: Protocol
+) -> list[Timing]:
+  """What share of the machine's float32 matmul peak generation from features reaches."""
+  peak, flops = matmul_peak(), _head_flops(generator, form)
+  found = []
+  for timing in timings:
+    rate = 1000 * flops * timing.latency.batch / timing.latency.median_ms
+    share = {"share_of_matmul_peak": rate / peak, "matmul_peak_gflops": peak / 1e9}
+    found.append(timing._replace(settings=timing.settings | share))
+  return found
 
 
-def _head_flops(generator: Generator, form: Protocol, batch: int) -> float:
+def _head_flops(generator: Generator, form: Protocol) -> float:
   """Of the condition and of T evaluations of the score network, counted apart because a
   loop's body counts once in XLA's analysis."""
-  width = generator.space.width
-  shots = jnp.zeros((batch, form.ways, form.shots, width - 1))
-  x = jnp.zeros((batch, form.ways, width))
-  condition = jax.vmap(generator.condition)
-  step = jax.vmap(lambda c, x: generator.predict(c, x, 0))
-  once = program_flops(condition, shots)
-  each = program_flops(step, condition(shots), x)
+  x = jnp.zeros((form.ways * form.shots, generator.space.width - 1))
+  label = jnp.repeat(jnp.arange(form.ways), form.shots)
+  tokens = jnp.zeros((form.ways, generator.space.width))
+  condition = lambda x: generator.condition(Support(x, label), form.ways)  # noqa: E731
+  step = lambda c, tokens: generator.predict(c, tokens, 0)  # noqa: E731
+  once = program_flops(condition, x)
+  each = program_flops(step, condition(x), tokens)
   return once + generator.spec.diffusion.steps * each

@@ -1,6 +1,6 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
-from mcdi_jax.generator.condition import by_class
+from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
 from mcdi_jax.generator.generator import Generator, GeneratorSpec
@@ -8,10 +8,10 @@ from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.storage import load_generator, save_generator
 
 __all__ = [
+  "Condition",
   "Generator",
   "GeneratorSpec",
   "ScoreConfig",
-  "by_class",
   "export_generate",
   "generate",
   "generate_from_features",

@@ -1,23 +1,18 @@
-"""The condition: a support's features, arranged by class."""
+"""The condition: what a generator knows of a support, computed once a task."""
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.tasks import Support
+from typing import Any, NamedTuple
 
 
-def by_class(support: Support, ways: int) -> Float[Array, "N K ..."]:
-  """Row c holds the K items labelled c, in the order in which they came.
+class Condition(NamedTuple):
+  """Everything of a task that its weights are generated from.
 
-  Raises:
-    InputError: the number of items is no multiple of `ways`.
+  Attributes:
+    context: of the score network.
+    base: the params that tokens are a difference from; None if they are the params.
+    present: bool [N]; the classes that have an item in the support. The others only fill
+      up the arrays: no noise, no part in attention, means and gauge, logits −∞.
   """
-  number = support.y.shape[0]
-  if number == 0 or number % ways:
-    raise InputError(
-      f"the support has {number} items for {ways} ways: give every class the same number"
-    )
-  order = jnp.argsort(support.y, stable=True)
-  x = support.x[order]
-  return x.reshape(ways, number // ways, *x.shape[1:])
+
+  context: Any
+  base: Any
+  present: Any

@@ -14,9 +14,16 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from mcdi_jax.generator.score import Mlp, ScoreConfig, time_features
+from mcdi_jax.generator.score import (
+  Mlp,
+  ScoreConfig,
+  class_statistics,
+  take_by_class,
+  time_features,
+)
+from mcdi_jax.tasks import class_means
 
 _EPSILON = 1e-6
 
@@ -51,23 +58,27 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, h: Float[Array, "N w"], v: Float[Array, "N v D"]
+    self, h: Float[Array, "N w"], v: Float[Array, "N v D"], present: Bool[Array, " N"]
   ) -> tuple[Float[Array, "N w"], Float[Array, "N v D"]]:
     n, channels, _ = v.shape
     u = _unit(v)
     products = _gram(u)
     own = jnp.diagonal(products).T
     h = h + Mlp(2 * self.width, self.width)(jnp.concatenate([nn.LayerNorm()(h), own], -1))
-    gathered, weights = self._attend(nn.LayerNorm()(h), products)
+    gathered, weights = self._attend(nn.LayerNorm()(h), products, present)
     h = h + gathered
     across = nn.Dense(channels**2, use_bias=False, name="mix_across")(weights)
     within = nn.Dense(channels**2, name="mix_within")(nn.LayerNorm()(h))
     coefficients = across + jnp.eye(n)[:, :, None] * within[:, None]
     # A block's first steps are small.
-    return h, v + 0.3 * channels**-0.5 * _mix(coefficients, u)
+    mixed = v + 0.3 * channels**-0.5 * _mix(coefficients, u)
+    return h, jnp.where(present[:, None, None], mixed, 0.0)
 
   def _attend(
-    self, h: Float[Array, "N w"], products: Float[Array, "N N vv"]
+    self,
+    h: Float[Array, "N w"],
+    products: Float[Array, "N N vv"],
+    present: Bool[Array, " N"],
   ) -> tuple[Float[Array, "N w"], Float[Array, "N N heads"]]:
     """Who attends to whom is read from scalars and from inner products of vectors.
 
@@ -78,7 +89,8 @@ class _Block(nn.Module):
     q, k, value = jnp.moveaxis(qkv.reshape(len(h), 3, self.heads, -1), 1, 0)
     logits = jnp.einsum("nhc,mhc->nmh", q, k) * q.shape[-1] ** -0.5
     logits = logits + nn.Dense(self.heads, use_bias=False, name="compare")(products)
-    weights = jax.nn.softmax(logits, axis=1)
+    there = present[None, :, None]
+    weights = jax.nn.softmax(logits, axis=1, where=there)
     gathered = jnp.einsum("nmh,mhc->nhc", weights, value).reshape(len(h), -1)
     return nn.Dense(self.width)(gathered), weights
 
@@ -89,22 +101,25 @@ class EquivariantNetwork(nn.Module):
   config: ScoreConfig
 
   def encode(
-    self, shots: Float[Array, "N K D"]
+    self, x: Float[Array, "n D"], member: Float[Array, "n N"]
   ) -> tuple[Float[Array, "N c D"], Float[Array, "N s"]]:
     """Vectors: the class mean as it differs from the task's, the task's mean, the shots'
     offsets from their class mean weighted by their size. Scalars: their spread, log K."""
-    mean = shots.mean(1)
-    task_mean = jnp.broadcast_to(mean.mean(0), mean.shape)
-    offset = shots - mean[:, None]
+    statistics = class_statistics(x, member)
+    present, mean, task_mean = statistics.present, statistics.mean, statistics.task_mean
+    offset = x - take_by_class(member, mean)
     size = jnp.mean(offset**2, -1, keepdims=True)
-    vectors = [mean - task_mean, task_mean, jnp.mean(size * offset, 1)]
-    log_shots = jnp.full((mean.shape[0], 1), jnp.log(shots.shape[1]))
-    return jnp.stack(vectors, 1), jnp.concatenate([size.mean(1), log_shots], -1)
+    across = jnp.where(present[:, None], mean - task_mean, 0.0)
+    everywhere = jnp.where(present[:, None], task_mean, 0.0)
+    vectors = [across, everywhere, class_means(member, size * offset)]
+    scalars = [class_means(member, size), statistics.log_shots[:, None]]
+    return jnp.stack(vectors, 1), jnp.concatenate(scalars, -1)
 
   @nn.compact
   def denoise(
     self,
     context: tuple[Float[Array, "N c D"], Float[Array, "N s"]],
+    present: Bool[Array, " N"],
     x: Float[Array, "N W"],
     time: Any,
   ) -> Float[Array, "N W"]:
@@ -117,13 +132,17 @@ class EquivariantNetwork(nn.Module):
     clock = jnp.tile(time_features(time), (x.shape[0], 1))
     h = nn.Dense(c.width)(jnp.concatenate([rest, scalars, clock], -1))
     for _ in range(c.layers):
-      h, v = _Block(c.width, c.heads)(h, v)
+      h, v = _Block(c.width, c.heads)(h, v, present)
     h = nn.LayerNorm()(h)
     coefficients = nn.Dense(c.vectors)(h) * c.vectors**-0.5
     vector = jnp.einsum("nvd,nv->nd", v, coefficients)
     return jnp.concatenate([vector, nn.Dense(rest.shape[-1])(h)], -1)
 
   def __call__(
-    self, shots: Float[Array, "N K D"], x: Float[Array, "N W"], time: Any
+    self,
+    x: Float[Array, "n D"],
+    member: Float[Array, "n N"],
+    tokens: Float[Array, "N W"],
+    time: Any,
   ) -> Float[Array, "N W"]:
-    return self.denoise(self.encode(shots), x, time)
+    return self.denoise(self.encode(x, member), member.any(0), tokens, time)

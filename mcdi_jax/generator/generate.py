@@ -1,5 +1,6 @@
 """`generate`: a support in, the weights of its classifier out; no gradient is taken."""
 
+import operator
 from typing import Any
 
 import jax
@@ -7,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.generator.condition import by_class
-from mcdi_jax.generator.generator import Generator, Params
+from mcdi_jax.generator.generator import Generator, Params, check_images
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Support
 
@@ -19,7 +19,7 @@ def generate(
   key: Key[Array, ""],
   *,
   temperature: Any = 0.0,
-  ways: int | None = None,
+  ways: Any = None,
 ) -> Params:
   """Generates the weights of a classifier for the support's classes.
 
@@ -27,8 +27,9 @@ def generate(
   keys, and `grad` with respect to `support.x` and the generator.
 
   Args:
-    support: images [N·K, h, w, c] in [0, 1] of the trained shape; labels int [N·K] in
-      0..N−1, each K times, in any order.
+    support: images [n, h, w, c] in [0, 1] of the trained shape; labels int [n] in 0..N−1,
+      in any order and any number a class; optionally a mask bool [n], False for what only
+      fills up the arrays (masked or left out, the weights are the same).
     key: of the noise; several samples are a `vmap` over keys.
     temperature: τ in [0, 1] scales all noise. At 0 the result does not depend on `key`
       and is close to the mean of many samples; at 1 it is a sample.
@@ -36,14 +37,15 @@ def generate(
 
   Returns:
     The generated leaves alone, `{"head": {"kernel": [D, N], "bias": [N]}}`;
-    `generator.network.apply(params, x)` classifies with them.
+    `generator.network.apply(params, x)` classifies with them. A class without an item,
+    which only a mask can make, has logits −∞.
 
   Raises:
     InputError: shapes that do not fit; on concrete arrays also labels or pixels out of
-      range, classes of unequal number, or a temperature outside [0, 1].
+      range, a class without an item, or a temperature outside [0, 1].
   """
   ways = _ways(generator, ways)
-  _check(generator, support, temperature, ways)
+  support = _checked(generator, support, temperature, ways)
   return _generate(generator, support, key, temperature, ways)
 
 
@@ -53,69 +55,95 @@ def generate_from_features(
   key: Key[Array, ""],
   *,
   temperature: Any = 0.0,
-  ways: int | None = None,
+  ways: Any = None,
 ) -> Params:
-  """The same from the backbone's features, support.x [N·K, D], for those that have
-  computed them already; nothing is checked but the shape."""
-  shots = by_class(support, _ways(generator, ways))
-  tokens, _ = generator.sample(shots, key, temperature=temperature)
-  return generator.space.decode(tokens, generator.base(shots))
+  """The same from the backbone's features, support.x [n, D], for those that have
+  computed them already; nothing is checked."""
+  with jax.default_matmul_precision(generator.spec.matmul_precision):
+    condition = generator.condition(support, _ways(generator, ways))
+    tokens, _ = generator.sample(condition, key, temperature=temperature)
+    return generator.decode(tokens, condition)
 
 
 @jax.jit(static_argnames="ways")
 def _generate(
   generator: Generator, support: Support, key: Array, temperature: Any, ways: int
 ) -> Params:
-  features = generator.spec.backbone.apply(generator.backbone, support.x)
-  return generate_from_features(
-    generator, Support(features, support.y), key, temperature=temperature, ways=ways
-  )
+  with jax.default_matmul_precision(generator.spec.matmul_precision):
+    features = generator.spec.backbone.apply(generator.backbone, support.x)
+  support = support._replace(x=features)
+  return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
 
 
-def _ways(generator: Generator, ways: int | None) -> int:
+def _ways(generator: Generator, ways: Any) -> int:
   trained = generator.spec.ways
   if ways is None and len(trained) > 1:
     raise InputError(f"ways is not given: this generator was trained for {trained}")
-  ways = trained[0] if ways is None else ways
+  if ways is not None and not _concrete(ways):
+    raise InputError(
+      "ways is traced: make it static, as static_argnames='ways' of jit does"
+    )
+  try:
+    ways = trained[0] if ways is None else operator.index(ways)
+  except TypeError:
+    raise InputError(f"ways is {ways!r}: give a whole number") from None
   if ways < 2:
     raise InputError(f"ways is {ways}: a classifier needs at least 2 classes")
   return ways
 
 
-def _check(generator: Generator, support: Support, temperature: Any, ways: int) -> None:
-  """Shapes always; values where they are known, which is not so under `jit`."""
-  x, y = support
-  trained = tuple(generator.spec.image_shape)
-  if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != trained:
-    raise InputError(
-      f"support.x has shape {jnp.shape(x)}: this generator was trained for images "
-      f"[N·K, {', '.join(map(str, trained))}], so resize them or train one for yours"
-    )
-  if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-    raise InputError(
-      f"support.x is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
-    )
-  label = jnp.result_type(y)
-  if jnp.shape(y) != jnp.shape(x)[:1] or not jnp.issubdtype(label, jnp.integer):
-    raise InputError(
-      f"support.y is {label} {jnp.shape(y)}: give one integer label an image"
-    )
-  if _concrete(y):
-    values = np.asarray(y)
-    if values.min(initial=0) < 0 or values.max(initial=0) >= ways:
-      raise InputError(
-        f"support.y runs from {values.min()} to {values.max()}: labels must lie in "
-        f"0..{ways - 1} for {ways} ways"
-      )
-    count = np.bincount(values, minlength=ways)
-    if len(set(count)) > 1 or not count[0]:
-      raise InputError(
-        f"support.y has {count.tolist()} items a class: give every class the same number"
-      )
-  if _concrete(x) and not (np.min(x) >= 0 and np.max(x) <= 1):  # also if not finite
-    raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")
+def _checked(
+  generator: Generator, support: Support, temperature: Any, ways: int
+) -> Support:
+  """The support as arrays. Shapes are checked always, values where they are known, which
+  is not so under `jit`."""
+  x, y, mask = (_as_array(name, part) for name, part in support._asdict().items())
+  check_images("support.x", x, generator.spec.image_shape)
+  if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
+    raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an image")
+  if mask is not None and (mask.shape != y.shape or mask.dtype != bool):
+    raise InputError(f"support.mask is {mask.dtype} {mask.shape}: give one bool an image")
+  known = all(part is None or _concrete(part) for part in (y, mask))
+  if known:
+    _check_labels(np.asarray(y), mask, ways)
+  if known and _concrete(x):
+    _check_pixels(np.asarray(x), mask)
   if _concrete(temperature) and not 0 <= float(temperature) <= 1:
     raise InputError(f"temperature is {temperature}: give a number from 0 to 1")
+  return Support(x, y, mask)
+
+
+def _as_array(name: str, x: Any) -> Any:
+  """Lists and the like as numpy arrays; jax arrays, traced or not, as they are."""
+  if x is None or isinstance(x, (jax.Array, np.ndarray)):
+    return x
+  try:
+    found = np.asarray(x)
+  except (ValueError, TypeError):
+    found = np.asarray(None)
+  if found.dtype == object:
+    raise InputError(f"support.{name} is a {type(x).__name__} that makes no array")
+  return found.astype(np.float32) if found.dtype == np.float64 else found
+
+
+def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
+  values = y if mask is None else y[np.asarray(mask)]
+  if len(values) and (values.min() < 0 or values.max() >= ways):
+    raise InputError(
+      f"support.y runs from {values.min()} to {values.max()}: labels must lie in "
+      f"0..{ways - 1} for {ways} ways"
+    )
+  count = np.bincount(values, minlength=ways)
+  if not count.any() or (mask is None and not count.all()):
+    raise InputError(
+      f"support.y has {count.tolist()} items a class: give every class at least one"
+    )
+
+
+def _check_pixels(x: np.ndarray, mask: Any) -> None:
+  values = x if mask is None else x[np.asarray(mask)]
+  if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also if not finite
+    raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")
 
 
 def _concrete(x: Any) -> bool:

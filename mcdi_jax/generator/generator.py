@@ -6,7 +6,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.diffusion import (
   FORMS,
@@ -17,11 +17,14 @@ from mcdi_jax.diffusion import (
   chain,
   make_segments,
 )
+from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.equivariant import EquivariantNetwork
 from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.transformer import TokenTransformer
-from mcdi_jax.networks import Network, backbone, prototype_head
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Network, backbone, prototype_head, without_absent
 from mcdi_jax.networks.head import apply_head
+from mcdi_jax.tasks import Support, class_means, membership
 from mcdi_jax.weights import WeightSpace
 
 Params = Any
@@ -38,6 +41,8 @@ class GeneratorSpec:
     image_shape: (h, w, c) of the images.
     base: `prototypes`: the generated tokens are a difference from the prototype head.
     ways, shots: forms of task that it was trained on.
+    matmul_precision: of float32 matmuls, as it was trained and tested; generated and
+      applied with, too.
   """
 
   score: ScoreConfig
@@ -47,6 +52,7 @@ class GeneratorSpec:
   base: Literal["none", "prototypes"] = "none"
   ways: tuple[int, ...] = (5,)
   shots: tuple[int, ...] = (1,)
+  matmul_precision: Literal["highest", "high", "default"] = "highest"
 
   @property
   def score_network(self) -> nn.Module:
@@ -79,10 +85,13 @@ class Generator:
   @property
   def network(self) -> Network:
     """The downstream network with its frozen leaves bound: `network.apply(params, x)`
-    takes generated params and images [n, h, w, c] in [0, 1] to logits [n, N]."""
+    takes generated params and images float [n, h, w, c] in [0, 1] to logits [n, N];
+    n may be 0. Other shapes and dtypes raise `InputError`."""
 
-    def apply(params: Params, x: Float[Array, "n h w c"]) -> Float[Array, "n N"]:
-      return apply_head(params, self.spec.backbone.apply(self.backbone, x))
+    def apply(params: Params, x: Any) -> Float[Array, "n N"]:
+      check_images("x", x, self.spec.image_shape)
+      with jax.default_matmul_precision(self.spec.matmul_precision):
+        return apply_head(params, self.spec.backbone.apply(self.backbone, x))
 
     def init(key: Key[Array, ""]) -> Params:
       del key
@@ -98,31 +107,46 @@ class Generator:
     diffusion = self.spec.diffusion
     return chain(self.schedule, make_segments(diffusion.steps, diffusion.segments))
 
-  def base(self, shots: Float[Array, "N K D"]) -> Params | None:
-    """The head that tokens are a difference from; None if they are the head itself."""
-    return prototype_head(shots) if self.spec.base == "prototypes" else None
-
-  def condition(self, shots: Float[Array, "N K D"]) -> Any:
-    """What the score network makes of the support, once a task. Features of norm 1 get
-    coordinates of rms 1, as the tokens have."""
+  def condition(self, support: Support, ways: int) -> Condition:
+    """What there is to know of a support of features, x float [n, D] of mean squared norm
+    1: the score network gets coordinates of rms 1, as the tokens have."""
+    member = membership(support, ways)
+    x = jnp.where(member.any(1)[:, None], support.x, 0.0)  # the rest may hold anything
+    scaled = x * x.shape[-1] ** 0.5
     network = self.spec.score_network
-    scaled = shots * shots.shape[-1] ** 0.5
-    return network.apply({"params": self.score}, scaled, method="encode")
+    context = network.apply({"params": self.score}, scaled, member, method="encode")
+    prototypes = self.spec.base == "prototypes"
+    base = prototype_head(class_means(member, x)) if prototypes else None
+    return Condition(context, base, member.any(0))
 
-  def predict(self, condition: Any, x: Float[Array, "N W"], t: Any) -> Array:
+  def predict(self, condition: Condition, x: Float[Array, "N W"], t: Any) -> Array:
     """The score network's output at step t, in the gauge."""
-    network = self.spec.score_network
     time = t / self.spec.diffusion.steps
-    out = network.apply({"params": self.score}, condition, x, time, method="denoise")
-    return self.space.project(out)
+    inputs = (condition.context, condition.present, x, time)
+    network = self.spec.score_network
+    out = network.apply({"params": self.score}, *inputs, method="denoise")
+    return self.space.project(out, condition.present)
 
-  def draw_noise(self, key: Key[Array, ""], ways: int) -> Float[Array, "N W"]:
-    """Standard normal tokens, in the gauge."""
-    return self.space.project(jax.random.normal(key, (ways, self.space.width)))
+  def draw_noise(
+    self, key: Key[Array, ""], present: Bool[Array, " N"]
+  ) -> Float[Array, "N W"]:
+    """Standard normal tokens, in the gauge. A class's noise depends on its row alone, and
+    not on how many rows there are."""
+    shape = (len(present), self.space.width)
+    return self.space.project(jax.random.normal(key, shape), present)
+
+  def encode(self, params: Params, condition: Condition) -> Float[Array, "N W"]:
+    """The tokens of a task's params."""
+    return self.space.encode(params, condition.base, condition.present)
+
+  def decode(self, tokens: Float[Array, "N W"], condition: Condition) -> Params:
+    """The params that tokens stand for."""
+    params = self.space.decode(tokens, condition.base)
+    return without_absent(params, condition.present)
 
   def sample(
     self,
-    shots: Float[Array, "N K D"],
+    condition: Condition,
     key: Key[Array, ""],
     *,
     temperature: Any,
@@ -130,25 +154,36 @@ class Generator:
   ) -> tuple[Float[Array, "N W"], Float[Array, "T N W"]]:
     """Tokens from noise in T steps, and the path there; `initial` replaces the noise
     that the chain starts from."""
-    ways = shots.shape[0]
-    condition = self.condition(shots)
     k_initial, k_injected = jax.random.split(key)
-    z = self.draw_noise(k_initial, ways) if initial is None else initial
+    draw_noise = lambda k: self.draw_noise(k, condition.present)  # noqa: E731
     diffusion = self.spec.diffusion
     return SAMPLERS[diffusion.sampler_name](
       lambda x, t: self.predict(condition, x, t),
-      z,
+      draw_noise(k_initial) if initial is None else initial,
       k_injected,
       chain=self.chain(),
       form=FORMS[diffusion.form],
-      draw_noise=lambda k: self.draw_noise(k, ways),
+      draw_noise=draw_noise,
       temperature=temperature,
       ancestral=diffusion.ancestral,
     )
 
 
+def check_images(name: str, x: Any, shape: tuple[int, ...]) -> None:
+  """Raises `InputError` unless x is float [n, *shape]."""
+  if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != tuple(shape):
+    raise InputError(
+      f"{name} has shape {jnp.shape(x)}: this generator was trained for images "
+      f"[n, {', '.join(map(str, shape))}], so resize them or train one for yours"
+    )
+  if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+    raise InputError(
+      f"{name} is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
+    )
+
+
 def init_score(spec: GeneratorSpec, feature_width: int, key: Key[Array, ""]) -> Params:
   """Fresh params of the score network."""
-  shots = jnp.zeros((2, 1, feature_width))
-  x = jnp.zeros((2, feature_width + 1))
-  return spec.score_network.init(key, shots, x, 0.0)["params"]
+  features, member = jnp.zeros((2, feature_width)), jnp.eye(2)
+  tokens = jnp.zeros((2, feature_width + 1))
+  return spec.score_network.init(key, features, member, tokens, 0.0)["params"]

@@ -1,19 +1,22 @@
 """What the score networks share: settings and the embedding of time.
 
 A score network is a Linen module with two methods:
-  `encode(shots [N, K, D]) → context`, once a task, and
-  `denoise(context, x [N, W], time) → output [N, W]`, once a step, time = t/T in [0, 1).
-The first D columns of x are the class's vector in feature space, the others scalars.
+  `encode(x [n, D], member [n, N]) → context`, once a task: features, and 1 where item n
+    counts and belongs to class c; and
+  `denoise(context, present [N], tokens [N, W], time) → output [N, W]`, once a step, time =
+    t/T in [0, 1). What it puts out for a class that is not present is of no meaning.
+The first D columns of a token are the class's vector in feature space, the others scalars.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mcdi_jax.lib.config import check
+from mcdi_jax.tasks import class_means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +64,35 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "*n a"]) -> Float[Array, "*n b"]:
     return nn.Dense(self.out)(nn.gelu(nn.Dense(self.hidden)(x)))
+
+
+class ClassStatistics(NamedTuple):
+  """Of a support of features.
+
+  Attributes:
+    present: bool [N]; the classes that have an item.
+    mean: [N, D] of each class; 0 for an absent one.
+    task_mean: [D], over the classes, however many items they have.
+    log_shots: [N]; log K; 0 for an absent class.
+  """
+
+  present: Any
+  mean: Any
+  task_mean: Any
+  log_shots: Any
+
+
+def class_statistics(
+  x: Float[Array, "n D"], member: Float[Array, "n N"]
+) -> ClassStatistics:
+  number = member.sum(0)
+  present, mean = number > 0, class_means(member, x)
+  task_mean = mean.sum(0) / jnp.maximum(present.sum(), 1)
+  return ClassStatistics(present, mean, task_mean, jnp.log(jnp.maximum(number, 1.0)))
+
+
+def take_by_class(
+  member: Float[Array, "n N"], rows: Float[Array, "N D"]
+) -> Float[Array, "n D"]:
+  """The row of each item's class; 0 for items that do not count."""
+  return jnp.matmul(member, rows, precision="highest")

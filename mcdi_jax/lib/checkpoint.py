@@ -36,14 +36,13 @@ def _checksums(directory: Path, prefix: str = "") -> dict[str, str]:
   return found
 
 
-def _check_intact(directory: Path) -> None:
+def _check_intact(directory: Path, remedy: str) -> None:
   """Files that are not in the list, such as a file browser's, count for nothing."""
   found = _checksums(directory)
   for name, digest in files.read_json(directory / _CHECKSUMS).items():
     if found.get(name) != digest:
       raise DamagedError(
-        f"checkpoint {directory} is damaged (checksum of {name}): delete it to have it "
-        "made again"
+        f"checkpoint {directory} is damaged (checksum of {name}): {remedy}"
       )
 
 
@@ -66,11 +65,11 @@ def save_tree(directory: Path, tree: Any) -> str:
       name = jax.tree_util.keystr(path)
       raise InputError(f"leaf {name} of {directory} has no elements: leave it out")
   disk.mkdir(directory.parent)
+  _remove(directory)
   disk.write_point(directory)
   with disk.writing(directory):
-    (directory / _CHECKSUMS).unlink(missing_ok=True)
     with _orbax_writing(directory), ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(directory, host, force=True)
+      checkpointer.save(directory, host)
     if "://" not in str(directory):
       # It holds nothing but the place where it was written; only a bucket is read by it.
       (directory / _COMMITTED).unlink(missing_ok=True)
@@ -102,7 +101,9 @@ def _orbax_writing(directory: Path) -> Iterator[None]:
     logger.disabled = before
 
 
-def load_tree(directory: Path, template: Any, digest: str | None = None) -> Any:
+def load_tree(
+  directory: Path, template: Any, digest: str | None = None, described: Path | None = None
+) -> Any:
   """Reads what `save_tree` wrote, with the structure, shapes and dtypes of `template`
   (arrays or `ShapeDtypeStruct`s).
 
@@ -111,24 +112,25 @@ def load_tree(directory: Path, template: Any, digest: str | None = None) -> Any:
 
   Args:
     digest: what `save_tree` returned, where the very same tree is wanted.
+    described: the file that describes the tree, if any: without it both are made again.
 
   Raises:
     MissingError: nothing there, or unfinished.
     DamagedError: a checksum differs.
     InputError: it holds another structure, or Orbax cannot read it.
   """
+  remedy = f"delete {described or directory} to have it made again"
   if not directory.exists():
-    raise MissingError(f"there is no checkpoint {directory}")
+    beside = f", of which {described} speaks: {remedy}" if described else ""
+    raise MissingError(f"there is no checkpoint {directory}{beside}")
   if not is_finished(directory):
     raise MissingError(
-      f"checkpoint {directory} is unfinished (it has no {_CHECKSUMS}): delete it to have "
-      "it made again"
+      f"checkpoint {directory} is unfinished (it has no {_CHECKSUMS}): {remedy}"
     )
-  _check_intact(directory)
+  _check_intact(directory, remedy)
   if digest and files.sha256(directory / _CHECKSUMS) != digest:
     raise DamagedError(
-      f"checkpoint {directory} is not the one that was saved with the file beside it: "
-      "delete both to have them made again"
+      f"checkpoint {directory} is not the one that was saved with {described}: {remedy}"
     )
   numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), template)
   with ocp.PyTreeCheckpointer() as checkpointer:
@@ -137,7 +139,7 @@ def load_tree(directory: Path, template: Any, digest: str | None = None) -> Any:
     except (ValueError, KeyError, TypeError) as error:
       raise InputError(
         f"checkpoint {directory} does not hold the structure that its specification says "
-        f"({_line(error)}): delete it to have it made again"
+        f"({_line(error)}): {remedy}"
       ) from error
   leaves = jax.tree_util.tree_leaves_with_path(template)
   for (path, like), leaf in zip(leaves, jax.tree.leaves(found), strict=True):
@@ -146,7 +148,7 @@ def load_tree(directory: Path, template: Any, digest: str | None = None) -> Any:
       raise InputError(
         f"checkpoint {directory} does not hold the structure that its specification says "
         f"({jax.tree_util.keystr(path)} is {leaf.dtype}{list(leaf.shape)}, not "
-        f"{expected.dtype}{list(expected.shape)}): delete it to have it made again"
+        f"{expected.dtype}{list(expected.shape)}): {remedy}"
       )
   return jax.tree.map(_place, template, found)
 
@@ -209,7 +211,7 @@ def load_described(
     try:
       directory = path.parent / _folder(content, name)
       digest = content.get("tree", {}).get("sha256")
-      return content, load_tree(directory, template(content), digest)
+      return content, load_tree(directory, template(content), digest, path)
     except InputError:
       before, content = content, files.read_json(path, *keys)
       if content == before:

@@ -86,6 +86,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
   import fcntl
 
   mkdir(path.parent)
+  told = False
   while True:
     with writing(path):
       f = open(path, "a")  # noqa: SIM115 (entered below)
@@ -96,7 +97,9 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
         if not wait:
           yield False
           return
-        CONSOLE.print(f"waiting for the process that works in {path.parent}")
+        if not told:
+          CONSOLE.print(f"waiting for the process that works in {path.parent}")
+        told = True
         fcntl.flock(f, fcntl.LOCK_EX)
       if not _is_open_file(path, f.fileno()):
         continue  # whoever held it has removed it: this is no lock any more

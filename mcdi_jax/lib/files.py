@@ -213,16 +213,6 @@ def read_json_lines(path: Path, *, tolerant: bool = False) -> list[dict[str, Any
   return found
 
 
-def folders_below(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-  """`root` and every folder below it, each with the files in it, both sorted by name;
-  what is hidden is left out."""
-  inside = sorted(p for p in root.iterdir() if not p.name.startswith("."))
-  folders = {p: p.is_dir() for p in inside}
-  yield root, [p for p in inside if not folders[p]]
-  for folder in filter(folders.get, inside):
-    yield from folders_below(folder)
-
-
 def sha256(path: Path) -> str:
   return hashlib.sha256(read_bytes(path)).hexdigest()
 

@@ -1,6 +1,6 @@
 """Phase two: the generator is learned over tasks."""
 
-from mcdi_jax.meta.batch import TaskBatch, TaskSource, draw_tasks
+from mcdi_jax.meta.batch import TaskBatch, TaskSource, draw_tasks, task_source
 from mcdi_jax.meta.config import MetaConfig
 from mcdi_jax.meta.finishing import FinishingConfig, finishing
 from mcdi_jax.meta.fit import fit_space
@@ -24,5 +24,6 @@ __all__ = [
   "pseudo_gradient",
   "selected",
   "task_loss",
+  "task_source",
   "validation",
 ]

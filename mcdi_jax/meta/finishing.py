@@ -16,7 +16,7 @@ from mcdi_jax.data import ClassSet
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import check
 from mcdi_jax.meta.batch import TaskSource
-from mcdi_jax.meta.training import Form, Training, adam, outer_training
+from mcdi_jax.meta.training import Training, adam, outer_training
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Protocol, Task, sample_task
 
@@ -74,17 +74,22 @@ def query_loss(
   support at τ = 0; and the share of them that is right. x are features [n, D]."""
   generator = dataclasses.replace(generator, score=score)
   params = generate_from_features(generator, task.support, key, ways=ways)
-  logits, y = apply_head(params, task.query.x), task.query.y
+  logits, (_, y, counted) = apply_head(params, task.query.x), task.query
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-  return losses.mean(), jnp.mean(logits.argmax(-1) == y)
+  mean = lambda x: jnp.sum(jnp.where(counted, x, 0.0)) / counted.sum()  # noqa: E731
+  return mean(losses), mean(logits.argmax(-1) == y)
 
 
 def noisy_task(
-  key: Key[Array, ""], features: ClassSet, protocol: Protocol, noise: float
+  key: Key[Array, ""],
+  features: ClassSet,
+  protocol: Protocol,
+  noise: float,
+  form: tuple[Any, Any] | None = None,
 ) -> Task:
-  """A task of training classes, with noise on its features."""
+  """A task of training classes, with noise on its features; `form` as in `sample_task`."""
   k_task, k_support, k_query = jax.random.split(key, 3)
-  support, query = sample_task(k_task, features, protocol)
+  support, query = sample_task(k_task, features, protocol, form=form)
   sd = noise * features.x.shape[-1] ** -0.5  # the features' mean squared norm is 1
   blur = lambda k, x: x + sd * jax.random.normal(k, x.shape)  # noqa: E731
   return Task(
@@ -99,16 +104,20 @@ def finishing(
   """The query loss, averaged over tasks. The metrics are `loss`, `accuracy` in percent of
   the training queries, `gradient` (its norm)."""
 
+  shots = max(generator.spec.shots)
+
   def gradient_of_form(
-    score: Params, key: Key[Array, ""], source: TaskSource, form: Form
+    score: Params, key: Key[Array, ""], source: TaskSource, form: Any
   ) -> tuple[Params, dict[str, Array]]:
-    protocol = Protocol(*form, config.queries)
+    protocol = Protocol(source.ways, shots, config.queries)
+    draw = lambda k: noisy_task(  # noqa: E731
+      k, source.features, protocol, config.feature_noise, source.form(form)
+    )
 
     def mean_loss(score: Params) -> tuple[Array, Array]:
       def one(key: Key[Array, ""]) -> tuple[Array, Array]:
         k_task, k_sample = jax.random.split(key)
-        task = noisy_task(k_task, source.features, protocol, config.feature_noise)
-        return query_loss(score, generator, task, k_sample, protocol.ways)
+        return query_loss(score, generator, draw(k_task), k_sample, protocol.ways)
 
       losses, right = jax.vmap(one)(jax.random.split(key, config.tasks))
       return losses.mean(), right.mean()

@@ -1,6 +1,7 @@
 """The statistics of the weight space, from the training tasks."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +13,28 @@ from mcdi_jax.meta.batch import TaskSource, draw_tasks
 
 def fit_space(
   generator: Generator,
-  sources: dict[tuple[int, int], TaskSource],
+  source: TaskSource,
   key: Key[Array, ""],
   *,
   tasks: int = 1024,
+  keep_support: bool = False,
 ) -> Generator:
-  """Sets the scale of each leaf: rms over tasks, coordinates and all k targets together;
-  `sources` maps (ways, shots) to tasks of that form."""
+  """Sets the scale of each leaf: rms over the tasks of all forms, coordinates and all k
+  targets together; `keep_support` as in training, as a base depends on the support."""
   unit = dataclasses.replace(
     generator,
     space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale)),
   )
 
-  @jax.jit(static_argnames="shots")
-  def rms(source: TaskSource, key: Key[Array, ""], shots: int) -> Array:
-    batch = draw_tasks(key, source, unit, tasks=tasks, shots=shots)
-    return unit.space.leaf_rms(batch.targets)
+  @jax.jit
+  def mean_square(source: TaskSource, key: Key[Array, ""], form: Any) -> Array:
+    batch = draw_tasks(key, source, unit, form=form, tasks=tasks, keep_support=keep_support)
+    present = jnp.arange(source.ways) < source.form(form).ways
+    present = jnp.broadcast_to(present, batch.targets.shape[:-1])
+    return unit.space.leaf_rms(batch.targets, present) ** 2
 
-  keys = jax.random.split(key, len(sources))
-  found = [
-    rms(source, k, shots)
-    for k, ((_, shots), source) in zip(keys, sources.items(), strict=True)
-  ]
-  scale = jnp.sqrt(jnp.mean(jnp.stack(found) ** 2, axis=0))
+  forms = range(len(source.first))
+  found = [mean_square(source, jax.random.fold_in(key, f), f) for f in forms]
+  scale = jnp.sqrt(jnp.mean(jnp.stack(found), axis=0))
   space = dataclasses.replace(generator.space, scale=jnp.maximum(scale, 1e-8))
   return dataclasses.replace(generator, space=space)

@@ -27,24 +27,21 @@ def task_loss(
   draw = objective.draw
   if diffusion.objective == "windowed":
     draw = functools.partial(draw, handover=diffusion.handover)
-  chain, ways = generator.chain(), task.shots.shape[0]
-  condition = generator.condition(task.shots)
+  chain, ways = generator.chain(), task.targets.shape[1]
+  condition = generator.condition(task.support, ways)
+  free = generator.space.free_classes(condition.present.sum())
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array]:
-    draw_noise = lambda k: generator.draw_noise(k, ways)  # noqa: E731
+    draw_noise = lambda k: generator.draw_noise(k, condition.present)  # noqa: E731
     example = draw(key, task.targets, chain, draw_noise)
     output = generator.predict(condition, example.x, example.t)
     residual = objective.residual(output, example, chain, objective.form)
-    return _mean_square(residual, generator), chain.segment[example.t]
+    # The rows of absent classes are 0 in both.
+    mean_square = jnp.sum(residual**2) / (free * residual.shape[1])
+    return mean_square, chain.segment[example.t]
 
   losses, segments = jax.vmap(one)(jax.random.split(key, draws))
   return losses.mean(), (losses, segments)
-
-
-def _mean_square(residual: Float[Array, "N W"], generator: Generator) -> Array:
-  """Over the free classes and the columns."""
-  free = generator.space.free_classes(residual.shape[0])
-  return jnp.sum(residual**2) / (free * residual.shape[1])
 
 
 def segment_losses(
@@ -61,14 +58,16 @@ def segment_losses(
 
 
 def handover_gaps(
-  generator: Generator, targets: Float[Array, "B k N W"]
+  generator: Generator, targets: Float[Array, "B k N W"], ways: Any
 ) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
-  trained (`method.md` 3.4)."""
+  trained (`method.md` 3.4). `ways`: the classes that the tasks have. One segment
+  hands nothing over."""
+  if generator.spec.diffusion.segments == 1:
+    return {}
   shift = generator.chain().handover_shift()
-  ways, width = targets.shape[-2:]
-  dim = generator.space.free_classes(ways) * width
+  dim = generator.space.free_classes(ways) * targets.shape[-1]
   bend = jnp.sum(jnp.diff(targets, axis=1) ** 2, (2, 3)) / dim
   gaps = shift[1:] * jnp.sqrt(bend.mean(0))
   return {f"gap_{i + 1}": gap for i, gap in enumerate(gaps)}

@@ -1,6 +1,5 @@
 """The meta-training step: tasks, (pseudo-)gradient, optax, average."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,12 +15,11 @@ from mcdi_jax.meta.loss import handover_gaps, segment_losses, task_loss
 from mcdi_jax.meta.reptile import mean_gradient, pseudo_gradient
 
 Params = Any
-Form = tuple[int, int]  # ways, shots
 
 
 class Training(NamedTuple):
-  """`init(score params) → state` and the jitted `step(state, key, sources) → (state,
-  metrics)`; `sources` maps (ways, shots) to tasks of that form, which take turns."""
+  """`init(score params) → state` and the jitted `step(state, key, source) → (state,
+  metrics)`; the source's forms of task take turns."""
 
   init: Callable[..., Any]
   step: Callable[..., Any]
@@ -51,15 +49,20 @@ def adam(
 ) -> optax.GradientTransformation:
   """Adam whose rate rises, then falls to 0 along a cosine, on a clipped gradient."""
   schedule = optax.warmup_cosine_decay_schedule(0.0, rate, int(warmup * steps), steps)
-  clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
-  return optax.chain(clipped, optax.adam(schedule))
+  return optax.chain(clipping(clip), optax.adam(schedule))
+
+
+def clipping(norm: float) -> optax.GradientTransformation:
+  """To a global norm; 0 is off."""
+  return optax.clip_by_global_norm(norm) if norm else optax.identity()
 
 
 def outer_optimiser(
   config: MetaConfig, algorithm: Algorithm
 ) -> optax.GradientTransformation:
   if config.optimiser == "sgd":
-    return optax.sgd(config.rate * config.inner_steps * config.inner_rate)
+    sgd = optax.sgd(config.rate * config.inner_steps * config.inner_rate)
+    return optax.chain(clipping(config.clip), sgd)
   steps = config.loop_steps(algorithm, config.steps)
   return adam(config.rate, steps=steps, warmup=config.warmup, clip=config.clip)
 
@@ -75,26 +78,27 @@ def meta_training(
   count = generator.spec.diffusion.segments
 
   def gradient_of_form(
-    score: Params, key: Key[Array, ""], source: TaskSource, form: Form
+    score: Params, key: Key[Array, ""], source: TaskSource, form: Any
   ) -> tuple[Params, dict[str, Array]]:
     k_tasks, k_draws = jax.random.split(key)
     tasks = draw_tasks(
       k_tasks,
       source,
       generator,
+      form=form,
       tasks=config.tasks,
-      shots=form[1],
       keep_support=config.support == "kept",
     )
     loss = lambda p, task, k: task_loss(p, generator, task, k, draws=config.draws)  # noqa: E731
     if algorithm == "reptile":
       inner = {"steps": config.inner_steps, "rate": config.inner_rate}
-      gradient, seen = pseudo_gradient(loss, score, tasks, k_draws, **inner)
+      gradient, found = pseudo_gradient(loss, score, tasks, k_draws, **inner)
     else:
-      gradient, seen = mean_gradient(loss, score, tasks, k_draws)
-    losses, (each, segments) = seen
+      gradient, found = mean_gradient(loss, score, tasks, k_draws)
+    losses, (each, segments) = found
     metrics = {"loss": losses.mean(), **segment_losses(each, segments, count)}
-    return gradient, {**metrics, **handover_gaps(generator, tasks.targets)}
+    gaps = handover_gaps(generator, tasks.targets, source.form(form).ways)
+    return gradient, {**metrics, **gaps}
 
   return outer_training(gradient_of_form, outer_optimiser(config, algorithm), config.ema)
 
@@ -107,7 +111,8 @@ def outer_training(
   """Steps along a gradient that each form of task defines in its way.
 
   Args:
-    gradient_of_form: `(score, key, source, (ways, shots)) → (gradient, metrics)`.
+    gradient_of_form: `(score, key, source, form) → (gradient, metrics)`, where the
+      form's number in the source is traced.
     ema: decay of the averaged score network; shorter at first.
   """
 
@@ -119,14 +124,11 @@ def outer_training(
 
   @jax.jit(donate_argnames="state")
   def step(
-    state: MetaState, key: Key[Array, ""], sources: dict[Form, TaskSource]
+    state: MetaState, key: Key[Array, ""], source: TaskSource
   ) -> tuple[MetaState, dict[str, Array]]:
     key = jax.random.fold_in(key, state.step)
-    forms = [
-      functools.partial(gradient_of_form, source=source, form=form)
-      for form, source in sources.items()
-    ]
-    gradient, metrics = jax.lax.switch(state.step % len(forms), forms, state.score, key)
+    form = state.step % source.first.shape[0]
+    gradient, metrics = gradient_of_form(state.score, key, source, form)
     updates, opt_state = optimiser.update(gradient, state.opt_state, state.score)
     score = optax.apply_updates(state.score, updates)
     decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))

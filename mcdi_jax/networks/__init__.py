@@ -1,7 +1,7 @@
 """Downstream networks as pairs of pure functions, and their pretraining."""
 
 from mcdi_jax.networks.conv4 import backbone, conv4
-from mcdi_jax.networks.head import head, prototype_head
+from mcdi_jax.networks.head import head, prototype_head, without_absent
 from mcdi_jax.networks.network import Network
 from mcdi_jax.networks.standard import fit_standardisation
 
@@ -12,4 +12,5 @@ __all__ = [
   "fit_standardisation",
   "head",
   "prototype_head",
+  "without_absent",
 ]

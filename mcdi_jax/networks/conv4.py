@@ -1,6 +1,7 @@
 """conv-4: four blocks of 3×3 convolution, batch normalisation, ReLU, 2×2 max-pooling
 (Vinyals et al. 2016), the backbone of few-shot learning."""
 
+import math
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ def conv4(image_shape: tuple[int, ...], width: int = 64) -> Network:
   def apply(params: Params, x: Float[Array, "n h w c"]) -> Float[Array, "n D"]:
     for weights, statistics in zip(params["weights"], params["statistics"], strict=True):
       x = _normalise_and_pool(convolution(x, weights["kernel"]), weights, statistics)
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # also of no image at all
 
   return Network(init, apply)
 
@@ -62,10 +63,11 @@ def apply_in_groups(
   """
   of_group = jax.checkpoint(lambda x: _apply_with_own_statistics(weights, x))
   groups = x.reshape(-1, group, *x.shape[1:])
-  if jax.default_backend() == "cpu":
-    features, seen = jax.lax.map(of_group, groups)
-  else:
-    features, seen = jax.vmap(of_group)(groups)
+  features, seen = jax.lax.platform_dependent(
+    groups,
+    cpu=lambda groups: jax.lax.map(of_group, groups),
+    default=jax.vmap(of_group),
+  )
   return features.reshape(len(x), -1), jax.tree.map(lambda s: s.mean(0), seen)
 
 

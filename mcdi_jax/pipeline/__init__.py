@@ -9,6 +9,7 @@ from mcdi_jax.pipeline.prediction import (
   Predictions,
   generate_from_folder,
   predict,
+  predictions_file,
   write_predictions,
 )
 from mcdi_jax.pipeline.run import run
@@ -18,6 +19,7 @@ __all__ = [
   "Predictions",
   "generate_from_folder",
   "predict",
+  "predictions_file",
   "run",
   "write_predictions",
 ]

@@ -6,9 +6,9 @@ import functools
 from mcdi_jax.data import ClassSet
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
-from mcdi_jax.meta import TaskSource
-from mcdi_jax.meta.batch import as_arrays
+from mcdi_jax.meta import TaskSource, task_source
 from mcdi_jax.networks import head
+from mcdi_jax.networks.head import CLASS_AXES
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.preparation import Bank, open_bank, prepare_task
 from mcdi_jax.preparation.bank import bank_key
@@ -20,8 +20,8 @@ def prepare_banks(
   features: ClassSet,
   backbone_digest: str,
   directory: Path,
-) -> dict[tuple[int, int], TaskSource]:
-  """(ways, shots) → tasks of that form.
+) -> TaskSource:
+  """Tasks of all forms.
 
   Tasks prepared on all drawings do not depend on the shots and are shared between them.
   A bank's directory is named by a hash of what determines its content.
@@ -30,8 +30,8 @@ def prepare_banks(
     versions: of the training classes' features, x [n, V, D], to prepare on.
     features: of the same, x [n, D], to draw supports from.
   """
-  banks: dict[str, Bank] = {}
-  sources = {}
+  made: dict[str, Bank] = {}
+  banks = []
   for form in config.forms:
     shots = 0 if config.preparation.prepare_on == "all" else form.shots
     network = head(features.x.shape[-1], form.ways, scale=config.preparation.init_scale)
@@ -53,8 +53,8 @@ def prepare_banks(
       "preparation": dataclasses.asdict(config.preparation),
     }
     digest = content_hash(content)[:16]
-    if digest not in banks:
-      banks[digest] = open_bank(
+    if digest not in made:
+      made[digest] = open_bank(
         directory / digest,
         prepare,
         versions,
@@ -64,7 +64,6 @@ def prepare_banks(
         shard_tasks=config.preparation.shard_tasks,
         title=f"bank of {form.ways}-way tasks",
       )
-    key = bank_key(config.preparation.seed)
-    source = TaskSource(banks[digest], features, key)
-    sources[form.ways, form.shots] = as_arrays(source)
-  return sources
+    banks.append(made[digest])
+  forms = [(form.ways, form.shots) for form in config.forms]
+  return task_source(forms, banks, features, bank_key(config.preparation.seed), CLASS_AXES)

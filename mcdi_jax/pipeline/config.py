@@ -1,6 +1,7 @@
 """The settings of a run, and the checks that need more than one group of them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from mcdi_jax.data import ClassSet, DataConfig, Splits
@@ -23,13 +24,29 @@ class Recipe(NamedTuple):
     algorithm: REPTILE or single level on the local consistency loss, or the query loss.
     base: of the generated weights.
     starts_from: the generator that it is trained on from; empty: from scratch.
-    one_step: T = 1 instead of the configured chain.
+    chain: what its chain makes of the configured one.
   """
 
   algorithm: Literal["reptile", "single_level", "query_loss"]
   base: Literal["none", "prototypes"] = "none"
   starts_from: str = ""
-  one_step: bool = False
+  chain: Callable[[DiffusionConfig], DiffusionConfig] = lambda diffusion: diffusion
+
+
+def one_step(diffusion: DiffusionConfig) -> DiffusionConfig:
+  """The same network as a hypernetwork: its first estimate is the result."""
+  return DiffusionConfig(steps=1, segments=1, schedule="linear_auto", form=diffusion.form)
+
+
+def one_segment(diffusion: DiffusionConfig) -> DiffusionConfig:
+  """Vanilla diffusion: the last target alone. There is nothing to hand over."""
+  return dataclasses.replace(diffusion, segments=1, handover=0.0)
+
+
+def naive_targets(diffusion: DiffusionConfig) -> DiffusionConfig:
+  """Every target as if it were the last one; sampled as with one segment."""
+  sampler = diffusion.sampler_name
+  return dataclasses.replace(one_segment(diffusion), objective="naive", sampler=sampler)
 
 
 GENERATORS = {
@@ -37,13 +54,10 @@ GENERATORS = {
   "generated_single_level": Recipe("single_level"),
   "generated_delta": Recipe("reptile", base="prototypes"),
   "generated_finished": Recipe("query_loss", starts_from="generated"),
-  "hypernetwork": Recipe("query_loss", one_step=True),
+  "hypernetwork": Recipe("query_loss", chain=one_step),
+  "k1": Recipe("reptile", chain=one_segment),
+  "naive_targets": Recipe("reptile", chain=naive_targets),
 }
-
-
-def one_step(diffusion: DiffusionConfig) -> DiffusionConfig:
-  """The same network as a hypernetwork: its first estimate is the result."""
-  return DiffusionConfig(steps=1, segments=1, schedule="linear_auto", form=diffusion.form)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +68,9 @@ class Config:
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
       difference from the prototype head), `generated_finished` (`generated`, trained on
-      by the query loss), `hypernetwork` (the same network at T = 1, by the query loss).
+      by the query loss), `hypernetwork` (the same network at T = 1, by the query loss),
+      `k1` (vanilla diffusion: the last of the bank's targets, one segment),
+      `naive_targets` (all of them, each as the end of the whole chain).
     seeds: each trains a backbone, and every generator on it, once.
     gauge: whether the mean over classes is removed from weights and noise.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
-
 from mcdi_jax.diffusion import make_schedule
 from mcdi_jax.generator import (
   Generator,
@@ -12,7 +10,7 @@ from mcdi_jax.generator import (
   load_generator,
   save_generator,
 )
-from mcdi_jax.generator.storage import blank
+from mcdi_jax.generator.storage import about_generator, blank
 from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.checkpoint import Checkpoints
 from mcdi_jax.lib.config import content_hash
@@ -30,9 +28,7 @@ from mcdi_jax.meta import (
   validation,
 )
 from mcdi_jax.pipeline.backbone import Features
-from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe, one_step
-
-Sources = dict[tuple[int, int], TaskSource]
+from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe
 
 
 class Material(NamedTuple):
@@ -41,7 +37,7 @@ class Material(NamedTuple):
   Attributes:
     image_shape: (h, w, c).
     backbone: params of the frozen network.
-    sources: (ways, shots) → tasks of that form.
+    source: the tasks of all forms.
     features: of all splits.
     metrics: the JSON lines that training is logged in.
     about: facts of the data that are kept beside a generator.
@@ -49,7 +45,7 @@ class Material(NamedTuple):
 
   image_shape: tuple[int, ...]
   backbone: Any
-  sources: Sources
+  source: TaskSource
   features: Features
   metrics: Path
   about: dict[str, Any]
@@ -79,44 +75,44 @@ def prepare_generator(
   material: Material,
   place: Path,
   found: dict[str, Trained],
+  rate_factor: float = 1.0,
 ) -> Trained:
   """Reads or trains a generator.
 
   Args:
     place: the directory of its checkpoints and of `generator/`.
     found: those of this seed that came before it; finishing starts from one of them.
+    rate_factor: of the outer optimiser's rate; another than 1 is named in the log.
   """
   directory = place / "generator"
   if (directory / "generator.json").exists():
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
-    about = files.read_json(directory / "generator.json")["about"]
+    about = about_generator(directory)
     return Trained(load_generator(directory), about["seconds"])
   recipe = GENERATORS[name]
-  k_init, k_fit, k_run, k_validation = jax.random.split(key_for(seed, "meta-training"), 4)
   before = found[recipe.starts_from] if recipe.starts_from else None
-  generator = (
-    before.generator if before else _untrained(config, recipe, material, k_init, k_fit)
-  )
-  plan = _plan(config, recipe, generator)
-  look = validation(
-    generator, config.forms, k_validation, tasks=config.meta.validation_tasks
-  )
-  who = {"phase": name, "seed": seed}
+  generator = before.generator if before else _untrained(config, recipe, material, seed)
+  plan = _plan(_faster(config, rate_factor), recipe, generator)
+  # The same validation tasks for all generators of a seed: they are chosen on equal terms.
+  k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
+  validate = validation(generator, config.forms, k_validation, tasks=tasks)
+  phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
+  tags = {"phase": phase, "seed": seed}
   state = train(
-    lambda state, key: plan.training.step(state, key, material.sources),
+    lambda state, key: plan.training.step(state, key, material.source),
     plan.training.init(generator.score),
-    k_run,
+    key_for(seed, f"training of {name}"),
     steps=plan.steps,
-    title=f"{name}, seed {seed}",
-    write=lambda line: files.append_json(material.metrics, {**who, **line}),
-    inspect=lambda state: look(state, material.features.val),
+    title=f"{phase}, seed {seed}",
+    write=lambda line: files.append_json(material.metrics, {**tags, **line}),
+    inspect=lambda state: validate(state, material.features.val),
     inspect_every=plan.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=plan.save_every,
     remedy=_remedy(config, recipe, material.metrics.parent),
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
-  seconds = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), who)
+  seconds = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), tags)
   seconds += before.seconds if before else 0.0
   best = float(state.best_accuracy) if config.meta.select == "best" else None
   about = {
@@ -158,22 +154,31 @@ def _remedy(config: Config, recipe: Recipe, workdir: Path) -> str:
   )
 
 
-def _seconds_spent(lines: list[dict[str, Any]], who: dict[str, Any]) -> float:
+def _faster(config: Config, factor: float) -> Config:
+  meta, finishing_config = config.meta, config.finishing
+  return dataclasses.replace(
+    config,
+    meta=dataclasses.replace(meta, rate=factor * meta.rate),
+    finishing=dataclasses.replace(finishing_config, rate=factor * finishing_config.rate),
+  )
+
+
+def _seconds_spent(lines: list[dict[str, Any]], tags: dict[str, Any]) -> float:
   """Of a training that may have been continued: where a step was logged twice, the later
   line stands."""
   spent: dict[int, float] = {}
   for line in lines:
-    if who.items() <= line.items() and "seconds" in line:
+    if tags.items() <= line.items() and "seconds" in line:
       kept = {step: s for step, s in spent.items() if step < line["step"]}
       spent = {**kept, line["step"]: line["seconds"]}
   return sum(spent.values())
 
 
-def _untrained(
-  config: Config, recipe: Recipe, material: Material, k_init: Any, k_fit: Any
-) -> Generator:
+def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) -> Generator:
   """The specification, the frozen backbone, the statistics; a fresh score network."""
-  diffusion = one_step(config.diffusion) if recipe.one_step else config.diffusion
+  diffusion = recipe.chain(config.diffusion)
+  # One schedule for all chains of as many steps, however it depends on the segments.
+  same_steps = diffusion.steps == config.diffusion.steps
   spec = GeneratorSpec(
     score=config.score,
     diffusion=diffusion,
@@ -182,10 +187,13 @@ def _untrained(
     base=recipe.base,
     ways=config.meta.ways,
     shots=config.meta.shots,
+    matmul_precision=config.matmul_precision,
   )
   generator = dataclasses.replace(
-    blank(spec, k_init, gauge=config.gauge),
+    blank(spec, key_for(seed, "score network"), gauge=config.gauge),
     backbone=material.backbone,
-    schedule=make_schedule(diffusion),
+    schedule=make_schedule(config.diffusion if same_steps else diffusion),
   )
-  return fit_space(generator, material.sources, k_fit)
+  keep = config.meta.support == "kept"
+  key = key_for(seed, "scale of the weights")
+  return fit_space(generator, material.source, key, keep_support=keep)

@@ -8,14 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mcdi_jax.data.image_files import unreadable
+from mcdi_jax.data.names import printable
 from mcdi_jax.generator import Generator, generate
 from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
-from mcdi_jax.lib import files, provenance
-from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib import files, outputs, provenance
+from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.pipeline.own_images import Form, image_files, read_files, read_support
+from mcdi_jax.pipeline.own_images import (
+  Form,
+  image_files,
+  read_files,
+  read_support,
+  say_blank_files,
+)
 from mcdi_jax.tasks import Support
 from mcdi_jax.weights import (
   load_distribution,
@@ -25,17 +33,21 @@ from mcdi_jax.weights import (
 )
 
 _WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
-_SAMPLES, _DISTRIBUTION = "samples", "distribution.json"
+_SAMPLES, _DISTRIBUTION = ("samples", "samples-2"), "distribution.json"
 _BATCH = 256  # images at a time
+_COLUMNS = ("file", "class", "probability")
+_FORMULA = ("=", "+", "-", "@", "'")
 
 
 class Predictions(NamedTuple):
   """files: n names. classes: N names. probabilities: float [n, N], each row sums to 1;
-  of a distribution, the mean over its samples."""
+  of a distribution, the mean over its samples. unreadable: a sentence on the files that
+  could not be read, all of them; None: all were."""
 
   files: tuple[str, ...]
   classes: tuple[str, ...]
   probabilities: np.ndarray
+  unreadable: str | None = None
 
 
 def generate_from_folder(
@@ -52,22 +64,23 @@ def generate_from_folder(
 
   Args:
     name: of a generator, or its directory.
-    support: a folder of class folders, each with the same number of images.
+    support: a folder of class folders, or an `.npz` (`read_support`).
     samples: 0: one set of weights, as safetensors; else a distribution of so many, as an
       Orbax checkpoint.
     temperature: default 0 for one set of weights, 1 for samples.
-    shots: images to take of each class; None: all.
+    shots: images to take of each class, at most; None: all.
     seed: of the noise.
 
   Returns:
     The manifest that is kept beside the weights.
   """
-  out = files.as_path(out)
-  if (out.exists() and not out.is_dir()) or _foreign(out):
+  out = outputs.checked(out, "--out", folder=True, outside=support)
+  if _foreign(out):
     raise InputError(f"--out {out} holds other files: name a new folder")
   generator = load_generator(name)
   x, y, classes = read_support(support, _form(name, generator), shots)
-  _say_if_untrained(generator, len(classes), len(y) // len(classes))
+  count = np.bincount(y).tolist()
+  _say_if_untrained(generator, count)
   if temperature is None:
     temperature = 1.0 if samples else 0.0
   support_arrays = Support(jnp.asarray(x), jnp.asarray(y))
@@ -82,7 +95,7 @@ def generate_from_folder(
     "generator": _identity(name),
     "fingerprint": fingerprint(generator),
     "classes": list(classes),
-    "shots": len(y) // len(classes),
+    "shots": count,
     "temperature": temperature,
     "samples": samples,
     "seed": seed,
@@ -91,9 +104,10 @@ def generate_from_folder(
   }
   if samples:
     save_distribution(out, jax.vmap(sample)(jax.random.split(key, samples)), manifest)
-    _remove(out, _MANIFEST, _WEIGHTS)
+    _remove(out, _MANIFEST, (_WEIGHTS,))
   else:
     save_weights(out / _WEIGHTS, sample(key))
+    manifest["sha256"] = files.sha256(out / _WEIGHTS)
     files.write_json(out / _MANIFEST, manifest)
     _remove(out, _DISTRIBUTION, _SAMPLES)
   return manifest
@@ -122,27 +136,53 @@ def predict(weights: PathLike, images: PathLike, name: str | None = None) -> Pre
       "the generator that they came from with --generator, or generate them anew"
     )
   paths = image_files(images)
-  x = read_files(paths, _form(name, generator))
+  read = read_files(paths, _form(name, generator))
+  say_blank_files(read)
+  x = read.x.astype(np.float32) / 255
   logits = jax.jit(jax.vmap(generator.network.apply, in_axes=(0, None)))
   parts = [
     jax.nn.softmax(logits(samples, jnp.asarray(part))).mean(0)
     for part in np.split(x, range(_BATCH, len(x), _BATCH))
   ]
   root = files.as_path(images)
-  names = [str(p.relative_to(root)) if p != root else p.name for p in paths]
-  return Predictions(tuple(names), tuple(manifest["classes"]), np.concatenate(parts))
+  names = [str(p.relative_to(root)) if p != root else p.name for p in read.paths]
+  return Predictions(
+    tuple(map(printable, names)),
+    tuple(manifest["classes"]),
+    np.concatenate(parts),
+    str(unreadable(read.bad)) if read.bad else None,
+  )
+
+
+def predictions_file(path: PathLike) -> Path:
+  """Where a CSV may be written: nothing is there, or predictions that were written before.
+
+  Raises:
+    InputError: it may not.
+  """
+  path = outputs.checked(path, "--csv")
+  if path.exists() and not files.read_bytes(path).startswith(",".join(_COLUMNS).encode()):
+    raise InputError(f"--csv {path} is a file of another kind: name a new one")
+  return path
 
 
 def write_predictions(path: PathLike, found: Predictions) -> None:
-  """A CSV: file, class, probability, then the probability of each class."""
+  """A CSV: file, class, probability, then the probability of each class, `p:` and its
+  name. Names are `printable`; one that a spreadsheet would take for a formula (it begins
+  with = + - @), or that begins with ', has a ' before it."""
   text = io.StringIO()
   rows = csv.writer(text, lineterminator="\n")
-  rows.writerow(["file", "class", "probability", *found.classes])
+  rows.writerow([*_COLUMNS, *(f"p:{printable(name)}" for name in found.classes)])
   for file, p in zip(found.files, found.probabilities, strict=True):
     best = int(p.argmax())
     numbers = [f"{v:.6f}" for v in (p[best], *p)]
-    rows.writerow([file, found.classes[best], *numbers])
-  files.write_bytes(files.as_path(path), text.getvalue().encode())
+    rows.writerow([_cell(file), _cell(found.classes[best]), *numbers])
+  files.write_bytes(predictions_file(path), text.getvalue().encode())
+
+
+def _cell(name: str) -> str:
+  name = printable(name)
+  return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 def _identity(name: str) -> str:
@@ -165,24 +205,27 @@ def _ours(manifest: Path) -> bool:
   return manifest.exists() and b'"fingerprint"' in manifest.read_bytes()
 
 
-def _remove(out: Path, manifest: str, weights: str) -> None:
+def _remove(out: Path, manifest: str, weights: tuple[str, ...]) -> None:
   """Weights of the other kind that were written before: `predict` must not read them."""
-  if _ours(out / manifest):
-    (out / manifest).unlink()
-    old = out / weights
+  if not _ours(out / manifest):
+    return
+  files.remove(out / manifest)
+  for old in (out / name for name in weights):
     remove = old.rmtree if old.is_dir() else old.unlink
     remove(missing_ok=True)
 
 
-def _say_if_untrained(generator: Generator, ways: int, shots: int) -> None:
-  for what, number, trained in (
-    ("classes", ways, generator.spec.ways),
-    ("images a class", shots, generator.spec.shots),
+def _say_if_untrained(generator: Generator, count: list[int]) -> None:
+  for what, numbers, trained in (
+    ("classes", (len(count),), generator.spec.ways),
+    ("images a class", count, generator.spec.shots),
   ):
-    if not min(trained) <= number <= max(trained):
+    least, most = min(numbers), max(numbers)
+    if least < min(trained) or most > max(trained):
+      shown = str(least) if least == most else f"{least} to {most}"
       CONSOLE.print(
-        f"note: {number} {what}; this generator was trained for {min(trained)} to "
-        f"{max(trained)}"
+        f"note: {shown} {what}; this generator was trained for {min(trained)} to "
+        f"{max(trained)}",
       )
 
 
@@ -191,21 +234,38 @@ def _read(directory: Path) -> tuple[Any, dict[str, Any]]:
   if (directory / _DISTRIBUTION).exists():
     samples, manifest = load_distribution(directory)
   elif (directory / _MANIFEST).exists():
+    manifest = files.read_json(directory / _MANIFEST)
+    if manifest.get("sha256") not in (None, files.sha256(directory / _WEIGHTS)):
+      raise DamagedError(
+        f"{directory / _WEIGHTS} is not the file that {_MANIFEST} describes: generate the "
+        "weights anew"
+      )
     params = load_weights(directory / _WEIGHTS)
-    samples, manifest = (
-      jax.tree.map(lambda p: p[None], params),
-      files.read_json(directory / _MANIFEST),
-    )
+    samples = jax.tree.map(lambda p: p[None], params)
   else:
     raise MissingError(
       f"there are no generated weights in {directory}: give a folder that launch.generate "
       "wrote"
     )
-  ways = len(manifest.get("classes", ()))
-  fits = "fingerprint" in manifest and set(samples) == {"head"}
-  if not fits or samples["head"]["bias"].shape[-1:] != (ways,):
+  if not _is_manifest(manifest) or not _is_head(samples, len(manifest["classes"])):
     raise InputError(
       f"the weights in {directory} are not those of an image classifier with its classes: "
       "give a folder that launch.generate wrote"
     )
   return samples, manifest
+
+
+def _is_manifest(content: Any) -> bool:
+  if not isinstance(content, dict):
+    return False
+  texts = (content.get("generator"), content.get("fingerprint"))
+  classes = content.get("classes")
+  listed = classes if isinstance(classes, list) else [None]
+  return all(isinstance(value, str) for value in (*texts, *listed))
+
+
+def _is_head(samples: Any, ways: int) -> bool:
+  head = samples.get("head") if isinstance(samples, dict) else None
+  if not isinstance(head, dict) or set(samples) != {"head"} or "bias" not in head:
+    return False
+  return head["bias"].shape[-1:] == (ways,)

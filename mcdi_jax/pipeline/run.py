@@ -26,8 +26,9 @@ from mcdi_jax.pipeline.backbone import (
 )
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config, check_data
-from mcdi_jax.pipeline.evaluation import evaluate, latency_lines, result_facts
-from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.pipeline.evaluation import evaluate, result_facts
+from mcdi_jax.pipeline.generator import Material
+from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
 from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
 from mcdi_jax.report import write_report
 
@@ -62,18 +63,21 @@ def _run_seed(config: Config, splits: Splits, seed: int, workdir: Path) -> None:
   prefix = f"seed {seed}, " if len(config.seeds) > 1 else ""
   timed: Stage = lambda title: stage(prefix + title)  # noqa: E731
   material = _prepare(config, splits, seed, workdir, timed)
-  found: dict[str, Trained] = {}
+  found: dict[str, Tuned] = {}
+  choices = workdir / "tuning"
   for name in config.generators:
     main = name == config.generators[0]
     place = workdir / f"seed_{seed}" / ("" if main else name)
     with timed(name):
-      found[name] = prepare_generator(config, name, seed, material, place, found)
+      found[name] = tuned_generator(config, name, seed, material, place, found, choices)
   if read_results(workdir, seed) is None:
-    lines = _test(config, splits, seed, found, material.features, timed)
+    facts = result_facts(config, splits, seed)
+    with timed("evaluation"):
+      lines = evaluate(config, facts, found, material.features, choices)
     write_results(workdir, seed, lines)
   if seed == config.seeds[0]:
     with timed("pictures"):
-      main_one = found[config.generators[0]].generator
+      main_one = found[config.generators[0]].trained.generator
       _draw(config, splits, main_one, material.features, workdir)
 
 
@@ -90,32 +94,12 @@ def _prepare(
     versions = augmented_features(config, splits, backbone, features.train)
   with timed("bank"):
     directory = _cache(config.bank_dir, workdir / "bank")
-    sources = prepare_banks(config, versions, features.train, backbone.digest, directory)
+    source = prepare_banks(config, versions, features.train, backbone.digest, directory)
   about = {
     "data": splits.name,
     "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
   }
-  return Material(splits.image_shape, backbone.params, sources, features, metrics, about)
-
-
-def _test(
-  config: Config,
-  splits: Splits,
-  seed: int,
-  found: dict[str, Trained],
-  features: Features,
-  timed: Stage,
-) -> list[dict[str, Any]]:
-  """All result lines of one seed."""
-  facts = result_facts(config, splits, seed)
-  with timed("evaluation"):
-    lines = evaluate(config, facts, found, features)
-  if config.evaluation.latency:
-    generator = found[config.generators[0]].generator
-    with timed("latency"):
-      for form in config.forms:
-        lines += latency_lines(config, facts, generator, form)
-  return lines
+  return Material(splits.image_shape, backbone.params, source, features, metrics, about)
 
 
 def _draw(

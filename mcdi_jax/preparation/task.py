@@ -76,10 +76,16 @@ def task_keys(key: Key[Array, ""]) -> tuple[Any, Any, Any, Any]:
 
 
 def kept_support(
-  key: Key[Array, ""], items: ClassSet, classes: Int[Array, " N"], shots: int
+  key: Key[Array, ""],
+  items: ClassSet,
+  classes: Int[Array, " N"],
+  shots: int,
+  *,
+  form: tuple[Any, Any] | None = None,
 ) -> Support:
-  """The support that belongs to the task with this key, always the same one."""
-  return sample_support(task_keys(key)[1], items, classes, shots)
+  """The support that belongs to the task with this key, always the same one; `form` as in
+  `sample_support`."""
+  return sample_support(task_keys(key)[1], items, classes, shots, form=form)
 
 
 def prepare_task(
@@ -146,5 +152,5 @@ def _training_items(
     weight = jnp.arange(n_max) < items.count[classes][:, None]
     return x, y, weight.reshape(-1).astype(jnp.float32)
   number = shots + (config.queries if config.prepare_on == "support_and_query" else 0)
-  x, y = sample_support(k_support, items, classes, number)
-  return x, y, jnp.ones(y.shape[0])
+  x, y, counted = sample_support(k_support, items, classes, number)
+  return x, y, counted.astype(jnp.float32)

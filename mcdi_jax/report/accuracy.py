@@ -34,6 +34,35 @@ class TaskList(NamedTuple):
     return f"{self}: {tasks} tasks of {self.queries} queries a class, seed {self.eval_seed}"
 
 
+class Difference(NamedTuple):
+  """From another method, in percent: its value, the intervals over tasks and over classes
+  (None: not known)."""
+
+  value: float
+  ci95: float
+  ci95_cluster: float | None = None
+
+  def __str__(self) -> str:
+    return with_interval(self.value, self.ci95, "+", self.ci95_cluster)
+
+  @property
+  def standing(self) -> str:
+    """A claim about unseen classes: by the interval over classes where it is known."""
+    known = self.ci95_cluster is not None
+    return standing(self.value, self.ci95_cluster if known else self.ci95)
+
+  def reversed(self) -> "Difference":
+    return self._replace(value=-self.value)
+
+
+def mean_difference(found: list[Difference]) -> Difference:
+  """Over seeds: the means of the values and of the intervals."""
+  clusters = [d.ci95_cluster for d in found]
+  cluster = None if None in clusters else float(np.mean(clusters))
+  value, ci95 = (float(np.mean([d[i] for d in found])) for i in (0, 1))
+  return Difference(value, ci95, cluster)
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
   """One method on one list of test tasks: a line for each seed."""
@@ -53,24 +82,49 @@ class Row:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
   @property
-  def paired(self) -> list[Line]:
-    """The lines that know their difference from `generated` and its interval."""
-    keys = ("paired_diff", "paired_ci95")
-    return [
-      line
-      for line in self.lines
-      if line.get("paired_against") == "generated"
-      and all(line.get(key) is not None for key in keys)
-    ]
+  def accuracy(self) -> str:
+    """The mean over seeds with its intervals."""
+    value, ci95 = self.mean("accuracy"), self.mean("ci95")
+    return with_interval(value, ci95, cluster=self.mean("ci95_cluster"))
 
   @property
-  def minus_prototypes(self) -> dict[Any, tuple[float, float]]:
-    """Seed → difference from prototypes and its interval, where a line knows them."""
+  def note(self) -> str:
+    """What the reader must know of the method's settings; mostly nothing."""
+    unchanged = sum("unchanged_start" in (x.get("settings") or {}) for x in self.lines)
+    if not unchanged:
+      return ""
+    seeds = len(self.lines)
+    return "its start, unchanged" + (
+      f", in {unchanged} of {seeds} seeds" if seeds > 1 else ""
+    )
+
+  @property
+  def trials(self) -> str:
+    """How many settings were tried, and which of the chosen lie at an edge."""
+    numbers = dict.fromkeys(x.get("trials") for x in self.lines)
+    edges = [n for x in self.lines for n in (x.get("settings") or {}).get("at_edge", ())]
+    said = ", ".join("–" if n is None else str(n) for n in numbers)
+    return said + (f" (at an edge: {', '.join(dict.fromkeys(edges))})" if edges else "")
+
+  @property
+  def paired(self) -> dict[Any, Difference]:
+    """Seed → difference from `generated`, where a line knows it and its interval."""
+    keys = ("paired_diff", "paired_ci95", "paired_ci95_cluster")
+    return {
+      line.get("seed"): Difference(*(line.get(key) for key in keys))
+      for line in self.lines
+      if line.get("paired_against") == "generated"
+      and all(line.get(key) is not None for key in keys[:2])
+    }
+
+  @property
+  def minus_prototypes(self) -> dict[Any, Difference]:
+    """Seed → difference from prototypes, where a line knows it."""
     found = {}
     for line in self.lines:
       pair = (line.get("settings") or {}).get("minus_prototypes")
       if pair is not None:
-        found[line.get("seed")] = tuple(pair)
+        found[line.get("seed")] = Difference(*pair)
     return found
 
 
@@ -87,11 +141,18 @@ def group(lines: list[Line]) -> dict[TaskList, dict[str, Row]]:
   }
 
 
-def with_interval(value: float | None, interval: float | None, sign: str = "") -> str:
-  """`98.63 ± 0.06`: two decimals, more where the interval is smaller than them.
+def with_interval(
+  value: float | None,
+  interval: float | None,
+  sign: str = "",
+  cluster: float | None = None,
+) -> str:
+  """`98.63 ± 0.06`, or `98.63 ± 0.06 [± 0.19]`: two decimals, more where the interval is
+  smaller than them.
 
   Args:
     sign: `+` for a difference.
+    cluster: the interval over classes.
   """
   if value is None:
     return "–"
@@ -100,7 +161,8 @@ def with_interval(value: float | None, interval: float | None, sign: str = "") -
   text = f"{value:{sign}.{decimals}f}".replace("-", "−")
   if not float(f"{value:.{decimals}f}"):
     text = text.lstrip("+−")
-  return text if interval is None else f"{text} ± {interval:.{decimals}f}"
+  text = text if interval is None else f"{text} ± {interval:.{decimals}f}"
+  return text if cluster is None else f"{text} [± {cluster:.{decimals}f}]"
 
 
 def standing(difference: float, interval: float) -> str:
@@ -115,19 +177,19 @@ def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
   head = ["method", "accuracy, %", *(["sd over seeds"] if several else [])]
   against_prototypes = any(row.minus_prototypes for row in rows.values())
   head += ["this − generated", *(["this − prototypes"] if against_prototypes else [])]
-  head += ["transductive", "parameters", "training, s"]
+  head += ["trials", "transductive", "parameters", "training, s"]
   cells = []
   for row in rows.values():
-    line = [tag("code", row.method)]
-    line.append(with_interval(row.mean("accuracy"), row.mean("ci95")))
+    name = tag("code", row.method)
+    line = [join([name, f" ({row.note})"]) if row.note else name, row.accuracy]
     if several:
       line.append("–" if row.spread is None else f"{row.spread:.2f}")
     parameters, seconds = row.mean("parameters"), row.mean("budget_s")
-    against = {x.get("seed"): (x["paired_diff"], x["paired_ci95"]) for x in row.paired}
-    line.append(_differences(against, len(row.lines)))
+    line.append(_differences(row.paired, len(row.lines)))
     if against_prototypes:
       line.append(_differences(row.minus_prototypes, len(row.lines)))
     line += [
+      row.trials,
       {True: "yes", False: "no"}.get(row.lines[0].get("transductive"), "–"),
       "–" if parameters is None else f"{parameters:,.0f}",
       "–" if seconds is None else f"{seconds:,.1f}",
@@ -136,13 +198,12 @@ def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
   return table(tasks.caption, head, cells)
 
 
-def _differences(by_seed: dict[Any, tuple[float, float]], seeds: int) -> Html:
+def _differences(by_seed: dict[Any, Difference], seeds: int) -> Html:
   """Each seed's difference from another method, and where that puts this one."""
   found = []
-  for number, (difference, interval) in by_seed.items():
+  for number, difference in by_seed.items():
     seed = f"seed {number}: " if seeds > 1 else ""
-    word = standing(difference, interval).removesuffix(" with")
-    found.append(f"{seed}{with_interval(difference, interval, '+')} ({word})")
+    found.append(f"{seed}{difference} ({difference.standing.removesuffix(' with')})")
   return join(found or ["–"], "<br>")
 
 
@@ -157,23 +218,21 @@ def sentences(groups: dict[TaskList, dict[str, Row]]) -> list[Html]:
 def _sentence(tasks: TaskList, rows: dict[str, Row]) -> Html:
   generated = rows["generated"]
   seeds = len(generated.lines)
-  accuracy = with_interval(generated.mean("accuracy"), generated.mean("ci95"))
-  said = [tag("code", "generated"), f" {accuracy} % in {tasks}"]
-  said.append(f" (mean of {seeds} seeds)" if seeds > 1 else "")
+  said = [tag("code", "generated"), f" {generated.accuracy} % in {tasks}"]
+  sd = f", sd {generated.spread:.2f}" if seeds > 1 else ""
+  said.append(f" (mean of {seeds} seeds{sd})" if seeds > 1 else "")
   found = [_against(row) for row in rows.values() if row.paired]
   return join([*said, ": " if found else "", join(found, "; "), "."])
 
 
 def _standings(row: Row) -> Counter[str]:
   """How often `generated` is above, level with or below this method, by seeds."""
-  return Counter(standing(-x["paired_diff"], x["paired_ci95"]) for x in row.paired)
+  return Counter(found.reversed().standing for found in row.paired.values())
 
 
 def _against(row: Row) -> Html:
   """`level with prototypes (difference +0.01 ± 0.02)`; generated − this."""
-  difference = -float(np.mean([line["paired_diff"] for line in row.paired]))
-  interval = float(np.mean([line["paired_ci95"] for line in row.paired]))
-  number = with_interval(difference, interval, "+")
+  number = mean_difference(list(row.paired.values())).reversed()
   (most, often), *others = _standings(row).most_common()
   words = [most, " ", tag("code", row.method)]
   if others:

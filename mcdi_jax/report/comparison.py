@@ -13,7 +13,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.report import accuracy
-from mcdi_jax.report.accuracy import Row, TaskList, with_interval
+from mcdi_jax.report.accuracy import Difference, Row, TaskList
 from mcdi_jax.report.curves import VALIDATION, measures, seeds_of
 from mcdi_jax.report.figure import Series, line_figure
 from mcdi_jax.report.markup import (
@@ -88,10 +88,10 @@ def _accuracy_section(names: list[str], runs: list[Run]) -> Html:
   if not found:
     return section("Accuracy", paragraph("None of these runs has results yet."))
   reading = (
-    "Percent right, ± the 95 % interval over test tasks; over several seeds the mean. The "
-    "last column is the difference of the generated weights from those of the table's "
-    "first run; its interval takes the two as independent, which on the same tasks is "
-    "wider than needed."
+    "Percent right, ± the 95 % interval over test tasks [± that over classes, which claims "
+    "about unseen classes go by]; over several seeds the mean. The last column is the "
+    "difference of the generated weights from those of the table's first run; its "
+    "intervals take the two as independent, which on the same tasks is wider than needed."
   )
   tables = [_table(key, rows, found) for key, rows in found.items()]
   return section("Accuracy", *_refusals(runs, found), note(reading), *tables)
@@ -142,7 +142,7 @@ def _table(key: _Tasks, rows: dict[str, dict[str, Row]], found: dict[_Tasks, Any
 
 
 def _cell(row: Row) -> Html:
-  lines = [with_interval(row.mean("accuracy"), row.mean("ci95"))]
+  lines = [row.accuracy, *([row.note] if row.note else [])]
   if row.spread is not None:
     lines.append(f"sd {row.spread:.2f}, {len(row.lines)} seeds")
   return join(lines, "<br>")
@@ -153,13 +153,13 @@ def _difference(row: Row | None, first: Row | None) -> str:
   if row is None or first is None or row is first:
     return "–"
   values = [row.mean("accuracy"), first.mean("accuracy")]
-  intervals = [row.mean("ci95"), first.mean("ci95")]
-  if None in values or None in intervals:
+  if None in (*values, row.mean("ci95"), first.mean("ci95")):
     return "–"
-  interval = float(np.hypot(*intervals))
-  difference = values[0] - values[1]
-  word = accuracy.standing(difference, interval).removesuffix(" with")
-  return f"{with_interval(difference, interval, '+')} ({word})"
+  both = lambda key: (row.mean(key), first.mean(key))  # noqa: E731
+  clusters = both("ci95_cluster")
+  cluster = None if None in clusters else float(np.hypot(*clusters))
+  found = Difference(values[0] - values[1], float(np.hypot(*both("ci95"))), cluster)
+  return f"{found} ({found.standing.removesuffix(' with')})"
 
 
 def _settings_section(names: list[str], runs: list[Run]) -> Html:

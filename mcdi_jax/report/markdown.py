@@ -7,7 +7,8 @@ import numpy as np
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import PathLike
-from mcdi_jax.report.accuracy import Row, group, with_interval
+from mcdi_jax.report.accuracy import Row, group, mean_difference
+from mcdi_jax.report.latency import latency_tables
 from mcdi_jax.report.workdir import Line, form
 
 _BEGIN = "<!-- results: python -m launch.table FILE --into README.md -->"
@@ -15,15 +16,17 @@ _END = "<!-- end of results -->"
 
 
 def results_tables(lines: list[Line]) -> str:
-  """For each protocol, methods by forms of task: accuracy in percent, mean over seeds, ±
-  the 95 % interval over tasks; below it, in the same form, the paired difference of each
-  generator from prototypes, from its lowest seed to its highest."""
+  """For each protocol, methods by forms of task: accuracy in percent, mean over seeds ± the
+  95 % interval over tasks [± that over classes] and the sd over seeds; below it the paired
+  difference of each generator from prototypes, mean over seeds with the same intervals.
+  Then, for each form of task, what every method takes in time."""
   groups = group([line for line in lines if line.get("accuracy") is not None])
   parts = []
   for protocol in dict.fromkeys(tasks.protocol for tasks in groups):
     here = {form(t._asdict()): rows for t, rows in groups.items() if t.protocol == protocol}
     parts.append(_table(f"{protocol}, accuracy in %", here, _accuracy))
     parts.append(_table(f"{protocol}, this − prototypes", here, _minus_prototypes))
+  parts += latency_tables([x for x in lines if x.get("latency_ms") is not None])
   return "\n\n".join(filter(None, parts))
 
 
@@ -62,15 +65,14 @@ def _table(title: str, forms: dict[str, dict[str, Row]], cell: Any) -> str:
 
 
 def _accuracy(row: Row) -> str:
-  return with_interval(row.mean("accuracy"), row.mean("ci95"))
+  parts = [row.accuracy]
+  parts += [] if row.spread is None else [f"sd {row.spread:.2f}"]
+  return "; ".join([*parts, *([row.note] if row.note else [])])
 
 
 def _minus_prototypes(row: Row) -> str:
   found = list(row.minus_prototypes.values())
   if not found:
     return "–"
-  low, high = min(d for d, _ in found), max(d for d, _ in found)
-  interval = float(np.mean([ci for _, ci in found]))
-  if len(found) == 1:
-    return with_interval(low, interval, "+")
-  return f"{with_interval(low, None, '+')} to {with_interval(high, interval, '+')}"
+  sd = np.std([d.value for d in found], ddof=1) if len(found) > 1 else None
+  return str(mean_difference(found)) + ("" if sd is None else f"; sd {sd:.2f}")

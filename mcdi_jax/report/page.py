@@ -18,6 +18,7 @@ from mcdi_jax.report.chain import (
   plane_section,
 )
 from mcdi_jax.report.curves import training_section
+from mcdi_jax.report.latency import latency_section
 from mcdi_jax.report.markup import (
   Html,
   bullets,
@@ -30,11 +31,10 @@ from mcdi_jax.report.markup import (
   tag,
 )
 from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
-from mcdi_jax.report.workdir import Line, Run, flat, form, read_run
+from mcdi_jax.report.workdir import Line, Run, flat, read_run
 
 _PLACED = {*ERROR_ARRAYS, *PLANE_ARRAYS} - {"plane_loss", "plane_accuracy"}
 _LARGEST = 1e6  # where targets have rms 1
-_SOURCES = {"latency-head": "features", "latency-backbone": "images"}
 _PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[Arrays], Html]], ...] = (
   ("the error along the denoising chain", ERROR_ARRAYS, error_section),
   ("the inference chains over the loss", PLANE_ARRAYS, plane_section),
@@ -65,7 +65,7 @@ def report(run: Run) -> str:
     *_summary(run),
     tag("div", bullets(gaps), class_="warning note") if gaps else None,
     _accuracy_section(run),
-    _latency_section(run.latencies),
+    latency_section(run.latencies),
     training_section(run),
     *pictures,
     settings_section(run.config),
@@ -93,34 +93,14 @@ def _accuracy_section(run: Run) -> Html | None:
     return None
   tables = [accuracy.accuracy_table(tasks, rows) for tasks, rows in groups.items()]
   reading = (
-    "Percent right on classes that no training saw, ± the 95 % interval over test tasks. "
-    "Over several seeds: the mean, with the mean of their intervals; the spread over seeds "
-    "stands apart. Differences are taken task by task; “above” and “below” are said only "
-    "where the interval of the difference excludes 0."
+    "Percent right on classes that no training saw, ± the 95 % interval over test tasks "
+    "[± that over classes]. The first says how well the figure is known for these classes, "
+    "the second for unseen classes of their kind: “above” and “below” are said only where "
+    "the interval over classes of the difference excludes 0. Differences are taken task by "
+    "task. Over several seeds: the mean, with the mean of their intervals; the spread over "
+    "seeds stands apart. Trials: settings tried on the same validation tasks."
   )
   return section("Accuracy", note(reading), *tables)
-
-
-def _latency_section(lines: list[Line]) -> Html | None:
-  if not lines:
-    return None
-  rows = []
-  for line in lines:
-    share = (line.get("settings") or {}).get("share_of_matmul_peak")
-    rows.append(
-      [
-        form(line),
-        _SOURCES.get(str(line.get("protocol")), line.get("protocol")),
-        line.get("device") or "–",
-        line.get("seed"),
-        line.get("batch"),
-        f"{line['latency_ms']:.2f}",
-        "–" if share is None else f"{100 * share:.0f} %",
-      ]
-    )
-  head = ["task", "from", "device", "seed", "tasks at once", "median ms", "of matmul peak"]
-  content = table("Time to generate the weights of all tasks at once", head, rows, words=3)
-  return section("Latency", content)
 
 
 def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:

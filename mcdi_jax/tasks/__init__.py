@@ -6,10 +6,13 @@ from mcdi_jax.tasks.few_shot import (
   Support,
   Task,
   check_protocol,
+  class_means,
+  class_sums,
   membership,
   sample_classes,
   sample_support,
   sample_task,
+  task_classes,
 )
 
 __all__ = [
@@ -18,8 +21,11 @@ __all__ = [
   "Support",
   "Task",
   "check_protocol",
+  "class_means",
+  "class_sums",
   "membership",
   "sample_classes",
   "sample_support",
   "sample_task",
+  "task_classes",
 ]

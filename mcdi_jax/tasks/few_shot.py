@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.lib.errors import InputError
@@ -52,10 +52,26 @@ class Protocol(NamedTuple):
 
 
 def membership(support: Support, ways: int) -> Float[Array, "n N"]:
-  """1 where item n counts and belongs to class c, else 0. Sums over the items of a class
-  are products with it; its column sums are the numbers of items of the classes."""
+  """1 where item n counts and belongs to class c, else 0."""
   member = jax.nn.one_hot(support.y, ways)
   return member if support.mask is None else member * support.mask[:, None]
+
+
+def class_sums(
+  member: Float[Array, "n N"], x: Float[Array, "n *s"]
+) -> Float[Array, "N *s"]:
+  """Sums over the items of each class. Items that do not count may hold anything."""
+  counts = member.any(1).reshape(-1, *(1,) * (x.ndim - 1))
+  # Exact in float32 on every device: a class of one item has its item as the sum.
+  return jnp.tensordot(member.T, jnp.where(counts, x, 0.0), 1, precision="highest")
+
+
+def class_means(
+  member: Float[Array, "n N"], x: Float[Array, "n *s"]
+) -> Float[Array, "N *s"]:
+  """Means over the items of each class; 0 for a class without any."""
+  number = jnp.maximum(member.sum(0), 1.0).reshape(-1, *(1,) * (x.ndim - 1))
+  return class_sums(member, x) / number
 
 
 def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
@@ -89,25 +105,77 @@ def _draw_places(
   return jnp.take_along_axis(row, jax.lax.top_k(luck, number)[1], axis=1)
 
 
-def _take(items: ClassSet, places: Int[Array, "N n"]) -> tuple[Any, Int[Array, " Nn"]]:
+def _take(
+  items: ClassSet, places: Int[Array, "N n"], valid: Bool[Array, "N n"]
+) -> tuple[Any, Int[Array, " Nn"], Bool[Array, " Nn"]]:
+  """x, y and mask; the label of an item that does not count is 0."""
   ways, number = places.shape
-  return items.x[places.reshape(-1)], jnp.repeat(jnp.arange(ways), number)
+  mask = valid.reshape(-1)
+  label = jnp.where(mask, jnp.repeat(jnp.arange(ways), number), 0)
+  return items.x[places.reshape(-1)], label, mask
+
+
+def _present(
+  items: ClassSet, classes: Int[Array, " N"], first: int, stop: int, ways: Any
+) -> Bool[Array, "N n"]:
+  """Which of the draws first … stop−1 of each class are items of it, and of the task."""
+  drawn = jnp.arange(first, stop) < items.count[classes][:, None]
+  return drawn & (jnp.arange(len(classes)) < ways)[:, None]
 
 
 def sample_support(
-  key: Key[Array, ""], items: ClassSet, classes: Int[Array, " N"], shots: int
+  key: Key[Array, ""],
+  items: ClassSet,
+  classes: Int[Array, " N"],
+  shots: int,
+  *,
+  form: tuple[Any, Any] | None = None,
 ) -> Support:
-  """K different items of each of the given classes."""
-  return Support(*_take(items, _draw_places(key, items, classes, shots)))
+  """K different items of each of the given classes, all of a class that has fewer.
+
+  Args:
+    form: (ways, shots) that count, where N and K are only the sizes of the arrays; the
+      items that count do not depend on those.
+  """
+  ways, counted = form or (len(classes), shots)
+  places = _draw_places(key, items, classes, shots)
+  valid = _present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
+  return Support(*_take(items, places, valid))
 
 
-def sample_task(key: Key[Array, ""], items: ClassSet, protocol: Protocol) -> Task:
-  """A task of classes and items drawn without replacement; support and query disjoint."""
-  k_classes, k_items = jax.random.split(key)
-  classes = sample_classes(k_classes, items, protocol.ways)
-  number = protocol.shots + protocol.queries
+def sample_task(
+  key: Key[Array, ""],
+  items: ClassSet,
+  protocol: Protocol,
+  *,
+  form: tuple[Any, Any] | None = None,
+) -> Task:
+  """A task of classes and items drawn without replacement; support and query disjoint.
+
+  Args:
+    form: as in `sample_support`, with the protocol's ways and shots as the sizes.
+  """
+  ways, counted = form or (protocol.ways, protocol.shots)
+  classes, k_items = _drawn_classes(key, items, protocol.ways)
+  shots, number = protocol.shots, protocol.shots + protocol.queries
   places = _draw_places(k_items, items, classes, number)
+  in_support = _present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
+  in_query = _present(items, classes, shots, number, ways)
   return Task(
-    Support(*_take(items, places[:, : protocol.shots])),
-    Query(*_take(items, places[:, protocol.shots :])),
+    Support(*_take(items, places[:, :shots], in_support)),
+    Query(*_take(items, places[:, shots:], in_query)),
   )
+
+
+def _drawn_classes(
+  key: Key[Array, ""], items: ClassSet, ways: int
+) -> tuple[Int[Array, " N"], Key[Array, ""]]:
+  k_classes, k_items = jax.random.split(key)
+  return sample_classes(k_classes, items, ways), k_items
+
+
+def task_classes(
+  key: Key[Array, ""], items: ClassSet, protocol: Protocol
+) -> Int[Array, " N"]:
+  """The classes of `sample_task` with this key: label c is class `[c]` of the set."""
+  return _drawn_classes(key, items, protocol.ways)[0]

@@ -6,6 +6,7 @@ import pytest
 
 from mcdi_jax.data import ClassSet, concatenate, from_labels, with_rotations
 from mcdi_jax.data.class_set import take_classes, to_unit
+from mcdi_jax.lib.errors import InputError
 
 LABELS = np.array([2, 0, 1, 2, 2, 0])
 
@@ -61,3 +62,14 @@ def test_to_unit(dtype: type):
   assert found.dtype == jnp.float32
   expected = images / np.float32(255) if dtype == np.uint8 else images
   np.testing.assert_allclose(found, expected, rtol=1e-6)  # one rounding
+
+
+@pytest.mark.parametrize(
+  "labels",
+  [[0, 2], [1, 2], [-1, 0], [0, 10**13], [0.0, 1.0], [0], [[0], [1]], ["a", "b"]],
+  ids=str,
+)
+def test_labels_that_are_no_classes_are_refused(labels: list):
+  """And nothing as large as they are is made."""
+  with pytest.raises(InputError, match="labels are .* for 2 items: give each item one of"):
+    from_labels(np.zeros((2, 3)), np.array(labels))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mcdi_jax.data import DataConfig, load_splits
-from mcdi_jax.data.folder import class_folders, read_folder
+from mcdi_jax.data.folder import class_folders, read_folder, support_folders
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 
 
@@ -21,8 +21,8 @@ def _save(root: Path, name: str, value: int = 0, *, size: int = 4, mode: str = "
 def _names(root: Path) -> dict[str, list[str]]:
   """Class names, and the paths of their images below their folders."""
   return {
-    name: [str(image.relative_to(root / name)) for image in images]
-    for name, images in class_folders(root).items()
+    folder.name: [str(image.relative_to(root / folder.name)) for image in folder.images]
+    for folder in class_folders(root)
   }
 
 
@@ -32,7 +32,7 @@ def test_each_folder_with_images_is_a_class_named_by_its_path(tmp_path: Path):
   assert _names(tmp_path) == {
     "a/x": ["1.jpg"],
     "a/y": ["0.bmp", "1.png"],
-    "b": ["10.PNG", "2.png"],
+    "b": ["2.png", "10.PNG"],
   }
 
 
@@ -132,24 +132,154 @@ def test_different_sizes_need_a_size(tmp_path: Path):
   np.testing.assert_array_equal(raw.images[:, 2, 2, 0], [9, 7])
 
 
-def test_grey_and_colour_together_need_grey(tmp_path: Path):
+def test_grey_and_colour_together_are_in_colour(tmp_path: Path):
   _save(tmp_path, "a/1.png", 9)
-  _save(tmp_path, "b/1.png", 7, mode="RGB")
-  for size in (0, 5):
-    with pytest.raises(InputError, match="grey.*colour.*--config.data.grey=True"):
-      read_folder(tmp_path, size=size, grey=False)
+  red = np.full((4, 4, 3), (255, 0, 0), np.uint8)
+  (tmp_path / "b").mkdir()
+  Image.fromarray(red).save(tmp_path / "b" / "1.png")
+  raw = read_folder(tmp_path, size=0, grey=False)
+  np.testing.assert_array_equal(raw.images, [np.full((4, 4, 3), 9), red])
   raw = read_folder(tmp_path, size=0, grey=True)
   assert raw.images.shape == (2, 4, 4, 1)
-  np.testing.assert_array_equal(raw.images[:, 0, 0, 0], [9, 7])
+  np.testing.assert_array_equal(raw.images[:, 0, 0, 0], [9, 76])
 
 
-def test_an_unreadable_image_stops_the_reading_and_is_named(tmp_path: Path):
-  for name in ("a/1.png", "b/1.png", "b/2.png"):
+def test_unreadable_images_stop_the_reading_and_are_all_named(tmp_path: Path):
+  for name in ("a/1.png", "b/1.png", "b/2.png", "b/3.png"):
     _save(tmp_path, name)
-  path = tmp_path / "b/2.png"
-  path.write_bytes(path.read_bytes()[:40])
-  with pytest.raises(DamagedError, match=f"{path} cannot be read as an image"):
+  bad = [tmp_path / "a/1.png", tmp_path / "b/2.png"]
+  for path in bad:
+    path.write_bytes(path.read_bytes()[:40])
+  with pytest.raises(DamagedError, match="2 files cannot be read as images") as caught:
     read_folder(tmp_path, size=28, grey=True)
+  assert all(str(path) in str(caught.value) for path in bad)
+
+
+def _level(root: Path, classes: dict[str, str]) -> None:
+  """Level → its classes, one letter each; an image as bright as its place in all."""
+  n = 0
+  for level, names in classes.items():
+    for name in names:
+      n += 1
+      _save(root, level.replace("*", name) + ".png", n)
+
+
+DISJOINT = [("train", "val", "test"), ("Training", "validation", "Testing")]
+
+
+@pytest.mark.parametrize("names", DISJOINT)
+def test_a_level_of_different_classes_is_their_split(tmp_path, capsys, names):
+  """60 classes are not 3, and none has the level in its name."""
+  train, val, test = names
+  _level(tmp_path, {f"{train}/*/1": "dac", f"{val}/*/1": "b", f"{test}/*/1": "fe"})
+  raw = read_folder(tmp_path, size=0, grey=False)
+  assert raw.classes == tuple("abcdef")
+  np.testing.assert_array_equal(raw.split, [0, 1, 0, 0, 2, 2])
+  splits = load_splits(DataConfig(source="folder", path=str(tmp_path)))
+  assert splits.classes == (("a", "c", "d"), ("b",), ("e", "f"))
+  assert splits.train.x[:, 0, 0, 0].tolist() == [2, 3, 1]
+  assert "hold different classes: their split" in capsys.readouterr().out
+
+
+def test_a_split_of_folders_may_lie_below_groups_of_classes(tmp_path: Path):
+  _level(tmp_path, {"x/train/*/1": "ab", "x/val/*/1": "c", "y/test/*/1": "ad"})
+  raw = read_folder(tmp_path, size=0, grey=False)
+  assert raw.classes == ("x/a", "x/b", "x/c", "y/a", "y/d")
+  np.testing.assert_array_equal(raw.split, [0, 0, 1, 2, 2])
+
+
+MERGED = {
+  "above": {"train/*/1": "abc", "test/*/1": "abc"},
+  "some": {"train/*/1": "abc", "val/*/1": "c", "test/*/1": "ab"},
+  "inside": {"*/train/1": "abc", "*/test/1": "abc"},
+  "roles": {"support/*/1": "abc", "query/*/1": "abc"},
+  "roles inside": {"*/support/1": "abc", "*/query/1": "abc"},
+}
+
+
+@pytest.mark.parametrize("case", MERGED)
+def test_a_level_of_the_same_classes_is_merged_by_name(tmp_path, capsys, case: str):
+  """No class stands on both sides of a split."""
+  _level(tmp_path, MERGED[case])
+  raw = read_folder(tmp_path, size=0, grey=False)
+  assert raw.classes == ("a", "b", "c")
+  assert raw.split is None
+  assert np.bincount(raw.labels).tolist() == [2, 2, 2]
+  for image, origin in zip(raw.images, raw.origins, strict=True):
+    np.testing.assert_array_equal(
+      image, np.asarray(Image.open(tmp_path / origin))[..., None]
+    )
+  assert "are no classes: merged by class" in capsys.readouterr().out
+
+
+def test_one_level_alone_is_no_split(tmp_path: Path):
+  _level(tmp_path, {"train/*/1": "abc"})
+  raw = read_folder(tmp_path, size=0, grey=False)
+  assert (raw.classes, raw.split) == (("a", "b", "c"), None)
+
+
+def test_where_other_folders_stand_beside_them_they_are_classes(tmp_path: Path):
+  """A train is a thing, too."""
+  for name in ("train", "car", "bus"):
+    _save(tmp_path, f"{name}/1.png")
+  assert read_folder(tmp_path, size=0, grey=False).classes == ("bus", "car", "train")
+
+
+def test_a_split_without_validation_says_what_is_missing(tmp_path: Path):
+  _level(tmp_path, {"train/*/1": "abc", "test/*/1": "de"})
+  with pytest.raises(InputError, match="leaves no class for val: give it some"):
+    load_splits(DataConfig(source="folder", path=str(tmp_path)))
+
+
+def test_levels_without_classes_in_them_are_refused(tmp_path: Path):
+  for name in ("train/1.png", "train/2.png", "test/1.png"):
+    _save(tmp_path, name)
+  with pytest.raises(InputError, match="3 images that lie outside of any class folder"):
+    class_folders(tmp_path)
+
+
+def test_of_a_support_with_queries_the_support_is_taken(tmp_path, capsys):
+  for case in ({"support/*/1": "ab", "query/*/1": "ab"}, {"*/support/1": "ab"}):
+    root = tmp_path / str(len(case))
+    _level(root, case)
+    found = support_folders(root)
+    assert list(found) == ["a", "b"]
+    assert all("support" in str(path) for paths in found.values() for path in paths)
+    assert sum(map(len, found.values())) == 2
+  assert "of query/, support/ the support is taken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "case",
+  [
+    {"train/*/1": "ab", "test/*/1": "ab"},
+    {"*/train/1": "ab", "*/test/1": "ab"},
+    {"query/*/1": "ab"},
+  ],
+)
+def test_a_support_of_other_parts_is_refused(tmp_path: Path, case: dict[str, str]):
+  _level(tmp_path, case)
+  with pytest.raises(InputError, match=r"has .*/.* where classes are expected.*--support"):
+    support_folders(tmp_path)
+
+
+def test_a_class_of_queries_alone_is_named(tmp_path: Path):
+  _level(tmp_path, {"support/*/1": "ab", "query/*/1": "abc"})
+  with pytest.raises(InputError, match="the class 'c' in .* has no image in support/"):
+    support_folders(tmp_path)
+
+
+def test_classes_of_one_value_are_named_with_their_files(tmp_path: Path, capsys):
+  for name in ("a/1.png", "a/2.png", "[b]/1.png", "c/x.png"):
+    _save(tmp_path, name, 255)
+  ink = np.full((4, 4), 255, np.uint8)
+  ink[1, 1] = 0
+  for name in ("a/2.png", "c/x.png"):
+    Image.fromarray(ink).save(tmp_path / name)
+  with pytest.raises(InputError, match="no class for val: its 3 classes are too few"):
+    load_splits(DataConfig(source="folder", path=str(tmp_path)))
+  out = capsys.readouterr().out
+  assert "2 of 4 images are all of one value: [b]/1.png of class '[b]', a/1.png of" in out
 
 
 def test_a_folder_is_loaded_in_the_form_that_is_asked_for(tmp_path: Path):

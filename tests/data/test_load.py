@@ -86,30 +86,132 @@ def test_the_digest_is_of_the_content(tmp_path: Path):
   assert _load(tmp_path / "c.npz", content).digest != first
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
-def test_labels_of_any_integer_type(tmp_path: Path, dtype: type):
+LABELS: dict[str, Callable[[np.ndarray], Any]] = {
+  "uint8": lambda c: c.astype(np.uint8),
+  "int64": lambda c: c.astype(np.int64),
+  "uint64": lambda c: c.astype(np.uint64),
+  "whole floats": lambda c: c.astype(np.float32),
+  "text": lambda c: c.astype(str),
+  "bytes": lambda c: c.astype("S"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_type_name_the_same_classes(tmp_path: Path, kind: str):
+  expected = _load(tmp_path / "a.npz", _archive())
   content = _archive()
-  content["labels"] = content["labels"].astype(dtype)
+  content["labels"] = LABELS[kind](content["labels"])
+  found = _load(tmp_path / "a.npz", content)
+  assert found.classes == expected.classes
+  assert found.digest == expected.digest
+
+
+@pytest.mark.parametrize("first", [1, 10**13, 2**63])
+def test_labels_need_not_run_from_0(tmp_path: Path, first: int):
+  """They are names; nothing as large as they are is made."""
+  content = _archive()
+  content["labels"] = 3 * content["labels"].astype(np.uint64) + np.uint64(first)
   splits = _load(tmp_path / "a.npz", content)
-  assert sum(len(_classes(items)) for items in splits[:3]) == CLASSES
+  for items, names in zip(splits[:3], splits.classes, strict=True):
+    assert [str(3 * c + first) for c in _classes(items)] == list(names)
+
+
+def test_names_without_images_are_left_out(tmp_path: Path, capsys):
+  """And their places in the split with them."""
+  content = _archive()
+  content["labels"] = 2 * content["labels"]
+  names = np.array([f"c{n}" for n in range(2 * CLASSES)])
+  split = np.arange(2 * CLASSES) // 2 % 3
+  splits = _load(tmp_path / "a.npz", {**content, "classes": names, "class_split": split})
+  assert "50 classes have no image: left out" in capsys.readouterr().out
+  for s, (items, found) in enumerate(zip(splits[:3], splits.classes, strict=True)):
+    assert [f"c{2 * c}" for c in _classes(items)] == list(found)
+    assert all(c % 3 == s for c in _classes(items))
+
+
+def test_names_may_be_bytes_and_hold_anything(tmp_path: Path):
+  names = [f"é{n}\n".encode() for n in range(CLASSES - 1)] + [b"\xe9"]
+  splits = _load(tmp_path / "a.npz", {**_archive(), "classes": np.array(names)})
+  found = sum(splits.classes, ())
+  assert sorted(found) == sorted([*(rf"é{n}\n" for n in range(CLASSES - 1)), r"\xe9"])
+  for items, given in zip(splits[:3], splits.classes, strict=True):
+    expected = [names[c].decode("utf8", "backslashreplace") for c in _classes(items)]
+    assert [name.replace(r"\n", "\n") for name in given] == expected
+
+
+def test_arrays_that_are_not_used_may_hold_anything(tmp_path: Path):
+  expected = _load(tmp_path / "a.npz", _archive()).digest
+  content = {**_archive(), "about": np.array([{}, None])}
+  assert _load(tmp_path / "a.npz", content).digest == expected
+
+
+def _pictures(channels: int) -> np.ndarray:
+  shape = (2 * CLASSES, 9, 8, channels)
+  return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+FORMS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
+  "grey in colours": (1, lambda x: x.repeat(3, -1)),
+  "no channels": (1, lambda x: x[..., 0]),
+  "opaque": (3, lambda x: np.pad(x, [(0, 0)] * 3 + [(0, 1)], constant_values=255)),
+  "channels first": (3, lambda x: np.moveaxis(x, -1, 1)),
+  "grey channel first": (1, lambda x: np.moveaxis(x, -1, 1)),
+  "ink in alpha": (1, lambda x: np.concatenate([0 * x] * 3 + [255 - x], -1)),
+  "light ink in alpha": (1, lambda x: np.concatenate([0 * x + 255] * 3 + [x], -1)),
+  "floats": (3, lambda x: np.float32(x / 255)),
+  "float bytes": (3, lambda x: x * 1.0),
+  "16 bits": (3, lambda x: 257 * x.astype(np.uint16)),
+  "integers": (3, lambda x: x.astype(np.int64)),
+}
+
+
+@pytest.mark.parametrize("size", [0, 4])
+@pytest.mark.parametrize("form", FORMS)
+def test_images_in_any_form_are_the_same_set(tmp_path: Path, form: str, size: int):
+  channels, change = FORMS[form]
+  content = {"images": _pictures(channels), "labels": np.arange(2 * CLASSES) % CLASSES}
+  expected = _load(tmp_path / "a.npz", content, size=size)
+  content["images"] = change(content["images"])
+  found = _load(tmp_path / "a.npz", content, size=size)
+  assert found.image_shape == expected.image_shape == (size or 9, size or 8, channels)
+  assert found.digest == expected.digest
 
 
 def _without(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
   return lambda c: {n: a for n, a in c.items() if n != name}
 
 
+def _named(names: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+  return lambda c: c | {"classes": np.asarray(list(names)).astype(str)}
+
+
 WRONG = {
   "no images": (_without("images"), "no array 'images': it holds"),
   "no labels": (_without("labels"), "no array 'labels': it holds"),
-  "float images": (lambda c: c | {"images": c["images"] / 255.0}, "images.*float64"),
-  "gray images": (lambda c: c | {"images": c["images"][..., 0]}, "images.*uint8 .n, h"),
-  "float labels": (lambda c: c | {"labels": c["labels"] * 1.0}, "labels.*float64"),
+  "signed images": (
+    lambda c: c | {"images": c["images"] / 64 - 1},
+    "images.*run from -1 to",
+  ),
+  "complex images": (lambda c: c | {"images": c["images"] * 1j}, "images.*complex"),
+  "flat images": (lambda c: c | {"images": c["images"][:, 0, 0]}, "images.*.n, h, w, c"),
+  "no pixels": (lambda c: c | {"images": c["images"][:, :0]}, "images.*.n, h, w, c"),
+  "half labels": (lambda c: c | {"labels": c["labels"] + 0.5}, "labels.*float64.*whole"),
+  "NaN": (lambda c: c | {"labels": c["labels"] * np.nan}, "labels.*nan.*whole"),
   "column": (lambda c: c | {"labels": c["labels"][:, None]}, "labels.*is needed"),
   "fewer labels": (lambda c: c | {"labels": c["labels"][1:]}, "labels.*is needed"),
-  "a gap": (lambda c: c | {"labels": c["labels"] * 2}, "labels.*0..C-1"),
-  "from one": (lambda c: c | {"labels": c["labels"] + 1}, "labels.*0..C-1"),
-  "negative": (lambda c: c | {"labels": c["labels"] - 1}, "labels.*0..C-1"),
-  "empty": (lambda c: {n: a[:0] for n, a in c.items()}, "labels.*0..C-1"),
+  "negative": (lambda c: c | {"labels": c["labels"] - 1}, "labels.*-1 for 2 images"),
+  "empty": (lambda c: {n: a[:0] for n, a in c.items()}, "labels.*is needed"),
+  "few names": (_named(range(49)), "labels.*49.*classes.*leave classes out"),
+  "a name twice": (_named([*range(49), 0]), "classes.*'0' twice"),
+  "names by name": (
+    lambda c: _named(range(50))(c) | {"labels": np.full(len(c["labels"]), "x")},
+    "labels.*'x'.*classes",
+  ),
+  "a table of names": (_named([["a"]] * 50), "classes.*names are needed"),
+  "objects": (
+    lambda c: c | {"classes": np.array(["a", None])},
+    "'classes'.*Python objects.*save it as",
+  ),
   "short split": (
     lambda c: c | {"class_split": np.zeros(3, int)},
     "class_split.*50 cl",
@@ -158,7 +260,6 @@ def _files(path: Path) -> dict[str, Callable[[], Any]]:
     "cut": cut,
     "flipped": flipped,
     "folder": path.mkdir,
-    "objects": lambda: np.savez(path, images=np.array([{}, None]), labels=[0, 1]),
   }
 
 

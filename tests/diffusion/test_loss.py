@@ -14,7 +14,7 @@ from mcdi_jax.diffusion import (
   chain,
   make_segments,
 )
-from mcdi_jax.diffusion.loss import published_example, windowed_example
+from mcdi_jax.diffusion.loss import naive_example, published_example, windowed_example
 
 STEPS, SHAPE, NUMBER = 20, (2, 2), 8000
 ALPHA = np.linspace(0.25, 0.98, STEPS)
@@ -69,7 +69,7 @@ def residual_by_hand(name, form, output, example, hand):
   i, t = int(example.i), int(example.t)
   own, ahead, last = hand.own[t], hand.alpha_bar[i, t], hand.alpha_bar[-1, t]
   x, theta, eps = (np.asarray(a) for a in (example.x, example.theta, example.eps))
-  if (name, form) == ("windowed", "preconditioned"):
+  if name != "published" and form == "preconditioned":
     return output - (theta - np.sqrt(own) * x) / np.sqrt(1 - own)
   f = output
   if form == "preconditioned":
@@ -122,6 +122,26 @@ def test_windowed_draws_steps_uniformly_and_takes_their_own_segment(by_hand):
   np.testing.assert_array_equal(e.i, hand.segment[e.t])
   count = np.bincount(e.t, minlength=STEPS)
   assert (abs(count - NUMBER / STEPS) < 5 * np.sqrt(NUMBER / STEPS)).all()  # 5 sd
+
+
+def test_naive_draws_take_every_target_for_the_end_of_the_chain(by_hand):
+  """i and t uniform and independent; x = √ᾱ_t θ_{id} + √(1−ᾱ_t) ε with ᾱ of the whole
+  chain, whichever target it is (`method.md` 3.14)."""
+  hand, targets = by_hand(ALPHA, 1), make_targets(3)
+  keys = jax.random.split(jax.random.key(3), NUMBER)
+  draw = jax.vmap(lambda k: naive_example(k, targets, make_chain(1), normal))
+  e = jax.tree.map(np.asarray, draw(keys))
+  assert (e.i == 0).all()  # the one segment
+  which = (e.theta[:, None] == np.asarray(targets)).all((2, 3)).argmax(1)
+  np.testing.assert_array_equal(e.theta, np.asarray(targets)[which])
+  count = np.zeros((3, STEPS))
+  np.add.at(count, (which, e.t), 1)
+  mean = NUMBER / count.size
+  assert (abs(count - mean) < 5 * np.sqrt(mean)).all()  # 5 sd
+  a = hand.alpha_bar[0, e.t][:, None, None]
+  expected = np.sqrt(a) * e.theta + np.sqrt(1 - a) * e.eps
+  np.testing.assert_allclose(e.x, expected, atol=1e-5)  # float32 rounding
+  assert abs(np.mean(e.eps**2) - 1) < 5 * np.sqrt(2 / e.eps.size)
 
 
 @pytest.mark.parametrize("name", ["published", "windowed"])
@@ -249,5 +269,6 @@ def test_no_handover_is_the_plain_draw():
 
 
 def test_every_pair_of_objective_and_form_is_there():
-  pairs = itertools.product(("published", "windowed"), ("plain", "preconditioned"))
+  names = ("published", "windowed", "naive")
+  pairs = itertools.product(names, ("plain", "preconditioned"))
   assert set(OBJECTIVES) == set(pairs)

@@ -44,7 +44,8 @@ SMALL = [
   "--config.evaluation.queries=2",
   "--config.evaluation.tasks=20",
   "--config.evaluation.tuning_tasks=10",
-  "--config.evaluation.finetune_trials=1",
+  "--config.evaluation.trials=1",
+  "--config.evaluation.generator_rates=(1.0,)",
   "--config.evaluation.latency=False",
 ]
 QUICK = {

@@ -9,60 +9,74 @@ import pytest
 
 from mcdi_jax.baselines import Method
 from mcdi_jax.data import ClassSet, from_labels
-from mcdi_jax.evaluation import accuracy, choose, correct_counts, task_keys
-from mcdi_jax.evaluation.accuracy import draw_task
+from mcdi_jax.evaluation import accuracy, correct_counts, draw_task, task_keys
+from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Protocol, Support
 
 FORM = Protocol(3, 2, 4)
 KEYS = task_keys(7, 12)
+LABELS = np.repeat(np.arange(6), [6, 7, 8, 6, 9, 6])
 
 
 @pytest.fixture(scope="module")
 def features() -> ClassSet:
   """Classes that overlap, of unequal number."""
   rng = np.random.default_rng(0)
-  labels = np.repeat(np.arange(6), [6, 7, 8, 6, 9, 6])
   centre = rng.normal(size=(6, 4))
-  x = (centre[labels] + rng.normal(size=(42, 4))).astype(np.float32)
-  return jax.tree.map(jnp.asarray, from_labels(x, labels))
+  x = (centre[LABELS] + rng.normal(size=(42, 4))).astype(np.float32)
+  return jax.tree.map(jnp.asarray, from_labels(x, LABELS))
 
 
 def _noisy_mean(variables: Any, support: Support, key: Any, ways: int) -> Any:
   """A method with variables and randomness: class means, from noisy features."""
   x = support.x + variables * jax.random.normal(key, support.x.shape)
   mean = jax.ops.segment_sum(x, support.y, ways) / (len(x) // ways)
-  return {"head": {"kernel": mean.T, "bias": -0.5 * jnp.sum(mean**2, 1)}}
+  params = {"head": {"kernel": mean.T, "bias": -0.5 * jnp.sum(mean**2, 1)}}
+  return jax.tree_util.Partial(apply_head, params)
 
 
 def _method(noise: float) -> Method:
   return Method("noisy", _noisy_mean, jnp.float32(noise), {"noise": noise})
 
 
-def test_counts_equal_a_python_loop(features: ClassSet, monkeypatch: pytest.MonkeyPatch):
-  """Also where the tasks are no multiple of a batch: 12 tasks, 5 at a time."""
-  monkeypatch.setattr(accuracy, "_BATCH", 5)
-  found = correct_counts(_method(0.5), features, FORM, KEYS)
+@pytest.mark.parametrize("batch", [5, 100])
+def test_counts_equal_a_python_loop(
+  features: ClassSet, monkeypatch: pytest.MonkeyPatch, batch: int
+):
+  """Of each task and class, for two methods at once; also where the tasks are no multiple
+  of a batch: 12 tasks, 5 at a time. The classes are those of the queries' items."""
+  monkeypatch.setattr(accuracy, "_BATCH", batch)
+  found = correct_counts([_method(0.5), _method(30.0)], features, FORM, KEYS)
   draw = jax.jit(lambda k: draw_task(k, features, FORM))
-  expected = []
-  for key in KEYS:
-    task, k_method = draw(key)
-    params = _noisy_mean(0.5, task.support, k_method, FORM.ways)["head"]
-    logits = np.asarray(task.query.x) @ params["kernel"] + params["bias"]
-    expected.append(int((np.asarray(logits).argmax(1) == task.query.y).sum()))
-  assert found.shape == (12,)
-  np.testing.assert_array_equal(found, expected)
-  assert 0 < found.mean() < 12
+  place = {tuple(x): c for x, c in zip(np.asarray(features.x), LABELS, strict=True)}
+  for counts, noise in zip(found, (0.5, 30.0), strict=True):
+    assert counts.right.shape == counts.classes.shape == (12, 3)
+    for number, key in enumerate(KEYS):
+      task, _, k_method = draw(key)
+      predict = _noisy_mean(noise, task.support, k_method, FORM.ways)
+      right = np.asarray(predict(task.query.x).argmax(1) == task.query.y)
+      for label in range(3):
+        here = np.asarray(task.query.y) == label
+        assert counts.right[number, label] == right[here].sum()
+        classes = {place[tuple(x)] for x in np.asarray(task.query.x)[here]}
+        assert classes == {counts.classes[number, label]}
+  assert found[0].right.sum() > found[1].right.sum()
+
+
+def test_methods_that_share_a_function_are_compiled_once(features: ClassSet):
+  """Whatever their variables, and on every set."""
+  before = accuracy._right._cache_size()
+  other = features._replace(index=features.index[:5], count=features.count[:5])
+  form = FORM._replace(queries=3)
+  for items in (features, other):
+    correct_counts([_method(0.1), _method(0.2)], items, form, KEYS)
+  assert accuracy._right._cache_size() == before + 1
 
 
 def test_task_keys_are_the_tasks():
   """A seed gives the same tasks again, another seed others, all different."""
   data = jax.random.key_data
   np.testing.assert_array_equal(data(task_keys(7, 12)), data(KEYS))
-  both = np.concatenate([data(KEYS), data(task_keys(8, 12))])
-  assert len(np.unique(both, axis=0)) == 24
-
-
-def test_choose_takes_the_trial_with_the_most_correct_answers(features: ClassSet):
-  trials = [_method(noise) for noise in (30.0, 0.0, 10.0)]
-  assert choose(trials, features, FORM, KEYS) is trials[1]
-  assert choose(trials[:1], features, FORM, KEYS) is trials[0]
+  others = task_keys(8, 12), task_keys(7, 12, "tuning")
+  both = np.concatenate([data(keys) for keys in (KEYS, *others)])
+  assert len(np.unique(both, axis=0)) == 36

@@ -46,7 +46,7 @@ def found(generator, features):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module, "_TASKS", 4)
     return module.pictures(
-      generator, preparation, FORM, features, features, images, jax.random.key(3)
+      generator, preparation, FORM, features, features, images, jax.random.key(4)
     )
 
 
@@ -55,22 +55,22 @@ def task(generator, features):
   """Any task of the features, by class, and its items; targets in the gauge."""
   classes = jnp.array([5, 0, 3])
   items = sample_support(jax.random.key(1), features, classes, 5)
-  shots = items.x.reshape(WAYS, 5, WIDTH)[:, :SHOTS]
+  shots = items.x.reshape(WAYS, 5, WIDTH)[:, :SHOTS].reshape(-1, WIDTH)
+  support = Support(shots, jnp.repeat(jnp.arange(WAYS), SHOTS))
   luck = np.random.default_rng(0).normal(size=(SEGMENTS, *TOKEN))
   targets = generator.space.project(jnp.float32(luck))
-  return module.PreparedTask(classes, shots, targets), items
+  return module.PreparedTask(classes, support, targets), items
 
 
-def own_sample(generator, shots):
+def own_sample(generator, support):
   """What `generate` gives, in tokens."""
-  support = Support(shots.reshape(-1, WIDTH), jnp.repeat(jnp.arange(WAYS), SHOTS))
   params = generate_from_features(generator, support, jax.random.key(0))
   return generator.space.encode(params)
 
 
 def along_chain(generator, features, task, offset=0.0):
   """Of tasks whose local targets all are the generator's own sample, plus an offset."""
-  target = own_sample(generator, task.shots) + offset
+  target = own_sample(generator, task.support) + offset
   prepared = task._replace(targets=jnp.stack([target] * SEGMENTS))
   error, gap = module._along_chain(
     generator, lambda features, key: prepared, features, jax.random.key(2)
@@ -203,9 +203,9 @@ def test_prepared_targets_are_those_of_a_bank(generator, features, key):
   )()
   expected = jax.vmap(generator.space.encode)(path.weights)
   np.testing.assert_allclose(task.targets, expected, atol=ROUNDING)
-  for way, c in enumerate(task.classes):
-    own = features.x[features.index[c]]
-    assert all((own == shot).all(1).any() for shot in task.shots[way])
+  for shot, way in zip(task.support.x, task.support.y, strict=True):
+    own = features.x[features.index[task.classes[way]]]
+    assert (own == shot).all(1).any()
 
 
 def test_examples_are_answered_as_generate_answers_them(found, generator, features):
@@ -236,7 +236,7 @@ def test_the_last_target_lies_on_the_first_axis(generator, task):
   np.testing.assert_allclose(found["plane_targets"][-1], [last, 0], atol=1e-5)
   starts = np.linalg.norm(found["plane_chains"][:, 0], axis=1)
   assert starts[0] == 0 and starts[1:].min() > 1e-2
-  sample = own_sample(generator, prepared.shots)
+  sample = own_sample(generator, prepared.support)
   along = np.sum(sample * prepared.targets[-1]) / np.linalg.norm(prepared.targets[-1])
   np.testing.assert_allclose(found["plane_chains"][0, -1, 0], along / UNIT, atol=ROUNDING)
   params = generator.space.decode(sample)
@@ -252,8 +252,9 @@ def test_warm_chains_start_from_the_noise_that_they_then_follow(generator, task)
   last = prepared.targets[-1].ravel() / jnp.linalg.norm(prepared.targets[-1])
   for n, k in enumerate(jax.random.split(key, module._CHAINS)):
     if n in (1, 4):
-      noise = generator.draw_noise(jax.random.split(k)[0], WAYS)
-      ends, _ = generator.sample(prepared.shots, k, temperature=1.0, initial=noise)
+      condition = generator.condition(prepared.support, WAYS)
+      noise = generator.draw_noise(jax.random.split(k)[0], condition.present)
+      ends, _ = generator.sample(condition, k, temperature=1.0, initial=noise)
       for place, tokens in ((0, noise), (-1, ends)):
         np.testing.assert_allclose(
           found["plane_chains"][n, place, 0], tokens.ravel() @ last / UNIT, atol=ROUNDING

@@ -1,33 +1,44 @@
 """Result lines, intervals, and the clock."""
 
+import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from miniature import SHOTS, WAYS, WIDTH, make_generator
 
+from mcdi_jax.baselines import Method
 from mcdi_jax.evaluation import (
+  BATCHES,
   KEYS,
+  Counts,
   EvaluationConfig,
   Facts,
   Latency,
   Timing,
   accuracy_line,
+  difference,
+  estimate,
   latency_line,
   measure,
+  time_generation,
+  time_methods,
+  with_share_of_peak,
 )
-from mcdi_jax.evaluation.latency import program_flops
-from mcdi_jax.evaluation.results import mean_and_interval
+from mcdi_jax.evaluation.latency import median_error, program_flops
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.tasks import Protocol
+from mcdi_jax.pipeline.tuning import generated
+from mcdi_jax.tasks import Protocol, Support
 
 # The list in design.md, in its order.
 EXPECTED = (
   "method, data, protocol, ways, shots, queries, seed, eval_seed, tasks, correct, total, "
   "accuracy, ci95, paired_against, paired_diff, paired_ci95, backbone, transductive, "
   "parameters, latency_ms, batch, device, matmul_precision, budget_s, settings, config, "
-  "versions, commit"
+  "versions, commit, family, metric, value, cluster, ci95_cluster, paired_ci95_cluster, "
+  "trials"
 )
 FACTS = Facts(
   data="toys",
@@ -38,8 +49,10 @@ FACTS = Facts(
   matmul_precision="highest",
 )
 FORM = Protocol(5, 1, 4)  # 20 queries a task
-CORRECT = np.array([20, 10, 15, 5])
-GENERATED = np.array([18, 12, 10, 0])
+CLASSES = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 0], [2, 4, 6, 8, 1], [1, 3, 5, 7, 0]])
+RIGHT = np.array([[4, 4, 4, 4, 4], [2, 2, 2, 2, 2], [3, 3, 3, 3, 3], [0, 1, 1, 1, 2]])
+CORRECT = Counts(RIGHT, CLASSES)
+GENERATED = Counts(np.minimum(RIGHT + CLASSES % 2, 4), CLASSES)
 
 
 def _by_hand(values: Any) -> tuple[float, float]:
@@ -54,12 +67,27 @@ def test_the_keys_are_those_of_the_design():
 
 def test_an_accuracy_line():
   line = accuracy_line(
-    FACTS, "generated", "toys-9", FORM, CORRECT, None, parameters=7, settings={"k": 3}
+    FACTS,
+    "generated",
+    "toys-9",
+    FORM,
+    CORRECT,
+    None,
+    clusters=9,
+    parameters=7,
+    trials=24,
+    settings={"k": 3},
   )
   assert tuple(line) == KEYS
   mean, ci95 = _by_hand([100, 50, 75, 25])
   known = {
     "method": "generated",
+    "family": "heads",
+    "metric": "accuracy",
+    "cluster": "class",
+    "trials": 24,
+    "value": pytest.approx(mean),
+    "ci95_cluster": estimate(*CORRECT, 4, 9).ci95_cluster,
     "data": "toys",
     "protocol": "toys-9",
     "ways": 5,
@@ -83,6 +111,7 @@ def test_an_accuracy_line():
     "paired_against",
     "paired_diff",
     "paired_ci95",
+    "paired_ci95_cluster",
     "latency_ms",
     "batch",
     "budget_s",
@@ -93,46 +122,113 @@ def test_an_accuracy_line():
 
 
 def test_a_paired_line():
-  """The difference this − generated is taken task by task."""
-  line = accuracy_line(FACTS, "prototypes", "toys-9", FORM, CORRECT, GENERATED)
-  diff, ci95 = _by_hand([10, -10, 25, 25])
+  """The difference this − generated is taken task by task, and class by class; a turned
+  class belongs to its upright one."""
+  line = accuracy_line(FACTS, "prototypes", "toys-9", FORM, CORRECT, GENERATED, clusters=5)
+  diff, ci95 = _by_hand(list(5 * (RIGHT - GENERATED.right).sum(1)))
   assert line["paired_against"] == "generated"
   assert line["paired_diff"] == pytest.approx(diff)
   assert line["paired_ci95"] == pytest.approx(ci95)
+  clustered = difference(CORRECT, GENERATED, 4, 5).ci95_cluster
+  assert line["paired_ci95_cluster"] == clustered > 0
+  assert clustered != difference(CORRECT, GENERATED, 4, 9).ci95_cluster
   assert line["accuracy"] == pytest.approx(62.5)
 
 
 def test_a_latency_line_has_no_accuracy():
-  line = latency_line(
-    FACTS, FORM, Timing("latency-head", Latency(1.5, 256, 3.0, 0.0), {"compile_s": 3.0})
-  )
+  timing = Timing("ridge", "latency-head", Latency(1.5, 256, 40, 3.0), {"compile_s": 3.0})
+  line = latency_line(FACTS, FORM, timing)
   assert tuple(line) == KEYS
-  assert (line["latency_ms"], line["batch"]) == (1.5, 256)
+  assert (line["method"], line["latency_ms"], line["batch"]) == ("ridge", 1.5, 256)
   assert (line["protocol"], line["settings"]) == ("latency-head", {"compile_s": 3.0})
-  for name in ("accuracy", "ci95", "correct", "total", "tasks"):
+  for name in ("accuracy", "value", "metric", "ci95", "correct", "total", "tasks"):
     assert line[name] is None
 
 
-def test_interval():
-  values = np.random.default_rng(0).normal(size=100)
-  assert mean_and_interval(values) == pytest.approx(_by_hand(values))
-  assert mean_and_interval(np.full(5, 2.0)) == (2.0, 0.0)
+class Clock:
+  """Calls that take what they are told, by a clock that they alone move."""
+
+  def __init__(self, taken: list[float]):
+    self.now, self.calls, self._taken = 0.0, 0, taken
+
+  def perf_counter(self) -> float:
+    return self.now
+
+  def __call__(self) -> float:
+    self.now += self._taken[min(self.calls, len(self._taken) - 1)]
+    self.calls += 1
+    return 0.0
 
 
-def test_measured_time_and_counted_work():
-  """A larger matmul takes longer; XLA counts 2 n³ operations."""
-  found = {}
-  for n in (8, 512):
-    x = jnp.ones((n, n))
-    fn = jax.jit(jnp.matmul)
-    found[n] = measure(fn, x, x, batch=3, calls=5, flops=2.0 * n**3)
-    assert program_flops(jnp.matmul, x, x) == 2 * n**3
-    assert found[n].batch == 3
-    assert 0 < found[n].median_ms < 1000
-    assert found[n].compile_s > 0
-    rate = 2 * n**3 / (found[n].median_ms / 1000)
-    assert found[n].flops_per_s == pytest.approx(rate)
-  assert found[512].median_ms > found[8].median_ms
+@pytest.mark.parametrize(
+  ("taken", "seconds", "calls", "median"),
+  [
+    ([5.0, 0.1], 60.0, 10, 100.0),  # all the same: ten are enough to know
+    ([5.0, *[0.1, 0.2] * 2000], 1e3, 1000, 150.0),  # never stable: a bound
+    ([5.0, *[0.1, 0.2] * 2000], 2.95, 20, 150.0),  # the time is up
+    ([5.0, 2.0], 0.1, 3, 2000.0),  # at least three
+  ],
+)
+def test_calls_are_as_many_as_the_median_needs(
+  monkeypatch: pytest.MonkeyPatch,
+  taken: list[float],
+  seconds: float,
+  calls: int,
+  median: float,
+):
+  """The first call, which compiles, is apart."""
+  clock = Clock(taken)
+  monkeypatch.setattr("mcdi_jax.evaluation.latency.time", clock)
+  found = measure(clock, batch=3, seconds=seconds)
+  assert (found.calls, found.batch, found.compile_s) == (calls, 3, 5.0)
+  assert found.median_ms == pytest.approx(median)
+  assert clock.calls == calls + 1
+
+
+def test_error_of_a_median():
+  """Of normal values: the sd of many such medians, 1.25 sd/√n, relative."""
+  rng = np.random.default_rng(0)
+  values = 10 + rng.normal(size=(500, 100))
+  errors = [median_error(list(row)) for row in values]
+  expected = np.std(np.median(values, axis=1)) / 10
+  assert np.mean(errors) == pytest.approx(expected, rel=0.1)
+
+
+def test_counted_work():
+  """XLA counts 2 n³ operations of a matmul."""
+  x = jnp.ones((8, 8))
+  assert program_flops(jnp.matmul, x, x) == 2 * 8**3
+
+
+def test_every_method_is_timed_on_one_task_and_on_many(monkeypatch: pytest.MonkeyPatch):
+  """From features; each sees the supports as it would alone."""
+  generator, seen = make_generator(), []
+
+  def adapt(variables: Any, support: Support, key: Any, ways: int) -> Any:
+    seen.append((support.x.shape, ways))
+    return support.x * variables
+
+  supports = Support(jnp.ones((4, 6, WIDTH)), jnp.tile(jnp.arange(6) % WAYS, (4, 1)))
+  methods = [generated("generated", generator, 0.0), Method("own", adapt, 2.0, {})]
+  found = time_methods(methods, supports, WAYS, seconds=0.01)
+  names = [(t.method, t.protocol, t.latency.batch) for t in found]
+  assert names == [(m, "latency-head", b) for m in ("generated", "own") for b in (1, 4)]
+  assert seen == [((6, WIDTH), WAYS)] * 2
+  assert all(t.latency.median_ms > 0 and t.settings["calls"] >= 3 for t in found)
+  monkeypatch.setattr("mcdi_jax.evaluation.timing.matmul_peak", lambda: 1e6)
+  one, many = with_share_of_peak(found[:2], generator, Protocol(WAYS, SHOTS))
+  work = [t.settings["share_of_matmul_peak"] * t.latency.median_ms for t in (one, many)]
+  assert work[1] == pytest.approx(4 * work[0])  # as many floating-point operations a task
+  assert one.settings["matmul_peak_gflops"] == 1e-3
+
+
+def test_generators_are_timed_from_images_and_as_they_are_called():
+  found = time_generation("k1", make_generator(), Protocol(WAYS, SHOTS), seconds=0.01)
+  assert [(t.method, t.protocol) for t in found] == [
+    ("k1", "latency-backbone"),
+    ("k1", "latency-public"),
+  ]
+  assert BATCHES == (1, 256)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +236,17 @@ def test_measured_time_and_counted_work():
   [
     ("tasks", 1),
     ("queries", 0),
-    ("finetune_trials", 0),
+    ("trials", 0),
     ("tuning_tasks", 0),
-    ("latency_calls", 99),
-    ("temperature", 1.5),
+    ("generator_rates", ()),
+    ("generator_rates", (1.0, 1.0)),
+    ("generator_rates", (0.0,)),
+    ("temperatures", (0.0, 1.5)),
+    ("temperatures", ()),
+    ("latency_s", 0.0),
   ],
 )
 def test_settings_that_cannot_be(name: str, value: Any):
-  with pytest.raises(InputError, match=rf"config\.evaluation\.{name} is {value}: "):
+  said = re.escape(f"config.evaluation.{name} is {value}: ")
+  with pytest.raises(InputError, match=said):
     EvaluationConfig(**{name: value})

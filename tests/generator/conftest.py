@@ -16,12 +16,13 @@ def make_generator() -> Callable[..., Generator]:
 
 @pytest.fixture(scope="session")
 def sampled() -> Callable[..., jax.Array]:
-  """Tokens from features by class, jitted: one trace for each specification."""
+  """Tokens from features by class [N, K, D], jitted: one trace for each specification."""
 
   @jax.jit
   def tokens(generator, shots, initial, temperature):
+    condition = generator.condition(miniature.flat(shots), len(shots))
     key = jax.random.key(0)
     settings = {"temperature": temperature, "initial": initial}
-    return generator.sample(shots, key, **settings)[0]
+    return generator.sample(condition, key, **settings)[0]
 
   return tokens

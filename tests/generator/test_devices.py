@@ -8,7 +8,9 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from miniature import make_generator
 
@@ -17,10 +19,10 @@ from mcdi_jax.generator.storage import fingerprint
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, load_tree
 
-_HERE = Path(__file__).parents[1]
+_HERE = Path(__file__).parent
 
 SAVE = """
-import sys, jax, jax.numpy as jnp, numpy as np, optax
+import pathlib, sys, jax, jax.numpy as jnp, optax
 import orbax.checkpoint as ocp
 from miniature import make_generator
 import mcdi_jax
@@ -47,10 +49,19 @@ for name, device in (("last", devices[-1]), ("replicated", same)):
   save_generator(place / name, jax.device_put(make_generator("transformer"), device))
 with ocp.StandardCheckpointer() as c:  # as earlier versions did
   c.save(place / "earlier", state)
-listed = {str(f.relative_to(place / "earlier")): files.sha256(files.as_path(f))
-          for f in (place / "earlier").rglob("*") if f.is_file()}
+earlier = pathlib.Path(place) / "earlier"
+listed = {str(f.relative_to(earlier)): files.sha256(files.as_path(f))
+          for f in earlier.rglob("*") if f.is_file()}
 files.write_json(place / "earlier" / "sha256.json", listed)
 print(len(devices))
+"""
+
+LOAD = """
+import sys, jax
+from test_devices import check_all
+from mcdi_jax.lib import files
+check_all(files.as_path(sys.argv[1]))
+print(len(jax.devices()))
 """
 
 SHIPPED = """
@@ -67,7 +78,7 @@ print(len(jax.devices()))
 
 def _process(program: str, argument: Path, devices: int) -> None:
   flags = f"--xla_force_host_platform_device_count={devices}"
-  paths = os.pathsep.join([str(_HERE.parent), str(_HERE)])
+  paths = os.pathsep.join(map(str, (_HERE.parents[1], _HERE.parent, _HERE)))
   ended = subprocess.run(
     [sys.executable, "-c", program, str(argument)],
     env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
@@ -77,21 +88,12 @@ def _process(program: str, argument: Path, devices: int) -> None:
   assert ended.stdout == f"{devices}\n", ended.stderr
 
 
-LOAD = """
-import sys, jax
-from test_devices import check_all
-from mcdi_jax.lib import files
-check_all(files.as_path(sys.argv[1]))
-print(len(jax.devices()))
-"""
-
-
 def check_all(place: files.Path) -> None:
   """That all of `SAVE` can be read by this process, exactly."""
   w = np.arange(48.0, dtype=np.float32).reshape(8, 6)
-  params = {"a": w, "b": w[0], "c": w.astype(jax.numpy.bfloat16)}
+  params = {"a": w, "b": w[0], "c": w.astype(jnp.bfloat16)}
   zeros = jax.tree.map(np.zeros_like, params)
-  adam = mcdi_adam(params)
+  adam = optax.adam(1e-3).init(jax.tree.map(jnp.asarray, params))
   template = {"step": np.int32(0), "params": zeros, "opt": adam, "key": jax.random.key(0)}
   step, state = Checkpoints(place / "checkpoints").restore(template)
   assert step == 7
@@ -110,12 +112,6 @@ def check_all(place: files.Path) -> None:
     assert fingerprint(mcdi_jax.load_generator(place / name)) == fingerprint(made)
 
 
-def mcdi_adam(params: dict[str, np.ndarray]) -> object:
-  import optax
-
-  return optax.adam(1e-3).init(jax.tree.map(jax.numpy.asarray, params))
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> files.Path:
   """By a process with four devices: split over them, on the last, on all."""
@@ -130,7 +126,7 @@ def test_four_devices_save_and_one_reads(saved: files.Path):
 
 
 def test_four_devices_save_and_eight_read(saved: files.Path):
-  _process("import sys; sys.path.insert(0, 'tests/generator')\n" + LOAD, saved, 8)
+  _process(LOAD, saved, 8)
 
 
 @pytest.mark.parametrize("devices", ["cuda:0", "cpu:5", "TPU_3(process=0,(1,0,0,0))"])

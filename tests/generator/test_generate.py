@@ -1,13 +1,14 @@
 import dataclasses
+import re
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, make_support
+from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, flat, make_support
 
-from mcdi_jax.generator import by_class, generate, generate_from_features
+from mcdi_jax.generator import generate, generate_from_features
 from mcdi_jax.generator.generate import _generate
 from mcdi_jax.generator.generator import SCORE_NETWORKS
 from mcdi_jax.lib.errors import InputError
@@ -121,10 +122,104 @@ def test_the_order_of_the_support_does_not_matter(generator, support, key):
   close(generate(generator, mixed, key), generate(generator, support, key))
 
 
-def test_by_class_gathers_the_items_of_each_label_in_their_order():
-  x = jnp.arange(6.0)[:, None]
-  found = by_class(Support(x, jnp.array([2, 0, 1, 0, 2, 1])), 3)
-  np.testing.assert_array_equal(found[..., 0], [[1, 3], [2, 5], [0, 4]])
+def uneven_support():
+  """Classes of 1, 3 and 2 images, in no order."""
+  x = np.random.default_rng(6).uniform(size=(6, *IMAGE))
+  return Support(jnp.float32(x), jnp.array([1, 0, 2, 1, 1, 2]))
+
+
+def padded(support, ways, seed=7):
+  """With masked items among its own: of its classes, and of others up to `ways`."""
+  rng = np.random.default_rng(seed)
+  more = 2 * ways
+  order = rng.permutation(len(support.y) + more)
+  x = np.concatenate([support.x, rng.uniform(size=(more, *IMAGE))])
+  y = np.concatenate([support.y, np.tile(np.arange(ways), 2)])
+  mask = np.arange(len(y)) < len(support.y)
+  arrays = (np.float32(x), np.int32(y), mask)
+  return Support(*(jnp.asarray(a[order]) for a in arrays))
+
+
+@pytest.mark.parametrize("base", ["none", "prototypes"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_masked_items_change_nothing(make_generator, network, base, temperature, key):
+  """The same items, alone or among masked ones, of equal and of unequal classes. With
+  more ways than classes, the others have logits −∞ and the noise stays what it was."""
+  generator = make_generator(network, base=base, ancestral=True)
+  settings = {"temperature": temperature}
+  for support in (make_support(), uneven_support()):
+    alone = generate(generator, support, key, **settings)
+    close(generate(generator, padded(support, WAYS), key, **settings), alone)
+    wide = generate(generator, padded(support, WAYS + 2), key, ways=WAYS + 2, **settings)
+    close(jax.tree.map(lambda leaf: leaf[..., :WAYS], wide), alone)
+    logits = generator.network.apply(wide, support.x)
+    assert (logits[:, WAYS:] == -np.inf).all() and np.isfinite(logits[:, :WAYS]).all()
+
+
+def test_what_is_masked_may_hold_anything(generator, key):
+  """Not even a gradient is touched by it."""
+  support = make_support()
+  hidden = padded(support, WAYS)
+  wild = jnp.where(hidden.mask[:, None, None, None], hidden.x, jnp.nan)
+
+  def loss(x):
+    return jnp.sum(generate(generator, hidden._replace(x=x), key)["head"]["kernel"] ** 2)
+
+  expected, found = (jax.grad(loss)(x) for x in (hidden.x, wild))
+  np.testing.assert_allclose(found[hidden.mask], expected[hidden.mask], atol=ROUNDING)
+  assert abs(expected[hidden.mask]).max() > 1e-6  # not in vain
+  close(
+    generate(generator, hidden._replace(x=wild), key), generate(generator, support, key)
+  )
+
+
+def test_a_class_counts_the_same_however_many_images_it_has(make_generator, key):
+  """Each image of one class twice: means stay, so prototypes stay."""
+  generator = make_generator("equivariant", base="prototypes")
+  idle = dataclasses.replace(generator, score=jax.tree.map(jnp.zeros_like, generator.score))
+  support = uneven_support()
+  twice = np.concatenate([np.arange(6), np.flatnonzero(support.y == 1)])
+  more = Support(support.x[twice], support.y[twice])
+  close(generate(idle, more, key), generate(idle, support, key))
+
+
+def test_lists_and_whole_numbers_of_any_kind_are_taken(transformer, key):
+  support = make_support()
+  plain = generate(transformer, support, key, ways=WAYS)
+  lists = Support(np.asarray(support.x).tolist(), np.asarray(support.y).tolist())
+  equal(generate(transformer, lists, key, ways=jnp.int32(WAYS)), plain)
+  equal(generate(transformer, support, key, ways=np.int64(WAYS)), plain)
+
+
+def test_the_precision_of_a_generator_is_that_of_its_matmuls(transformer, key):
+  """Whatever is set around it, in generation and in application, and nothing else."""
+  support = make_support()
+
+  def precisions(generator, f):
+    with jax.default_matmul_precision("default"):
+      text = str(jax.make_jaxpr(f)(generator))
+    return re.findall(r" precision=(\S+)", text)
+
+  other = dataclasses.replace(transformer.spec, matmul_precision="default")
+  loose = dataclasses.replace(transformer, spec=other)
+  params = generate(transformer, support, key)
+  for f in (
+    lambda g: generate(g, support, key),
+    lambda g: g.network.apply(params, support.x),
+  ):
+    found = precisions(transformer, f)
+    assert found and all("HIGHEST" in p for p in found)
+    assert any("DEFAULT" in p for p in precisions(loose, f))
+
+
+def test_a_network_takes_no_images_and_refuses_what_are_none(transformer, key):
+  params = generate(transformer, make_support(), key)
+  assert transformer.network.apply(params, jnp.zeros((0, *IMAGE))).shape == (0, WAYS)
+  with pytest.raises(InputError, match=r"x is uint8.*x / 255"):
+    transformer.network.apply(params, jnp.zeros((2, *IMAGE), jnp.uint8))
+  with pytest.raises(InputError, match=r"x has shape \(2, 8, 16, 1\)"):
+    transformer.network.apply(params, jnp.zeros((2, 8, 16, 1)))
 
 
 def test_vmap_over_supports_keys_and_temperatures(transformer, key):
@@ -189,7 +284,7 @@ def test_base_is_added_to_the_generated_difference(make_generator, sampled):
   )
   shots, noise = make_features()
   tokens = sampled(plain, shots, noise, 0.0)
-  support = Support(jnp.reshape(shots, (-1, WIDTH)), jnp.repeat(jnp.arange(WAYS), SHOTS))
+  support = flat(shots)
   found = jax.jit(generate_from_features)(delta, support, jax.random.key(0))
   mean = shots.mean(1)
   kernel = mean.T + plain.space.scale[0] * tokens[:, :WIDTH].T
@@ -211,7 +306,8 @@ def test_network_classifies_with_generated_params(transformer, support, key):
 def test_sample_gives_tokens_and_the_path_there(transformer):
   shots, noise = make_features()
   tokens, path = jax.eval_shape(
-    lambda shots: transformer.sample(shots, jax.random.key(0), temperature=1.0), shots
+    lambda condition: transformer.sample(condition, jax.random.key(0), temperature=1.0),
+    jax.eval_shape(lambda s: transformer.condition(s, WAYS), flat(shots)),
   )
   assert path.shape == (STEPS, *tokens.shape) and tokens.shape == noise.shape
 
@@ -243,11 +339,22 @@ BAD_INPUT = {
   "negative label": (lambda s: s._replace(y=s.y - 1), {}, r"support\.y runs from -1"),
   "float labels": (lambda s: s._replace(y=jnp.float32(s.y)), {}, r"support\.y is float32"),
   "labels missing": (lambda s: s._replace(y=s.y[:-1]), {}, r"support\.y is int32 \(5,\)"),
-  "unequal counts": (
-    lambda s: s._replace(y=jnp.array([0, 0, 0, 1, 2, 2])),
+  "labels of unequal parts": (
+    lambda s: s._replace(y=[[0, 1], [2]]),
     {},
-    r"support\.y has \[3, 1, 2\] items a class",
+    r"support\.y is a list",
   ),
+  "a mask of numbers": (
+    lambda s: s._replace(mask=jnp.ones(6)),
+    {},
+    r"support\.mask is float32 \(6,\)",
+  ),
+  "all masked": (
+    lambda s: s._replace(mask=jnp.zeros(6, bool)),
+    {},
+    r"support\.y has \[0, 0, 0\] items a class",
+  ),
+  "ways between numbers": (lambda s: s, {"ways": 2.5}, "ways is 2.5: give a whole number"),
   "a class without items": (
     lambda s: s._replace(y=s.y % 2),
     {},
@@ -284,10 +391,12 @@ def test_ways_must_be_named_where_several_were_trained(make_generator, support, 
 
 def test_shapes_are_checked_under_jit_too(transformer, key):
   images = jnp.zeros((7, *IMAGE))
-  with pytest.raises(InputError, match=r"7 items for 3 ways"):
+  with pytest.raises(InputError, match=r"support\.y is int32 \(6,\)"):
     jax.eval_shape(
-      lambda x: generate(transformer, Support(x, jnp.zeros(7, int)), key), images
+      lambda x: generate(transformer, Support(x, jnp.zeros(6, int)), key), images
     )
+  with pytest.raises(InputError, match=r"ways is traced: make it static"):
+    jax.eval_shape(lambda n: generate(transformer, make_support(), key, ways=n), 3)
   with pytest.raises(InputError, match=r"support\.x has shape"):
     jax.eval_shape(
       lambda x: generate(transformer, Support(x, jnp.zeros(7, int)), key), images[:, 1:]

@@ -4,18 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import filled
+from miniature import filled, flat
 
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.generator.generator import SCORE_NETWORKS
 from mcdi_jax.generator.score import time_features
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.tasks import membership
 
 NETWORKS = list(SCORE_NETWORKS)
 WAYS, SHOTS, WIDTH = 4, 3, 6
 
 
 def make_inputs(ways=WAYS, shots=SHOTS, width=WIDTH):
+  """Features by class [N, K, D], tokens, time."""
   rng = np.random.default_rng(0)
   return (
     np.float32(rng.normal(size=(ways, shots, width))),
@@ -27,8 +29,18 @@ def make_inputs(ways=WAYS, shots=SHOTS, width=WIDTH):
 @functools.cache
 def make_network(name):
   module = SCORE_NETWORKS[name](ScoreConfig(name, 16, 1, 2, 4))
-  params = filled(jax.eval_shape(module.init, jax.random.key(0), *make_inputs()))
-  return jax.jit(lambda *inputs: module.apply(params, *inputs))
+
+  def call(f, shots, x, time):
+    support = flat(jnp.asarray(shots))
+    return f(support.x, membership(support, len(shots)), x, time)
+
+  shapes = jax.eval_shape(
+    lambda *inputs: call(functools.partial(module.init, jax.random.key(0)), *inputs),
+    *make_inputs(),
+  )
+  params = filled(shapes)
+  apply = functools.partial(module.apply, params)
+  return jax.jit(functools.partial(call, apply))
 
 
 @pytest.fixture(params=NETWORKS)

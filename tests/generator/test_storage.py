@@ -192,7 +192,7 @@ def test_a_flipped_bit_is_noticed_in_every_file(copy):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(DamagedError, match="damaged"):
+    with pytest.raises(DamagedError, match=r"damaged.*delete .*generator\.json"):
       load_generator(copy)
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -212,8 +212,9 @@ def test_a_lost_file_is_noticed(copy):
 
 
 def test_lost_weights_are_missing(copy):
+  """With what is to be deleted, so that a run makes the generator again."""
   shutil.rmtree(copy / "weights")
-  with pytest.raises(MissingError, match="weights"):
+  with pytest.raises(MissingError, match=r"weights,.*delete .*generator\.json"):
     load_generator(copy)
 
 

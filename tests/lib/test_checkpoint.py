@@ -92,7 +92,9 @@ def test_damage_is_named(tmp_path: Path):
     else:
       data = [f for f in Path(place).rglob("*") if f.is_file() and "sha" not in f.name]
       data[0].unlink()
-    with pytest.raises(DamagedError, match=rf"{name} is damaged \(checksum.*delete it"):
+    with pytest.raises(
+      DamagedError, match=rf"{name} is damaged \(checksum.*delete {place}"
+    ):
       load_tree(place, {"a": jnp.zeros(100)})
 
 
@@ -191,6 +193,9 @@ def test_leaves_lie_where_the_template_is_bound(tmp_path: Path):
   save_tree(place, {"a": jnp.arange(3.0)})
   assert load_tree(place, {"a": jax.device_put(jnp.zeros(3), here)})["a"].committed
   assert not load_tree(place, {"a": jnp.zeros(3)})["a"].committed
+  save_tree(place.parent / "k", jax.random.split(jax.random.key(1), 2))
+  like = jax.device_put(jax.random.split(jax.random.key(0), 2), here)
+  assert load_tree(place.parent / "k", like).committed
   assert not load_tree(place, {"a": jax.ShapeDtypeStruct((3,), "float32")})["a"].committed
 
 
@@ -261,6 +266,25 @@ def test_checkpoints_stopped_at_any_write_go_on(
   assert number > 7
 
 
+def test_replacing_stopped_at_any_write_is_never_damage(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """The earlier, the later, or none."""
+  place, seen = files.as_path(tmp_path / "c"), set()
+
+  def read() -> Any:
+    try:
+      return float(load_tree(place, {"a": jnp.zeros(2)})["a"][0])
+    except MissingError:
+      return None
+
+  save_tree(place, {"a": jnp.ones(2)})
+  with monkeypatch.context() as m:
+    m.setattr(disk, "write_point", lambda path: seen.add(read()))
+    save_tree(place, {"a": jnp.zeros(2)})
+  assert seen == {1.0, None, 0.0}
+
+
 def _described(place: Path, number: int) -> None:
   content, tree = {"about": number}, {"a": jnp.full(4, float(number))}
   save_described(files.as_path(place) / "it.json", content, "weights", tree)
@@ -322,7 +346,7 @@ def test_a_description_beside_another_tree_is_noticed(tmp_path: Path):
   for number in (1, 2):
     _described(tmp_path / str(number), number)
   shutil.copy(tmp_path / "1" / "it.json", tmp_path / "2" / "it.json")
-  with pytest.raises(DamagedError, match="not the one that was saved with"):
+  with pytest.raises(DamagedError, match=r"not the one that was saved.*it\.json to have"):
     _read(tmp_path / "2")
 
 

@@ -151,7 +151,7 @@ def test_only_a_checkpoint_that_was_written_is_spoken_of(tmp_path: Path, key: ja
 
 
 @pytest.mark.parametrize("value", [1e37, -1e37, 2e18, np.inf, np.nan])
-@pytest.mark.parametrize("where", ["loss", "inspected", "state"])
+@pytest.mark.parametrize("where", ["loss", "inspected first", "inspected", "state"])
 def test_what_is_finite_and_beyond_measure_stops_too(
   tmp_path: Path, key: jax.Array, value: float, where: str
 ):
@@ -160,6 +160,10 @@ def test_what_is_finite_and_beyond_measure_stops_too(
   def step(state: State, key: jax.Array) -> Any:
     x = jnp.full(3, value if where == "state" else 1.0)
     return State(state.step + 1, x), {"loss": value if where == "loss" else 1.0}
+
+  def inspect(state: State) -> Any:
+    due = where == ("inspected" if state.step else "inspected first")
+    return state, {"val": value if due else 1.0}
 
   lines, checkpoints = [], _checkpoints(tmp_path)
   with pytest.raises(InputError, match="not finite, or beyond 1e.18"):
@@ -171,7 +175,7 @@ def test_what_is_finite_and_beyond_measure_stops_too(
       title="walk",
       log_every=1,
       write=lines.append,
-      inspect=lambda state: (state, {"val": value if where == "inspected" else 1.0}),
+      inspect=inspect,
       checkpoints=checkpoints,
     )
   assert checkpoints.steps() == []

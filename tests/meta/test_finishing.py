@@ -38,8 +38,8 @@ def features():
 def training(generator):
   """`init(score)`, `step(state, key)`, compiled once for all tests, and the jitted step."""
   init, step = finishing(generator, CONFIG, steps=STEPS, rate=1e-2)
-  sources = {(WAYS, SHOTS): make_source()}
-  return init, lambda state, key: step(state, key, sources), step
+  source = make_source()
+  return init, lambda state, key: step(state, key, source), step
 
 
 @pytest.fixture
@@ -163,6 +163,33 @@ def test_a_steps_metrics_are_those_of_its_tasks(training, generator, features):
   np.testing.assert_allclose(metrics["accuracy"], 100 * right.mean(), rtol=1e-5)
 
 
+def test_the_forms_of_a_source_take_turns(features):
+  """A step's loss is that of its form's tasks, whatever the size of the arrays."""
+  forms = ((4, 1), (2, 2))
+  source = make_source(forms=forms)
+  generator = make_generator(ways=(2, 4), shots=(1, 2))
+  init, step = finishing(generator, CONFIG, steps=STEPS, rate=1e-2)
+  state, key = init(generator.score), jax.random.key(0)
+  for n in range(4):
+    score = jax.tree.map(jnp.copy, state.score)
+    state, metrics = step(state, key, source)
+    ways, shots = forms[n % 2]
+    losses = []
+    for k in jax.random.split(jax.random.fold_in(key, n), CONFIG.tasks):
+      k_task, k_sample = jax.random.split(k)
+      protocol = Protocol(4, 2, CONFIG.queries)
+      task = noisy_task(k_task, source.features, protocol, 0.1, (ways, shots))
+      assert int(task.support.mask.sum()) == ways * shots
+      assert int(task.query.mask.sum()) == ways * CONFIG.queries
+      counted = task.query.mask
+      query = task.query._replace(x=task.query.x[counted], y=task.query.y[counted])
+      query = query._replace(mask=jnp.ones(len(query.y), bool))
+      args = (task._replace(query=query), k_sample, 4)
+      losses.append(query_loss(score, generator, *args)[0])
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
+  assert step._cache_size() == 1
+
+
 def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tmp_path):
   """4 steps, and 2 steps with a fresh start from the checkpoint up to 4."""
   init, step, _ = training
@@ -188,10 +215,10 @@ def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tm
 def test_no_key_is_used_twice_in_a_step(generator):
   config = dataclasses.replace(CONFIG, tasks=2)
   init, step = finishing(generator, config, steps=2, rate=1e-2)
-  sources = {(WAYS, SHOTS): make_source()}
+  source = make_source()
   with jax.debug_key_reuse(True):
     jax.eval_shape(
-      jax.jit(lambda key: step(init(generator.score), key, sources)), jax.random.key(0)
+      jax.jit(lambda key: step(init(generator.score), key, source)), jax.random.key(0)
     )
 
 

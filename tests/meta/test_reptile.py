@@ -45,7 +45,8 @@ def descend_by_hand(params, task, key, steps):
 
 def test_descend_is_a_loop_of_gradient_steps_with_fresh_draws(params, tasks):
   key = jax.random.key(3)
-  found, (losses, errors) = descend(loss, params, tasks[0], key, steps=3, rate=RATE)
+  total, (losses, errors) = descend(loss, params, tasks[0], key, steps=3, rate=RATE)
+  found = jax.tree.map(lambda p, g: p - RATE * g, params, total)
   close(found, descend_by_hand(params, tasks[0], key, 3), 1e-6)  # float32 rounding
   assert losses.shape == (3,) and errors.shape == (3, 2)
   expected = loss(params, tasks[0], jax.random.split(key, 3)[0])
@@ -64,6 +65,20 @@ def test_pseudo_gradient_is_a_loop_over_tasks(params, tasks):
   expected = jax.tree.map(lambda p, q: (p - q) / (3 * RATE), params, mean)
   close(found, expected, 1e-5)  # float32 rounding of φ, divided by Jη = 0.15
   assert losses.shape == (TASKS, 3)
+
+
+def test_bfloat16_params_lose_nothing_of_the_small_moves(params, tasks):
+  """At a rate at which φ_b − φ would drown in the rounding of φ: 8 bits, of which a move
+  of 1e-3 of it leaves none."""
+  quiet = lambda p, task, key: loss(p, task, jax.random.key(0))  # noqa: E731
+  low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+  settings = {"steps": 3, "rate": 1e-4}
+  found, _ = pseudo_gradient(quiet, low, tasks, jax.random.key(6), **settings)
+  exact = jax.tree.map(lambda p: p.astype(jnp.float32), low)
+  expected, _ = pseudo_gradient(quiet, exact, tasks, jax.random.key(6), **settings)
+  assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(found))
+  norm = optax.tree.norm(jax.tree.map(jnp.subtract, found, expected))
+  assert norm < 0.03 * optax.tree.norm(expected)  # the rounding of the gradients alone
 
 
 def test_mean_gradient_is_a_loop_over_tasks(params, tasks):
@@ -88,7 +103,8 @@ def test_one_inner_step_gives_the_mean_gradient(params, tasks):
 def test_sgd_of_the_pseudo_gradient_is_the_published_update(params, tasks):
   """φ ← φ + (ζ/B) Σ_b (φ_b − φ), with the rate ζ J η that the configuration gives."""
   zeta, key = 0.4, jax.random.key(7)
-  config = MetaConfig(optimiser="sgd", rate=zeta, inner_rate=RATE, inner_steps=3)
+  settings = {"rate": zeta, "inner_rate": RATE, "inner_steps": 3}
+  config = MetaConfig(optimiser="sgd", clip=0.0, **settings)
   optimiser = outer_optimiser(config, "reptile")
   gradient, _ = pseudo_gradient(loss, params, tasks, key, steps=3, rate=RATE)
   updates, _ = optimiser.update(gradient, optimiser.init(params), params)
@@ -99,3 +115,23 @@ def test_sgd_of_the_pseudo_gradient_is_the_published_update(params, tasks):
   ]
   expected = jax.tree.map(lambda p, *m: p + zeta / TASKS * sum(m), params, *moves)
   close(found, expected, 1e-6)  # float32 rounding
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_norm_is_clipped_before_either_optimiser(kind):
+  """Two gradients of one direction above the bound give one update; without a bound, sgd
+  tells them apart."""
+  gradient = {"w": jnp.full((2, 3), 5.0)}
+
+  def update(clip, scale):
+    optimiser = outer_optimiser(MetaConfig(optimiser=kind, clip=clip), "reptile")
+    state = optimiser.init(gradient)
+    for _ in range(2):  # a rate that warms up is 0 at first
+      updates, state = optimiser.update(jax.tree.map(lambda g: scale * g, gradient), state)
+    return updates
+
+  close(update(1.0, 1.0), update(1.0, 2.0), 1e-9)
+  if kind == "sgd":
+    assert abs(update(0.0, 1.0)["w"] - update(0.0, 2.0)["w"]).max() > 0
+    bound = MetaConfig().rate * 3 * 0.005  # ζ J η, of a gradient of norm 1
+    np.testing.assert_allclose(optax.tree.norm(update(1.0, 1.0)), bound, rtol=1e-5)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import SHOTS, WAYS, WIDTH, make_generator, make_source
+from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints
@@ -18,12 +18,13 @@ from mcdi_jax.meta import (
   meta_training,
   selected,
   task_loss,
+  task_source,
   validation,
 )
 from mcdi_jax.meta.loss import handover_gaps, segment_losses
-from mcdi_jax.tasks import Protocol
+from mcdi_jax.networks.head import CLASS_AXES, apply_head
+from mcdi_jax.tasks import Protocol, sample_task
 
-FORM = (WAYS, SHOTS)
 CONFIG = MetaConfig(
   steps=300,
   tasks=8,
@@ -36,42 +37,60 @@ CONFIG = MetaConfig(
 
 
 @pytest.fixture(scope="module")
-def sources():
-  return {FORM: make_source()}
+def source():
+  return make_source()
 
 
 @pytest.fixture(scope="module")
-def generator(sources):
-  return fit_space(make_generator(), sources, jax.random.key(2), tasks=64)
+def generator(source):
+  return fit_space(make_generator(), source, jax.random.key(2), tasks=64)
 
 
 @pytest.fixture(scope="module")
-def training(generator, sources):
+def training(generator, source):
   """`init(score)`, and `step(state, key)` of REPTILE, compiled once for all tests."""
   init, step = meta_training(generator, CONFIG, "reptile")
-  return init, lambda state, key: step(state, key, sources), step
+  return init, lambda state, key: step(state, key, source), step
 
 
 def equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_fitted_space_has_targets_of_unit_scale(generator, sources):
+def test_fitted_space_has_targets_of_unit_scale(generator, source):
   """Each leaf's rms over tasks, coordinates and all targets is 1."""
-  (key,) = jax.random.split(jax.random.key(2), len(sources))
-  batch = draw_tasks(key, sources[FORM], generator, tasks=64, shots=SHOTS)
+  key = jax.random.fold_in(jax.random.key(2), 0)
+  batch = draw_tasks(key, source, generator, form=0, tasks=64)
   # float32 rounding: these are the tasks of the fit
   np.testing.assert_allclose(generator.space.leaf_rms(batch.targets), 1, rtol=1e-5)
 
 
-def test_drawn_tasks_belong_together(generator, sources):
+def test_a_space_is_fitted_on_the_supports_that_are_trained_on(source):
+  """A base depends on the support: with kept ones the scale is that of their deltas."""
+  generator = make_generator(base="prototypes")
+  space = lambda **kept: fit_space(generator, source, jax.random.key(2), **kept).space  # noqa: E731
+  kept, redrawn = space(keep_support=True), space()
+  assert abs(kept.scale - redrawn.scale).max() > 1e-4
+  one = dataclasses.replace(kept, scale=jnp.ones(2))
+  drawn = draw_tasks(
+    jax.random.fold_in(jax.random.key(2), 0),
+    source,
+    dataclasses.replace(generator, space=one),
+    form=0,
+    tasks=1024,
+    keep_support=True,
+  )
+  np.testing.assert_allclose(one.leaf_rms(drawn.targets), kept.scale, rtol=1e-5)
+
+
+def test_drawn_tasks_belong_together(generator, source):
   """A batch's supports are items of the classes whose targets stand beside them."""
-  source = sources[FORM]
-  batch = draw_tasks(jax.random.key(1), source, generator, tasks=64, shots=SHOTS)
-  assert batch.shots.shape == (64, WAYS, SHOTS, WIDTH)
+  batch = draw_tasks(jax.random.key(1), source, generator, form=0, tasks=64)
+  assert batch.support.x.shape == (64, WAYS * SHOTS, WIDTH)
   assert batch.targets.shape == (64, 3, WAYS, WIDTH + 1)
   encoded = jax.vmap(lambda w: jax.vmap(generator.space.encode)(w))(source.bank.weights)
-  for shots, targets in zip(batch.shots[:5], batch.targets[:5], strict=True):
+  for n, targets in enumerate(batch.targets[:5]):
+    shots = batch.support.x[n].reshape(WAYS, SHOTS, WIDTH)
     distance = abs(encoded - targets).max((1, 2, 3))
     number = int(distance.argmin())
     assert distance[number] < 1e-5  # float32 rounding
@@ -80,14 +99,70 @@ def test_drawn_tasks_belong_together(generator, sources):
       assert all((items == shot).all(1).any() for shot in shots[way])
 
 
-def test_kept_supports_are_the_same_at_every_draw(generator, sources):
+FORMS = ((2, 1), (4, 3), (3, 2))
+
+
+def test_a_task_does_not_depend_on_the_forms_beside_it():
+  """Drawn from a source of three forms, a task has the items and targets that it has in a
+  source of its own, the rest is masked; and its loss is the same."""
+  mixed, banks = make_source(forms=FORMS), {}
+  generator = make_generator(ways=(2, 3, 4), shots=(1, 2, 3))
+  key = jax.random.key(1)
+  for f, (ways, shots) in enumerate(FORMS):
+    rows = slice(int(mixed.first[f]), int(mixed.first[f] + mixed.count[f]))
+    bank = jax.tree.map(lambda leaf, r=rows: np.asarray(leaf[r]), mixed.bank)
+    head = bank.weights["head"]
+    banks[ways] = bank._replace(
+      classes=bank.classes[:, :ways],
+      weights={"head": {name: leaf[..., :ways] for name, leaf in head.items()}},
+    )
+    form = (ways, shots)
+    alone = task_source([form], [banks[ways]], mixed.features, mixed.key, CLASS_AXES)
+    own = dataclasses.replace(generator.spec, ways=(ways,), shots=(shots,))
+    settings = {"tasks": 4, "keep_support": f == 1}
+    small = dataclasses.replace(generator, spec=own)
+    expected = draw_tasks(key, alone, small, form=0, **settings)
+    found = draw_tasks(key, mixed, generator, form=f, **settings)
+    assert found.support.x.shape == (4, 4 * 3, WIDTH)
+    for n in range(4):
+      counted = found.support.mask[n]
+      np.testing.assert_array_equal(found.support.x[n][counted], expected.support.x[n])
+      np.testing.assert_array_equal(found.support.y[n][counted], expected.support.y[n])
+    targets = found.targets
+    np.testing.assert_allclose(targets[..., :ways, :], expected.targets, atol=1e-6)
+    assert not targets[..., ways:, :].any()
+    losses = [
+      task_loss(g.score, g, jax.tree.map(lambda leaf: leaf[0], batch), key, draws=8)[0]
+      for g, batch in ((generator, found), (small, expected))
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_forms_take_turns_and_are_compiled_once():
+  """The loss of step n is that of form n mod F."""
+  source = make_source(forms=FORMS)
+  generator = make_generator(ways=(2, 3, 4), shots=(1, 2, 3))
+  config = dataclasses.replace(CONFIG, ways=(2, 3, 4), shots=(1, 2, 3), tasks=2)
+  init, step = meta_training(generator, config, "reptile")
+  state, key = init(generator.score), jax.random.key(0)
+  for n in range(2 * len(FORMS)):
+    batch_key = jax.random.split(jax.random.fold_in(key, n))[0]
+    form = n % len(FORMS)
+    batch = draw_tasks(batch_key, source, generator, form=form, tasks=2)
+    state, metrics = step(state, key, source)
+    gaps = handover_gaps(generator, batch.targets, FORMS[form][0])
+    np.testing.assert_allclose(metrics["gap_1"], gaps["gap_1"], rtol=1e-4)
+  assert step._cache_size() == 1
+
+
+def test_kept_supports_are_the_same_at_every_draw(generator, source):
   draws = [
     draw_tasks(
       jax.random.key(seed),
-      sources[FORM],
+      source,
       generator,
+      form=0,
       tasks=64,
-      shots=SHOTS,
       keep_support=keep,
     )
     for keep in (True, False)
@@ -97,7 +172,8 @@ def test_kept_supports_are_the_same_at_every_draw(generator, sources):
   def supports(batch):
     """Task (by its targets) → the supports that came with it."""
     found = {}
-    for shots, targets in zip(*jax.tree.map(np.asarray, batch), strict=True):
+    pairs = (np.asarray(batch.support.x), np.asarray(batch.targets))
+    for shots, targets in zip(*pairs, strict=True):
       found.setdefault(targets.tobytes(), set()).add(shots.tobytes())
     return found
 
@@ -120,7 +196,7 @@ def test_forms_of_unit_noise_have_loss_one():
     free = ways - 1 if gauge else ways
     square = jnp.sum(targets**2, (1, 2), keepdims=True) / (free * (WIDTH + 1))
     shots = jnp.float32(rng.normal(size=(ways, SHOTS, WIDTH)))
-    task = TaskBatch(shots, targets / jnp.sqrt(square))
+    task = TaskBatch(flat(shots), targets / jnp.sqrt(square))
     loss, (losses, segments) = jax.jit(
       lambda key, g=generator, s=idle, task=task: task_loss(s, g, task, key, draws=4096)
     )(jax.random.key(0))
@@ -140,7 +216,7 @@ def test_handover_gaps_are_bends_in_units_of_the_noise(generator):
   rng = np.random.default_rng(0)
   targets = generator.space.project(jnp.float32(rng.normal(size=(7, 3, WAYS, WIDTH + 1))))
   alpha = np.float64(generator.schedule.alpha)
-  found = handover_gaps(generator, targets)
+  found = handover_gaps(generator, targets, WAYS)
   assert set(found) == {"gap_1", "gap_2"}
   for i, bar in [(1, alpha[2] * alpha[3]), (2, alpha[4] * alpha[5])]:
     bend = np.float64(targets[:, i - 1] - targets[:, i])
@@ -263,19 +339,19 @@ def test_a_gradient_that_is_not_finite_is_never_saved(training, generator, tmp_p
 
 @pytest.mark.parametrize("algorithm", ["reptile", "single_level"])
 @pytest.mark.parametrize("support", ["redrawn", "kept"])
-def test_no_key_is_used_twice_in_a_step(generator, sources, algorithm, support):
+def test_no_key_is_used_twice_in_a_step(generator, source, algorithm, support):
   config = dataclasses.replace(CONFIG, support=support, draws=2, tasks=2)
   diffusion = dataclasses.replace(generator.spec.diffusion, handover=0.5)
   spec = dataclasses.replace(generator.spec, diffusion=diffusion)
   init, step = meta_training(dataclasses.replace(generator, spec=spec), config, algorithm)
-  check_keys(lambda key: step(init(generator.score), key, sources))
+  check_keys(lambda key: step(init(generator.score), key, source))
 
 
-def test_no_key_is_used_twice_in_a_look_at_validation_tasks(generator, sources):
+def test_no_key_is_used_twice_in_validation(generator, source):
   init, _ = meta_training(generator, CONFIG, "reptile")
   check_keys(
     lambda key: validation(generator, [Protocol(WAYS, SHOTS, 2)], key, tasks=2)(
-      init(generator.score), sources[FORM].features
+      init(generator.score), source.features
     )
   )
 
@@ -291,17 +367,47 @@ def test_the_key_checker_sees_a_key_used_twice():
     check_keys(lambda key: jax.random.normal(key) + jax.random.uniform(key))
 
 
-def test_validation_keeps_the_best_average(generator, sources):
+def test_validation_of_several_forms_is_that_of_each():
+  """One compilation for all of them, and each form's accuracy and rms are what they are
+  without the others; the best is chosen by their mean."""
+  generator = make_generator(ways=(2, 3, 4), shots=(1, 2, 3))
+  init, _ = meta_training(generator, CONFIG, "reptile")
+  protocols = [Protocol(ways, shots, 2) for ways, shots in FORMS]
+  key, features, names = jax.random.key(0), make_source().features, []
+  validate = validation(generator, protocols, key, tasks=20)
+  state, together = validate(init(generator.score), features)
+  for form_key, (ways, shots, queries) in zip(
+    jax.random.split(key, 3), protocols, strict=True
+  ):
+    names.append(f"{ways}w{shots}s")
+    right, rms = [], []
+    for k in jax.random.split(form_key, 20):  # by hand, with arrays of the form's own size
+      k_task, k_sample = jax.random.split(k)
+      task = sample_task(k_task, features, Protocol(ways, 3, queries), form=(ways, shots))
+      condition = generator.condition(task.support, ways)
+      tokens, _ = jax.jit(generator.sample)(condition, k_sample, temperature=0.0)
+      logits = apply_head(generator.decode(tokens, condition), task.query.x)
+      right.append(np.mean(logits.argmax(-1) == task.query.y))
+      rms.append(np.mean(generator.space.leaf_rms(tokens)))
+    np.testing.assert_allclose(
+      together[f"val_{names[-1]}"], 100 * np.mean(right), rtol=1e-5
+    )
+    np.testing.assert_allclose(together[f"norm_{names[-1]}"], np.mean(rms), rtol=1e-4)
+  mean = np.mean([together[f"val_{name}"] for name in names])
+  np.testing.assert_allclose(state.best_accuracy, mean, rtol=1e-6)
+
+
+def test_validation_keeps_the_best_average(generator, source):
   """`best` changes where the accuracy rises and stays where it falls."""
   init, _ = meta_training(generator, CONFIG, "reptile")
-  look = validation(generator, [Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
-  state, seen = look(init(generator.score), sources[FORM].features)
+  validate = validation(generator, [Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
+  state, seen = validate(init(generator.score), source.features)
   assert set(seen) == {f"val_{WAYS}w{SHOTS}s", f"norm_{WAYS}w{SHOTS}s"}
   assert float(state.best_accuracy) == float(seen[f"val_{WAYS}w{SHOTS}s"])
   equal(state.best, state.ema)
   fresh = jax.tree.map(jnp.zeros_like, state.ema)  # one class for all: chance
-  later, _ = look(
-    state._replace(ema=fresh, best_accuracy=jnp.float32(99)), sources[FORM].features
+  later, _ = validate(
+    state._replace(ema=fresh, best_accuracy=jnp.float32(99)), source.features
   )
   equal(later.best, state.best)
   assert float(later.best_accuracy) == 99

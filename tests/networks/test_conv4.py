@@ -1,13 +1,18 @@
 """Convolution, conv-4 and the prototype head against their textbook forms."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mcdi_jax.networks import conv4, head, prototype_head
 from mcdi_jax.networks.conv4 import apply_in_groups
-from mcdi_jax.networks.convolution import lax_convolution, patches_convolution
+from mcdi_jax.networks.convolution import (
+  convolution,
+  lax_convolution,
+  patches_convolution,
+)
 from mcdi_jax.networks.head import apply_head
 
 SHAPE, WIDTH = (37, 32, 2), 3  # odd sizes: pooling drops a row
@@ -53,6 +58,19 @@ def test_patches_equal_the_accelerators_convolution():
     assert found[0][0].dtype == jnp.float64
     for ours, theirs in zip(*found, strict=True):
       np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("platform", "kind"), [("cpu", "dot_general"), ("cuda", "convolution")]
+)
+def test_a_program_has_the_convolution_of_its_platform(platform: str, kind: str):
+  """Wherever it is exported; also with its gradient."""
+  x, kernel = jnp.ones((2, 5, 4, 3)), jnp.ones((3, 3, 3, 2))
+  loss = lambda x, kernel: jnp.sum(convolution(x, kernel) ** 2)  # noqa: E731
+  for f in (convolution, jax.grad(loss)):
+    text = jax.export.export(jax.jit(f), platforms=(platform,))(x, kernel).mlir_module()
+    found = {name for name in ("dot_general", "convolution") if f"stablehlo.{name}" in text}
+    assert found == {kind}
 
 
 def test_the_maximum_may_be_taken_first():
@@ -113,7 +131,7 @@ def test_prototype_logits_are_minus_half_the_squared_distance():
   rng = np.random.default_rng(4)
   shots, x = rng.normal(size=(5, 3, 7)), rng.normal(size=(6, 7))
   with jax.enable_x64(True):
-    logits = apply_head(prototype_head(jnp.asarray(shots)), jnp.asarray(x))
+    logits = apply_head(prototype_head(jnp.asarray(shots).mean(1)), jnp.asarray(x))
     logits = np.asarray(logits)
   distance = ((x[:, None] - shots.mean(1)) ** 2).sum(-1)
   expected = np.repeat(0.5 * (x**2).sum(1)[:, None], 5, axis=1)

@@ -4,6 +4,8 @@ nothing of the user's is lost."""
 import csv
 import io
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from PIL import Image
 
 import mcdi_jax
 from mcdi_jax import Generator, Support, generate, load_distribution, load_weights
+from mcdi_jax.data.names import printable
 from mcdi_jax.generator import save_generator
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.pipeline import (
@@ -24,6 +27,7 @@ from mcdi_jax.pipeline import (
   generate_from_folder,
   predict,
   prediction,
+  predictions_file,
   write_predictions,
 )
 
@@ -97,7 +101,7 @@ def test_the_weights_are_what_generate_gives_on_the_same_arrays(place, generator
 def test_a_manifest_says_what_the_weights_are(place):
   one = json.loads((place / "one" / "manifest.json").read_text())
   assert one["classes"] == list(CLASSES)
-  assert (one["shots"], one["samples"], one["temperature"]) == (SHOTS, 0, 0.0)
+  assert (one["shots"], one["samples"], one["temperature"]) == ([SHOTS] * WAYS, 0, 0.0)
   assert one["generator"] == str(place / "generator")
   many = load_distribution(place / "many")[1]
   assert (many["samples"], many["temperature"]) == (3, 1.0)
@@ -157,17 +161,179 @@ def test_images_are_predicted_alike_in_any_batches_and_alone(place, monkeypatch)
 
 def test_the_table_of_predictions_is_a_csv(tmp_path):
   """Whatever the names of files and classes."""
-  classes = ("elm, white", 'the "fir"', "Öl")
-  found = Predictions(
-    ("a,b.png", "ü.png"), classes, np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
-  )
-  write_predictions(tmp_path / "below" / "p.csv", found)
+  classes = ("elm, white", 'the "fir"', "Öl", "file", "probability", "=1+1")
+  p = np.full((5, 6), 0.1)
+  p[[0, 1, 2, 3, 4], [1, 0, 3, 4, 5]] = 0.5
+  names = ("a,b.png", "ü.png", "@x", "-1.png", "'.png")
+  write_predictions(tmp_path / "below" / "p.csv", Predictions(names, classes, p))
   text = (tmp_path / "below" / "p.csv").read_text("utf8")
-  assert list(csv.reader(io.StringIO(text))) == [
-    ["file", "class", "probability", *classes],
-    ["a,b.png", 'the "fir"', "0.700000", "0.200000", "0.700000", "0.100000"],
-    ["ü.png", "elm, white", "0.500000", "0.500000", "0.250000", "0.250000"],
+  head, *rows = csv.reader(io.StringIO(text))
+  assert head == ["file", "class", "probability", *(f"p:{name}" for name in classes)]
+  assert len(set(head)) == len(head)
+  assert [row[:3] for row in rows] == [
+    ["a,b.png", 'the "fir"', "0.500000"],
+    ["ü.png", "elm, white", "0.500000"],
+    ["'@x", "file", "0.500000"],
+    ["'-1.png", "probability", "0.500000"],
+    ["''.png", "'=1+1", "0.500000"],
   ]
+  np.testing.assert_array_equal(np.array(rows)[:, 3:].astype(float), p)
+
+
+@pytest.mark.parametrize(
+  "name", ["=x", "+x", "-x", "@x", "\tx", "\rx", "'=x", "'x", "x=", ""]
+)
+def test_no_cell_of_a_table_is_a_formula_and_every_name_can_be_had_back(tmp_path, name):
+  found = Predictions((name,), (name, "b"), np.array([[0.7, 0.3]]))
+  write_predictions(tmp_path / "p.csv", found)
+  with (tmp_path / "p.csv").open(newline="") as f:
+    head, row = csv.reader(f)
+  for cell in (*head, *row):
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+  assert [cell.removeprefix("'") for cell in row[:2]] == [printable(name)] * 2
+  assert head[3] == f"p:{printable(name)}"
+
+
+def test_a_table_replaces_an_earlier_one_and_no_other_file(tmp_path):
+  found = Predictions(("a",), ("b", "c"), np.array([[0.7, 0.3]]))
+  write_predictions(tmp_path / "p.csv", found)
+  write_predictions(tmp_path / "p.csv", found)
+  (tmp_path / "photo.png").write_bytes(b"mine")
+  (tmp_path / "folder").mkdir()
+  for name, said in (
+    ("photo.png", "is a file of another kind"),
+    ("folder", "is a folder: name a new file"),
+    ("p.csv/below", "lies in .*p.csv, which is a file"),
+  ):
+    for write in (predictions_file, lambda path: write_predictions(path, found)):
+      with pytest.raises(InputError, match=f"--csv .*{name} {said}"):
+        write(tmp_path / name)
+  assert (tmp_path / "photo.png").read_bytes() == b"mine"
+
+
+def test_unreadable_images_do_not_cost_the_others(place, tmp_path):
+  shutil.copytree(place / "new", tmp_path / "new")
+  for name in ("1.png", "below/4.png"):
+    (tmp_path / "new" / name).write_bytes(b"no picture")
+  whole, found = (predict(place / "one", root / "new") for root in (place, tmp_path))
+  assert whole.unreadable is None
+  assert found.files == ("0.png", "2.png", "below/3.png")
+  np.testing.assert_allclose(
+    found.probabilities, whole.probabilities[[0, 2, 3]], atol=ROUNDING
+  )
+  assert re.search("2 files .*/1.png .*below/4.png", found.unreadable)
+
+
+def test_images_in_which_nothing_is_seen_are_named(place, tmp_path, capsys):
+  shutil.copytree(place / "new", tmp_path / "new")
+  Image.new("L", (16, 16), 255).save(tmp_path / "new" / "[1].png")
+  predict(place / "one", tmp_path / "new")
+  assert "1 of 6 images are all of one value: [1].png" in capsys.readouterr().out
+
+
+def test_names_that_are_not_utf_8_do_not_cost_a_prediction(place, tmp_path):
+  name = os.fsdecode(b"caf\xe9\n.png")
+  (tmp_path / "new").mkdir()
+  shutil.copy(place / "new" / "0.png", tmp_path / "new" / name)
+  found = predict(place / "one", tmp_path / "new")
+  assert found.files == (r"caf\xe9\n.png",)
+  write_predictions(tmp_path / "p.csv", found)
+  assert r"caf\xe9\n.png," in (tmp_path / "p.csv").read_text()
+
+
+@pytest.mark.parametrize("names", [("b", "A", "C"), ("c10", "c9", "B"), ("z\n", "é", "Z")])
+def test_names_of_any_order_keep_their_probabilities(place, tmp_path, generator, names):
+  """The column of a class is that of its images, whatever order its name has."""
+  for new, old in zip(names, CLASSES, strict=True):
+    shutil.copytree(place / "support" / old, tmp_path / "support" / new)
+  generate_from_folder(
+    str(place / "generator"), tmp_path / "support", tmp_path / "w", samples=0
+  )
+  expected = predict(place / "one", place / "new")
+  found = predict(tmp_path / "w", place / "new")
+  shown = [name.replace("\n", r"\n") for name in names]
+  assert sorted(found.classes) == sorted(shown)
+  column = [found.classes.index(name) for name in shown]
+  np.testing.assert_allclose(
+    found.probabilities[:, column], expected.probabilities, atol=ROUNDING
+  )
+  assert np.ptp(expected.probabilities, 1).max() > 10 * ROUNDING
+
+
+def test_an_archive_gives_the_same_weights(place, tmp_path):
+  content = {"images": _support_images().reshape(-1, *IMAGE)}
+  labels = np.repeat(CLASSES, SHOTS)
+  np.savez(tmp_path / "s.npz", labels=labels, **content)
+  made = generate_from_folder(str(place / "generator"), tmp_path / "s.npz", tmp_path / "w")
+  assert made["classes"] == list(CLASSES)
+  one, other = (
+    load_weights(root / "weights.safetensors") for root in (place / "one", tmp_path / "w")
+  )
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_classes_of_unequal_numbers_of_images_are_one_flat_support(
+  place, tmp_path, monkeypatch
+):
+  """Nothing is padded or left out, and the manifest says how many there were."""
+  root = Path(shutil.copytree(place / "support", tmp_path / "s"))
+  (root / "fir" / "0.png").unlink()
+  seen = []
+
+  def generate(generator, support, key, **settings):
+    seen.append(support)
+    return load_weights(place / "one" / "weights.safetensors")
+
+  monkeypatch.setattr(prediction, "generate", generate)
+  made = generate_from_folder(str(place / "generator"), root, tmp_path / "w")
+  (support,) = seen
+  assert made["shots"] == [SHOTS, SHOTS - 1, SHOTS]
+  np.testing.assert_array_equal(support.y, np.repeat([0, 1, 2], made["shots"]))
+  kept = [i for i in range(WAYS * SHOTS) if i != SHOTS]
+  np.testing.assert_array_equal(support.x, _unit(_support_images())[jnp.array(kept)])
+
+
+def test_weights_from_classes_of_unequal_numbers_classify(place, tmp_path):
+  root = Path(shutil.copytree(place / "support", tmp_path / "s"))
+  (root / "fir" / "0.png").unlink()
+  generate_from_folder(str(place / "generator"), root, tmp_path / "w")
+  found = predict(tmp_path / "w", place / "new").probabilities
+  np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+
+
+def test_weights_of_another_manifest_are_refused(place, tmp_path):
+  """As a kill between the two files leaves them."""
+  shutil.copytree(place / "one", tmp_path / "w")
+  (tmp_path / "s").mkdir()
+  for new, old in zip("abc", reversed(CLASSES), strict=True):
+    shutil.copytree(place / "support" / old, tmp_path / "s" / new)
+  generator = str(place / "generator")
+  generate_from_folder(generator, tmp_path / "s", tmp_path / "other")
+  shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "w")
+  with pytest.raises(InputError, match="not the file that manifest.json describes.*anew"):
+    predict(tmp_path / "w", place / "new")
+
+
+MANIFESTS = {
+  "a list": lambda manifest: [manifest],
+  "no classes": lambda manifest: {**manifest, "classes": None},
+  "one class": lambda manifest: {**manifest, "classes": "elm"},
+  "numbers": lambda manifest: {**manifest, "classes": [1, 2, 3]},
+  "no generator": lambda manifest: {**manifest, "generator": None},
+  "no fingerprint": lambda m: {k: v for k, v in m.items() if k != "fingerprint"},
+  "nothing": lambda manifest: {},
+  "text": lambda manifest: "manifest",
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_manifest_of_another_shape_is_said(place, tmp_path, case):
+  shutil.copytree(place / "one", tmp_path / "w")
+  path = tmp_path / "w" / "manifest.json"
+  path.write_text(json.dumps(MANIFESTS[case](json.loads(path.read_text()))))
+  with pytest.raises(InputError, match=f"{tmp_path}/w") as caught:
+    predict(tmp_path / "w", place / "new")
+  assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_generator_are_refused_with_the_way_out(place, tmp_path):
@@ -220,9 +386,19 @@ def test_a_folder_of_other_files_is_refused_and_loses_nothing(
 
 def test_a_file_is_no_folder_to_write_to(place, tmp_path):
   (tmp_path / "w").write_text("kept")
-  with pytest.raises(InputError, match="--out .*w holds other files"):
-    _generate(place, tmp_path / "w")
+  for out, said in (("w", "is a file: name a new folder"), ("w/v", "lies in .*/w, which")):
+    with pytest.raises(InputError, match=f"--out .*{out} {said}"):
+      _generate(place, tmp_path / out)
   assert (tmp_path / "w").read_text() == "kept"
+
+
+def test_weights_are_not_written_into_their_support(place):
+  """The next reading would find a class more."""
+  before = _content(place / "support")
+  for out in (place / "support", place / "support" / "weights"):
+    with pytest.raises(InputError, match="--out .* lies in .*support, which would be read"):
+      _generate(place, out)
+  assert _content(place / "support") == before
 
 
 def test_what_was_written_before_is_replaced_whatever_its_kind(place, tmp_path):
@@ -249,7 +425,9 @@ def test_what_was_written_before_is_replaced_whatever_its_kind(place, tmp_path):
       if samples
       else {"manifest.json", "weights.safetensors"}
     )
-    assert {f.name for f in out.iterdir()} == {"predictions.csv", *written}
+    there = {f.name.removesuffix("-2") for f in out.iterdir()}
+    assert there == {"predictions.csv", *written}
+    assert len(list(out.iterdir())) == 3
 
 
 def test_no_weights_are_missing(place, tmp_path):

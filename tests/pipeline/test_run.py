@@ -48,11 +48,20 @@ CONFIG = Config(
     save_every=2,
   ),
   evaluation=EvaluationConfig(
-    tasks=20, queries=2, finetune_trials=2, tuning_tasks=10, latency=False
+    tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
   ),
   generators=("generated", "generated_single_level", "generated_delta"),
 )
-METHODS = [*CONFIG.generators, "prototypes", "finetune", "finetune_sgd"]
+BASELINES = [
+  "prototypes",
+  "cosine",
+  "ridge",
+  "logistic",
+  "finetune",
+  "finetune_sgd",
+  "prepared",
+]
+METHODS = [*CONFIG.generators, *BASELINES]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +122,20 @@ def test_lines_say_what_distinguishes_them(made: Any):
   for name, optimiser in (("finetune", "adamw"), ("finetune_sgd", "sgd")):
     settings = lines[name]["settings"]
     assert settings["optimiser"] == optimiser
-    assert {"init_scale", "steps", "rate", "decay", "centred"} <= settings.keys()
+    assert {"init_scale", "steps", "rate", "decay", "centre"} <= settings.keys()
+    assert ("epsilon" in settings) is (optimiser == "adamw")
+
+
+def test_intervals_over_classes_and_trials_are_in_every_line(made: Any):
+  trials = {"cosine": 2, "prepared": 1} | dict.fromkeys(CONFIG.generators, 1)
+  for line in made[1]:
+    assert line["ci95_cluster"] > 0
+    assert line["trials"] == trials.get(line["method"], 2)
+    paired = line["method"] != "generated"
+    assert (line["paired_ci95_cluster"] is not None) is paired
+    assert (line["value"], line["metric"]) == (line["accuracy"], "accuracy")
+    if line["method"] in CONFIG.generators:
+      assert len(line["settings"]["minus_prototypes"]) == 3
 
 
 def test_every_phase_is_logged(made: Any):
@@ -209,7 +231,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     CONFIG,
     meta=dataclasses.replace(CONFIG.meta, ways=(3, 5), shots=(1, 2), support="kept"),
     generators=("generated",),
-    evaluation=dataclasses.replace(CONFIG.evaluation, finetune_trials=1),
+    evaluation=dataclasses.replace(CONFIG.evaluation, trials=1),
     backbone_dir=str(made[0] / "backbone"),
   )
   workdir = tmp_path / "w"
@@ -219,7 +241,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     (ways, shots, method)
     for ways in (3, 5)
     for shots in (1, 2)
-    for method in ("generated", "prototypes", "finetune", "finetune_sgd")
+    for method in ("generated", *BASELINES)
   ]
   assert len(list((workdir / "bank").iterdir())) == 2
   assert not (workdir / "backbone").exists()
@@ -232,6 +254,39 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
   support = Support(jnp.zeros((3, 28, 28, 1)), jnp.arange(3))
   with pytest.raises(InputError, match="ways is not given"):
     generate(generator, support, jax.random.key(0))
+
+
+def test_rows_without_segments(made: Any, tmp_path: Path):
+  """k1 and naive targets on the bank of the others; one schedule for all. The naive scale
+  is that of all targets, as `generated` has it; that of k1 is that of the last. At a rate
+  and a temperature of their own, which the lines tell."""
+  generators = ("generated", "k1", "naive_targets")
+  evaluation = {"tasks": 5, "trials": 1, "generator_rates": (2.0,), "temperatures": (0.5,)}
+  config = dataclasses.replace(
+    CONFIG,
+    generators=generators,
+    evaluation=dataclasses.replace(CONFIG.evaluation, **evaluation),
+    backbone_dir=str(made[0] / "backbone"),
+    bank_dir=str(made[0] / "bank"),
+  )
+  lines = run(config, tmp_path / "w")
+  assert len(list((made[0] / "bank").iterdir())) == 1
+  place = tmp_path / "w" / "seed_0"
+  found = {
+    name: load_generator(place / ("" if name == "generated" else name) / "generator")
+    for name in generators
+  }
+  alpha = np.asarray(found["generated"].schedule.alpha)
+  for name in ("k1", "naive_targets"):
+    np.testing.assert_array_equal(found[name].schedule.alpha, alpha)
+    assert found[name].spec.diffusion.segments == 1
+  scale = {name: np.asarray(g.space.scale) for name, g in found.items()}
+  np.testing.assert_allclose(scale["naive_targets"], scale["generated"], rtol=1e-6)
+  assert (scale["k1"] > 1.05 * scale["generated"]).all()
+  for line in lines[:3]:
+    assert {"rate_factor": 2.0, "temperature": 0.5}.items() <= line["settings"].items()
+  phases = {line["phase"] for line in _lines(tmp_path / "w" / "metrics.jsonl")}
+  assert phases == {f"{name}, rate × 2" for name in generators}
 
 
 def test_features_of_all_four_turns(tmp_path: Path):

@@ -51,10 +51,11 @@ WRONG: dict[str, dict[str, Any]] = {
   "evaluation": {
     "tasks": 1,
     "queries": 0,
-    "finetune_trials": 0,
+    "trials": 0,
     "tuning_tasks": 0,
-    "latency_calls": 10,
-    "temperature": -0.5,
+    "generator_rates": (-1.0,),
+    "temperatures": (-0.5,),
+    "latency_s": 0.0,
   },
 }
 CASES = [(g, name, value) for g, wrong in WRONG.items() for name, value in wrong.items()]

@@ -77,7 +77,7 @@ def _gathered(
     y = np.repeat(np.arange(WAYS), [len(r) for r in rows])
     return np.asarray(plain.x)[np.concatenate(rows)], y
   if mode == "support":
-    return kept_support(key, plain, classes, SHOTS)
+    return kept_support(key, plain, classes, SHOTS)[:2]
   drawn = sample_support(task_keys(key)[1], plain, classes, SHOTS + BASIC.queries)
   return np.asarray(drawn.x), np.asarray(drawn.y)
 

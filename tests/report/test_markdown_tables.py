@@ -22,25 +22,58 @@ def _line(method: str, seed: int, accuracy: float, **values: Any) -> dict[str, A
 
 
 LINES = [
-  _line("generated", 0, 90.0, ci95=0.5, settings={"minus_prototypes": [-0.2, 0.1]}),
+  _line(
+    "generated",
+    0,
+    90.0,
+    ci95=0.5,
+    ci95_cluster=1.5,
+    settings={"minus_prototypes": [-0.2, 0.1, 0.3]},
+  ),
   _line("prototypes", 0, 90.2, ci95=0.4, settings={}),
-  _line("generated", 1, 92.0, ci95=0.7, settings={"minus_prototypes": [0.3, 0.2]}),
+  _line(
+    "generated",
+    1,
+    92.0,
+    ci95=0.7,
+    ci95_cluster=1.7,
+    settings={"minus_prototypes": [0.3, 0.2, 0.5], "unchanged_start": True},
+  ),
   _line("prototypes", 1, 91.7, ci95=0.4, settings={}),
-  _line("generated", 0, None, latency_ms=2.0),
+  *(
+    _line(method, 0, None, protocol=protocol, latency_ms=ms, batch=batch, device="cpu")
+    for method, protocol, batch, ms in [
+      ("generated", "latency-head", 1, 2.0),
+      ("generated", "latency-head", 256, 51.04),
+      ("generated", "latency-public", 1, 3.5),
+      ("ridge", "latency-head", 1, 0.0123),
+    ]
+  ),
 ]
 
 
-def test_accuracies_are_means_over_seeds_and_differences_a_range():
+def test_means_over_seeds_have_both_intervals_and_the_spread():
   found = results_tables(LINES).splitlines()
   assert found[0] == "| toys-9, accuracy in % | 5-way 1-shot |"
-  assert "| `generated` | 91.00 ± 0.60 |" in found
-  assert "| `prototypes` | 90.95 ± 0.40 |" in found
-  assert found[-1] == "| `generated` | −0.20 to +0.30 ± 0.15 |"
+  note = "its start, unchanged, in 1 of 2 seeds"
+  assert f"| `generated` | 91.00 ± 0.60 [± 1.60]; sd 1.41; {note} |" in found
+  assert "| `prototypes` | 90.95 ± 0.40; sd 1.06 |" in found
+  assert "| `generated` | +0.05 ± 0.15 [± 0.40]; sd 0.35 |" in found
+
+
+def test_every_method_has_its_time():
+  assert results_tables(LINES).splitlines()[-4:] == [
+    "| 5-way 1-shot on cpu, median ms from | features, 1 task | features, 256 tasks "
+    "| images, mcdi_jax.generate, 1 task |",
+    "|---|---|---|---|",
+    "| `generated` | 2 | 51 | 3.5 |",
+    "| `ridge` | 0.0123 | – | – |",
+  ]
 
 
 def test_a_form_that_a_method_lacks_is_a_dash():
   other = _line("generated", 0, 95.0, ci95=0.1) | {"shots": 5}
-  assert "| `prototypes` | 90.95 ± 0.40 | – |" in results_tables([*LINES, other])
+  assert "| `prototypes` | 90.95 ± 0.40; sd 1.06 | – |" in results_tables([*LINES, other])
 
 
 def test_tables_go_between_the_marks_and_nowhere_else(tmp_path: Path):

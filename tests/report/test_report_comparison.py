@@ -96,6 +96,15 @@ def test_a_run_without_results_is_no_reason_to_refuse(
   assert "0.00 ± 0.30 (level)" in text
 
 
+def test_claims_go_by_the_interval_over_classes(make_run: Any, fake: Any, tmp_path: Path):
+  """That of two independent means: √2 · 0.8 > 1."""
+  a = make_run("a", results=_results(fake, 96.0, ci95_cluster=0.8))
+  b = make_run("b", results=_results(fake, 97.0, ci95_cluster=0.8))
+  text = _text(write_comparison([a, b], tmp_path / "both.html"))
+  assert "96.00 ± 0.21 [± 0.80]" in text
+  assert "+1.00 ± 0.30 [± 1.13] (level)" in text
+
+
 def test_validation_curves_are_overlaid(make_run: Any, tmp_path: Path):
   runs = [make_run("first"), make_run("second")]
   text = _text(write_comparison(runs, tmp_path / "all.html"))

@@ -150,6 +150,55 @@ def test_several_seeds(make_run: Any, fake: Any):
   assert words in page.text
 
 
+def test_claims_about_unseen_classes_go_by_the_interval_over_classes(
+  make_run: Any, fake: Any
+):
+  """A difference that is sure for these classes may be none for others."""
+  clustered = {"ci95_cluster": 0.6, "paired_ci95": 0.1}
+  results = [
+    fake.accuracy_line("generated", 97.0, ci95_cluster=0.6),
+    fake.accuracy_line("k1", 96.8, paired_diff=-0.2, paired_ci95_cluster=0.3, **clustered),
+    fake.accuracy_line(
+      "ridge", 97.5, paired_diff=0.5, paired_ci95_cluster=0.3, **clustered
+    ),
+  ]
+  page = read(write_report(make_run(results=results)))
+  cells = {text for place, text in page.texts if "tbody" in place}
+  assert "97.00 ± 0.21 [± 0.60]" in cells
+  assert "−0.20 ± 0.10 [± 0.30] (level)" in cells
+  assert "+0.50 ± 0.10 [± 0.30] (above)" in cells
+  assert "level with k1 (difference +0.20 ± 0.10 [± 0.30])" in page.text
+  assert "below ridge (difference −0.50 ± 0.10 [± 0.30])" in page.text
+
+
+def test_trials_edges_and_unchanged_starts_are_told(make_run: Any, fake: Any):
+  chosen = {"at_edge": ["rate", "steps"], "unchanged_start": True}
+  results = [
+    fake.accuracy_line("generated", 97.0, trials=8),
+    fake.accuracy_line("generated_finished", 97.0, trials=24, settings=chosen),
+  ]
+  page = read(write_report(make_run(results=results)))
+  cells = {text for place, text in page.texts if "tbody" in place}
+  assert {"8", "24 (at an edge: rate, steps)"} <= cells
+  assert "generated_finished (its start, unchanged)" in page.text
+
+
+def test_every_methods_latency_is_shown(make_run: Any, fake: Any):
+  lines = [
+    fake.accuracy_line(name, None, protocol=protocol, latency_ms=ms, batch=1)
+    for name, protocol, ms in [
+      ("generated", "latency-head", 0.71),
+      ("generated", "latency-public", 0.93),
+      ("ridge", "latency-head", 0.04),
+    ]
+  ]
+  page = read(write_report(make_run(results=lines)))
+  cells = [text for place, text in page.texts if "tbody" in place]
+  for shown in ("ridge", "0.71", "0.93", "0.04", "images, mcdi_jax.generate"):
+    assert shown in cells
+  assert "of matmul peak" not in page.text
+
+
 def test_many_forms_are_counted(make_run: Any, fake: Any):
   results = [line | {"shots": shots} for shots in (1, 2, 5) for line in fake.results[:2]]
   said = read(write_report(make_run(results=results))).text

@@ -17,8 +17,12 @@ from mcdi_jax.tasks import (
   Support,
   Task,
   check_protocol,
+  class_means,
+  class_sums,
+  membership,
   sample_support,
   sample_task,
+  task_classes,
 )
 
 PROTOCOL = Protocol(ways=4, shots=2, queries=3)
@@ -102,3 +106,53 @@ def test_check_protocol():
     check_protocol(items, Protocol(10, 2, 3), "val")
   with pytest.raises(InputError, match=r"class of the val split has 5 images.*needs 6"):
     check_protocol(items, Protocol(4, 2, 4), "val")
+
+
+@pytest.mark.parametrize("form", [(4, 2), (2, 1), (3, 2)])
+def test_what_counts_in_a_task_does_not_depend_on_the_size_of_its_arrays(form):
+  """The first ways and shots of larger arrays are those of smaller ones: the same
+  classes, the same items; queries keep their number and stay apart."""
+  ways, shots = form
+  small, large = Protocol(*form, queries=3), PROTOCOL
+  for seed in range(20):
+    key = jax.random.key(seed)
+    alone = sample_task(key, _items(), small)
+    found = sample_task(key, _items(), large, form=form)
+    for part in found:
+      assert (part.y[~part.mask] == 0).all()
+    counted = found.support.mask
+    np.testing.assert_array_equal(found.support.x[counted], alone.support.x)
+    np.testing.assert_array_equal(found.support.y[counted], alone.support.y)
+    query = found.query.x[found.query.mask]
+    assert len(query) == 3 * ways
+    np.testing.assert_array_equal(np.bincount(found.query.y[found.query.mask]), [3] * ways)
+    both = {tuple(row) for row in np.concatenate([found.support.x[counted], query])}
+    assert len(both) == (shots + 3) * ways
+    classes = task_classes(key, _items(), large)
+    np.testing.assert_array_equal(found.support.x[counted][:, 0], classes[alone.support.y])
+
+
+def test_a_class_that_has_fewer_items_gives_those_it_has():
+  """Nothing of another class fills the gap."""
+  items, classes = _items(), jnp.array([1, 0, 2])  # of 9, 5 and 5 items
+  support = sample_support(jax.random.key(0), items, classes, 7)
+  mask = np.asarray(support.mask)
+  np.testing.assert_array_equal(np.bincount(support.y[mask]), [7, 5, 5])
+  np.testing.assert_array_equal(support.x[mask][:, 0], classes[support.y[mask]])
+  assert len({tuple(row) for row in np.asarray(support.x[mask])}) == 17
+
+
+def test_sums_and_means_by_class():
+  """In any order, of classes of unequal size; what does not count may hold anything, and a
+  class without items has mean 0."""
+  rng = np.random.default_rng(0)
+  x = np.float32(rng.normal(size=(7, 2, 3)))
+  y, mask = np.array([2, 0, 2, 0, 0, 3, 1]), np.array([1, 1, 1, 1, 0, 1, 0], bool)
+  wild = jnp.asarray(np.where(mask[:, None, None], x, np.nan))
+  member = membership(Support(wild, jnp.asarray(y), jnp.asarray(mask)), 4)
+  sums, means = class_sums(member, wild), class_means(member, wild)
+  for c in range(4):
+    own = x[mask & (y == c)]
+    np.testing.assert_allclose(sums[c], own.sum(0), atol=1e-6)
+    np.testing.assert_allclose(means[c], own.mean(0) if len(own) else 0, atol=1e-6)
+  np.testing.assert_array_equal(member.sum(0), [2, 0, 2, 1])

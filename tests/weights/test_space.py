@@ -141,6 +141,32 @@ def test_projection():
   np.testing.assert_array_equal(_space(gauge=False).project(z), z)
 
 
+def test_absent_classes_have_no_part():
+  """The tokens of the others are what they are alone; their own are 0."""
+  params, base = _head(1), _head(2)
+  present = jnp.array([True, False, True, True, False])
+  there = np.flatnonzero(present)
+  pick = lambda p: jax.tree.map(lambda leaf: leaf[..., there], p)  # noqa: E731
+  for gauge in (True, False):
+    space = _space(gauge=gauge)
+    found = space.encode(params, base, present)
+    expected = space.encode(pick(params), pick(base))
+    np.testing.assert_allclose(found[there], expected, **NEAR)
+    assert not found[~np.asarray(present)].any()
+    rms = space.leaf_rms(found, present)
+    np.testing.assert_allclose(rms, space.leaf_rms(expected), **NEAR)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_leaves_come_back_in_their_own_dtype(dtype: str):
+  """Tokens are float32 or wider in between, so that a narrow leaf loses nothing."""
+  params = jax.tree.map(lambda leaf: leaf.astype(dtype), _head(1))
+  space = dataclasses.replace(weight_space(params, CLASS_AXES, gauge=False))
+  tokens = space.encode(params)
+  assert tokens.dtype == (jnp.float64 if dtype == "float64" else jnp.float32)
+  chex.assert_trees_all_equal(space.decode(tokens), params, strict=True)
+
+
 def test_dtype_and_class_axis_of_the_specification():
   """A leaf of higher rank, with its class axis in the middle."""
   params = {"a": {"w": jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3)))}}

@@ -1,0 +1,169 @@
+"""One tuner for all methods: a trial is one setting, scored on the same validation tasks.
+
+What the first seed chooses is kept in the workdir, and the other seeds use it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from mcdi_jax.baselines import Method, Space, Tunable, at_edge, draw_settings
+from mcdi_jax.data import ClassSet
+from mcdi_jax.evaluation import correct_counts, task_keys
+from mcdi_jax.generator import Generator, generate_from_features, save_generator
+from mcdi_jax.generator.storage import about_generator
+from mcdi_jax.lib import files
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.networks.head import apply_head
+from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.tasks import Protocol, Support
+
+
+class Choice(NamedTuple):
+  """What was chosen.
+
+  Attributes:
+    settings: of the trial with the highest accuracy.
+    trials: how many were scored.
+    at_edge: names of settings that lie at an end of their range.
+    accuracy: in percent on the validation tasks; None where there was nothing to choose.
+  """
+
+  settings: dict[str, Any]
+  trials: int
+  at_edge: list[str]
+  accuracy: float | None
+
+
+class Tuned(NamedTuple):
+  """A generator, and what was chosen for it: `rate_factor` and `temperature`."""
+
+  trained: Trained
+  choice: Choice
+
+
+def tuned_baseline(
+  config: Config,
+  tunable: Tunable,
+  form: Protocol,
+  val: ClassSet,
+  feature_mean: Float[Array, " D"],
+  choices: Path,
+) -> tuple[Method, Choice]:
+  """A baseline with its settings for this form of task.
+
+  Args:
+    val: features of the validation classes.
+    choices: the directory that choices are kept in.
+  """
+  make = lambda settings: tunable.make(settings, feature_mean)  # noqa: E731
+  place = choices / f"{form.ways}w{form.shots}s" / f"{tunable.name}.json"
+  choice = _kept(place)
+  if choice is None:
+    choice = choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], val)
+    files.write_json(place, choice._asdict())
+  return make(choice.settings), choice
+
+
+def tuned_generator(
+  config: Config,
+  name: str,
+  seed: int,
+  material: Material,
+  place: Path,
+  found: dict[str, Tuned],
+  choices: Path,
+) -> Tuned:
+  """A generator with the rate factor and the temperature that do best over all forms of
+  task; each factor is a training, and is the start of all temperatures.
+
+  Args:
+    place: the directory of its checkpoints and of `generator/`.
+    found: those of this seed that came before it.
+    choices: the directory that choices are kept in.
+  """
+  before = {other: tuned.trained for other, tuned in found.items()}
+
+  def trained(place: Path, factor: float) -> Trained:
+    return prepare_generator(config, name, seed, material, place, before, factor)
+
+  kept = _kept(choices / f"{name}.json")
+  if kept is not None:
+    return Tuned(trained(place, kept.settings["rate_factor"]), kept)
+  rates = config.evaluation.generator_rates
+  places = {rate: place / f"rate_{rate:g}" if len(rates) > 1 else place for rate in rates}
+  trainings = {rate: trained(places[rate], rate) for rate in rates}
+
+  def make(settings: dict[str, Any]) -> Method:
+    generator = trainings[settings["rate_factor"]].generator
+    return generated(name, generator, settings["temperature"])
+
+  space: Space = {"rate_factor": rates, "temperature": config.evaluation.temperatures}
+  val = material.features.val
+  choice = choose(config, name, space, make, config.forms, val)
+  rate = choice.settings["rate_factor"]
+  if not (place / "generator" / "generator.json").exists():
+    about = about_generator(places[rate] / "generator")
+    save_generator(place / "generator", trainings[rate].generator, about)
+  files.write_json(choices / f"{name}.json", choice._asdict())
+  return Tuned(trainings[rate], choice)
+
+
+def choose(
+  config: Config,
+  title: str,
+  space: Space,
+  make: Callable[[dict[str, Any]], Method],
+  forms: list[Protocol],
+  val: ClassSet,
+) -> Choice:
+  """The settings with the highest accuracy on validation tasks, the mean over forms."""
+  settings = config.evaluation
+  tried = draw_settings(space, settings.trials)
+  if len(tried) == 1:
+    return Choice(tried[0], 1, [], None)
+  CONSOLE.print(f"{title}: choosing among {len(tried)} settings")
+  methods = [make(one) for one in tried]
+  keys = task_keys(settings.eval_seed, settings.tuning_tasks, "tuning")
+  accuracies = np.zeros(len(tried))
+  for form in forms:
+    counts = correct_counts(methods, val, form, keys)
+    share = np.array([c.right.mean() / form.queries for c in counts])
+    accuracies += 100 * share / len(forms)
+  best = int(np.argmax(accuracies))
+  edges = at_edge(space, tried[best])
+  if edges:
+    said = ", ".join(f"{name} = {tried[best][name]:g}" for name in edges)
+    CONSOLE.print(f"warning: {title}: {said} lies at an edge of what was tried")
+  return Choice(tried[best], len(tried), edges, float(accuracies[best]))
+
+
+def _kept(place: Path) -> Choice | None:
+  return Choice(**files.read_json(place)) if place.exists() else None
+
+
+def generated(name: str, generator: Generator, temperature: float) -> Method:
+  """A generator as a method among the others."""
+  d = generator.spec.diffusion
+  settings = {
+    "k": d.segments,
+    "T": d.steps,
+    "loss": f"{d.objective}, {d.form}",
+    "sampler": d.sampler_name + (", ancestral" if d.ancestral else ""),
+    "handover": d.handover,
+    "temperature": temperature,
+    "network": generator.spec.score.network,
+    "base": generator.spec.base,
+  }
+  return Method(name, _adapt, (generator, np.float32(temperature)), settings)
+
+
+def _adapt(variables: tuple[Generator, Any], support: Support, key: Any, ways: int) -> Any:
+  generator, tau = variables
+  params = generate_from_features(generator, support, key, temperature=tau, ways=ways)
+  return jax.tree_util.Partial(apply_head, params)
