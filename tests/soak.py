@@ -64,7 +64,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
   "evaluation": {
     "tasks": 20,
     "queries": 2,
-    "finetune_trials": 2,
+    "trials": 2,
+    "temperatures": (0.0,),
     "tuning_tasks": 10,
     "latency": False,
   },
