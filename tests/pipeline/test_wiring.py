@@ -32,7 +32,7 @@ from mcdi_jax.preparation import PreparationConfig
 module = importlib.import_module("mcdi_jax.pipeline.run")
 
 EVALUATION = EvaluationConfig(
-  tasks=20, queries=2, finetune_trials=2, tuning_tasks=10, latency=False
+  tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
 )
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6, rotations=True),
@@ -133,12 +133,16 @@ def test_a_seed_is_the_same_alone_as_behind_another(
   alone = _run(dataclasses.replace(CONFIG, seeds=(6,)), tmp_path / "w")
   for a, b in zip(_trained(workdir, 6), _trained(tmp_path / "w", 6), strict=True):
     chex.assert_trees_all_equal(a, b, strict=True)
-  assert _facts(alone) == _facts([line for line in lines if line["seed"] == 6])
+  right = lambda lines: [  # noqa: E731 (the first seed chooses the others' settings)
+    (x["method"], x["protocol"], x["seed"], x["correct"])
+    for x in lines
+    if x["method"] in CONFIG.generators
+  ]
+  assert right(alone) == right([line for line in lines if line["seed"] == 6])
   assert _metrics(tmp_path / "w") == [x for x in _metrics(workdir) if x["seed"] == 6]
   said = re.findall(r"^(\w+): \d+ s$", capsys.readouterr().out, re.MULTILINE)
   stages = ["backbone", "features", "bank", *CONFIG.generators, "evaluation", "pictures"]
   assert said == [*stages, "total"]
-  assert {x["config"] for x in alone} == {x["config"] for x in lines if x["seed"] == 6}
 
 
 @pytest.mark.parametrize("seed", [5, 6])
