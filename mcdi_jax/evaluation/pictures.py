@@ -56,9 +56,26 @@ def pictures(
     from where it was trained, in units of the noise. `chain_boundaries` [k]. `plane_…`: see
     `_plane`. `example_…`: see `_examples`.
   """
+  sets = (train, test, test_images)
+  found = _arrays(generator, *sets, key, preparation=preparation, form=form)
+  return {name: np.asarray(array) for name, array in found.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("preparation", "form"))
+def _arrays(
+  generator: Generator,
+  train: ClassSet,
+  test: ClassSet,
+  test_images: ClassSet,
+  key: Key[Array, ""],
+  *,
+  preparation: PreparationConfig,
+  form: Protocol,
+) -> dict[str, Array]:
+  """One program: piece by piece, most of the time would go into many small compilations."""
   k_chain, k_plane, k_examples = jax.random.split(key, 3)
   prepare = functools.partial(_prepared, generator, preparation, form)
-  found = {"chain_boundaries": np.asarray(generator.chain().stop)}
+  found = {"chain_boundaries": generator.chain().stop}
   for name, features in (("train", train), ("test", test)):
     error, gap = _along_chain(generator, prepare, features, k_chain)
     found |= {f"chain_error_{name}": error, f"chain_gap_{name}": gap}
@@ -67,8 +84,7 @@ def pictures(
   number = form.shots + form.queries
   items = sample_support(k_items, test, task.classes, number)
   found |= _plane(generator, task, items, k_walks)
-  found |= _examples(generator, form, test, test_images, k_examples)
-  return {name: np.asarray(array) for name, array in found.items()}
+  return found | _examples(generator, form, test, test_images, k_examples)
 
 
 def _prepared(
@@ -100,8 +116,7 @@ def _along_chain(
 ) -> tuple[Float[Array, " T"], Float[Array, " b"]]:
   """The mean over tasks of the squared error and gap of the chain at τ = 0, as rms."""
 
-  @jax.jit
-  def one(key: Key[Array, ""], features: ClassSet) -> tuple[Array, Array]:
+  def one(key: Key[Array, ""]) -> tuple[Array, Array]:
     task = prepare(features, key)
     condition = generator.condition(task.support, task.targets.shape[1])
     chain, estimates = generator.chain(), _estimates(generator, condition)
@@ -111,7 +126,7 @@ def _along_chain(
     return error, chain.handover_shift()[1:] ** 2 * gap
 
   keys = jax.random.split(key, _TASKS)
-  squares = jax.lax.map(lambda k: one(k, features), keys, batch_size=16)
+  squares = jax.lax.map(one, keys, batch_size=16)
   return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
 
 
@@ -151,7 +166,6 @@ def _plane(
   unit = (generator.space.free_classes(ways) * width) ** 0.5
   temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
 
-  @jax.jit
   def walk(key: Key[Array, ""], temperature: Any) -> Array:
     k_start, _ = jax.random.split(key)  # as `sample` draws its start
     start = temperature * generator.draw_noise(k_start, condition.present)
@@ -170,7 +184,6 @@ def _plane(
   def head_at(tokens: Array) -> Any:
     return generator.decode(tokens.reshape(ways, width), condition)
 
-  @jax.jit
   def loss(at: Float[Array, "2"]) -> Array:
     logits = apply_head(head_at(unit * at @ axes), items.x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, items.y).mean()
@@ -224,7 +237,7 @@ def _examples(
       predicted.reshape(form.ways, shown.queries),
     )
 
-  support, query, predicted = jax.jit(jax.vmap(one))(jax.random.split(key, _EXAMPLES))
+  support, query, predicted = jax.vmap(one)(jax.random.split(key, _EXAMPLES))
   return {
     "example_support": support,
     "example_query": query,
