@@ -305,6 +305,7 @@ def test_nulls_are_no_obstacle(make_run: Any, fake: Any):
   """A line of nulls, and metrics of nulls."""
   keys = fake.results[0].keys()
   results = [dict.fromkeys(keys) | {"accuracy": 50.0, "method": "generated"}]
+  results += [{"accuracy": "x"}, {"latency_ms": "x"}]
   metrics = [
     {"phase": "generated", "seed": 0, "step": 1, "loss_1": None, "val_5w1s": None},
     {"phase": None, "step": None},
@@ -343,6 +344,7 @@ def test_where_there_is_no_run(tmp_path: Path, make_run: Any):
     write_report(tmp_path)
   assert not (tmp_path / "report.html").exists()
   place = make_run()
-  (place / "config.json").write_text("{")
-  with pytest.raises(DamagedError, match="config.json is not valid JSON"):
-    write_report(place)
+  for content, said in (("{", "is not valid JSON"), ('{"data": 3}', "holds a int")):
+    (place / "config.json").write_text(content)
+    with pytest.raises(DamagedError, match=f"config.json {said}"):
+      write_report(place)
