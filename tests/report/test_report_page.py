@@ -315,6 +315,19 @@ def test_nulls_are_no_obstacle(make_run: Any, fake: Any):
   assert "Training" not in headings(page)
 
 
+def test_a_loss_is_called_what_it_is(make_run: Any):
+  """Of segments, or, of what was trained through the whole chain, on queries."""
+  line = {"seed": 0, "loss": 1.0}
+  metrics = [
+    {**line, "phase": phase, "step": step, **more}
+    for phase, more in (("generated", {"loss_1": 1.0}), ("generated_finished", {}))
+    for step in (1, 2)
+  ]
+  said = read(write_report(make_run(metrics=metrics))).text
+  assert "Loss of generated in each segment of the denoising chain." in said
+  assert "Loss of generated_finished on the queries of its training tasks." in said
+
+
 def test_how_to_repeat_it(make_run: Any):
   place = make_run("a run")
   said = read(write_report(place)).text
