@@ -14,7 +14,7 @@ from absl import app, flags
 from mcdi_jax import load_generator
 from mcdi_jax.commands.command import command
 from mcdi_jax.evaluation import Facts, latency_line, print_table
-from mcdi_jax.lib import files
+from mcdi_jax.lib import files, outputs
 from mcdi_jax.pipeline.evaluation import benchmark
 from mcdi_jax.tasks import Protocol
 
@@ -38,6 +38,7 @@ flags.mark_flag_as_required("generator")
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
+  results = outputs.checked(_RESULTS.value, "--results") if _RESULTS.value else None
   generator = load_generator(_GENERATOR.value)
   form = Protocol(generator.spec.ways[0], generator.spec.shots[0])
   precision = _PRECISION.value or generator.spec.matmul_precision
@@ -47,5 +48,5 @@ def main(argv: list[str]) -> None:
   found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]
   print_table(lines)
-  if _RESULTS.value:
-    files.append_json_lines(files.as_path(_RESULTS.value), lines)
+  if results:
+    files.append_json_lines(results, lines)

@@ -11,6 +11,7 @@ from absl import app, flags
 
 from mcdi_jax import export_generate, load_generator
 from mcdi_jax.commands.command import command
+from mcdi_jax.lib import outputs
 from mcdi_jax.lib.progress import CONSOLE
 
 _GENERATOR = flags.DEFINE_string(
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   export_generate(
-    _OUT.value,
+    outputs.checked(_OUT.value, "--out"),
     load_generator(_GENERATOR.value),
     ways=_WAYS.value,
     shots=_SHOTS.value,

@@ -9,6 +9,7 @@ One workdir: its report.html is written (again). Several: one page on all of the
 from absl import flags
 
 from mcdi_jax.commands.command import command
+from mcdi_jax.lib import outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.report import write_comparison, write_report
 
@@ -23,7 +24,8 @@ def main(argv: list[str]) -> None:
   if not workdirs:
     raise InputError("no workdir is given: name one that launch.run wrote, or several")
   if len(workdirs) > 1:
-    print(write_comparison(workdirs, _OUT.value or "comparison.html"))
+    page = outputs.checked(_OUT.value or "comparison.html", "--out")
+    print(write_comparison(workdirs, page))
   elif _OUT.value:
     raise InputError(f"--out is {_OUT.value!r}: it is meant for several workdirs")
   else:

@@ -4,6 +4,7 @@ A level of folders that is no class (train/, val/, test/, or support/, query/; a
 classes or inside them) is told by its names, where no other folder stands beside them.
 """
 
+import re
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from mcdi_jax.lib.progress import CONSOLE
 
 _SPLITS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1}
 _SPLITS |= {"test": 2, "testing": 2}
-_ROLES = {"support", "query"}
+_ROLES = {"support": "support", "supports": "support", "query": "query", "queries": "query"}
 
 
 class ClassFolder(NamedTuple):
@@ -50,7 +51,7 @@ def class_folders(root: PathLike) -> list[ClassFolder]:
         f"the folder {printable(str(root.joinpath(*parts)))} has no image that Pillow "
         "can open: add some, or remove it"
       )
-  levels = _levels([parts for parts, images in found.items() if images])
+  levels = _levels({parts for parts, images in found.items() if images}, root)
   placed, loose = [], []
   for parts, images in found.items():
     level = [p for i, p in enumerate(parts) if parts[:i] in levels]
@@ -76,13 +77,37 @@ def class_folders(root: PathLike) -> list[ClassFolder]:
   return sorted(placed, key=lambda folder: natural_key(folder.name))
 
 
-def _levels(paths: list[tuple[str, ...]]) -> set[tuple[str, ...]]:
-  """The folders whose folders are all named as parts of a set."""
+def _levels(paths: set[tuple[str, ...]], root: Path) -> set[tuple[str, ...]]:
+  """The folders whose folders are all named as parts of a set.
+
+  Raises:
+    InputError: one that is named so, and holds folders alone, stands beside others: it is
+      hardly a class.
+  """
   below = defaultdict(set)
   for parts in paths:
     for i, part in enumerate(parts):
-      below[parts[:i]].add(part.casefold())
-  return {f for f, names in below.items() if names <= _SPLITS.keys() or names <= _ROLES}
+      below[parts[:i]].add(part)
+  found = set()
+  for folder, names in below.items():
+    parts_of_set = {name for name in names if _part(name) in _SPLITS | _ROLES}
+    kinds = {_part(name) for name in names}
+    if kinds <= _SPLITS.keys() or kinds <= _ROLES.keys():
+      found.add(folder)
+    elif strange := sorted(n for n in parts_of_set if (*folder, n) not in paths):
+      others = [f"{printable(n)}/" for n in sorted(names - {strange[0]})]
+      raise InputError(
+        f"{printable(str(root.joinpath(*folder)))} has {printable(strange[0])}/, a level "
+        f"of folders, beside {listed(others)}: name all of them train/, val/, test/, or "
+        "support/, query/, or give one of them alone"
+      )
+  return found
+
+
+def _part(name: str) -> str:
+  """The part of a set that a folder is named as, such as train for Meta-Train and
+  train_set."""
+  return re.sub(r"^meta[-_ ]?|[-_ ]?set$", "", name.casefold())
 
 
 def read_folder(path: PathLike, *, size: int, grey: bool) -> Raw:
@@ -119,8 +144,8 @@ def _split(folders: list[ClassFolder], root: Path) -> np.ndarray | None:
   if not levels:
     return None
   shown = listed([f"{printable(level)}/" for level in levels])
-  of = {folder.name: folder.level.casefold() for folder in folders}
-  is_split = {level.casefold() for level in levels} <= _SPLITS.keys()
+  of = {folder.name: _part(folder.level) for folder in folders}
+  is_split = {_part(level) for level in levels} <= _SPLITS.keys()
   if is_split and len(levels) > 1 and len(of) == len(folders) and all(of.values()):
     CONSOLE.print(f"{root}: {shown} hold different classes: their split")
     return np.asarray([_SPLITS[level] for level in of.values()])
@@ -138,9 +163,9 @@ def support_folders(root: PathLike) -> dict[str, list[Path]]:
   root = files.as_path(root)
   folders = class_folders(root)
   levels = sorted({folder.level for folder in folders} - {""})
-  roles = [level for level in levels if level.casefold() in _ROLES]
+  roles = [level for level in levels if _part(level) in _ROLES]
   if roles or len(levels) > 1:
-    chosen = [level for level in roles if level.casefold() == "support"]
+    chosen = [level for level in roles if _ROLES[_part(level)] == "support"]
     shown = listed([f"{printable(level)}/" for level in levels])
     if len(roles) < len(levels) or not chosen:
       raise InputError(

@@ -43,7 +43,8 @@ def export_generate(
     params = generate(x, y, jax.random.key_data(jax.random.key(0)))
 
   takes images float32 [N·K, h, w, c] in [0, 1], labels int32 [N·K] and a key uint32 [2]
-  to a flat dict of arrays, such as `head/kernel`. Nothing is checked there.
+  to a flat dict of arrays, such as `head/kernel`. Classes may have unequal numbers of
+  images; what only fills up the arrays has the label −1. Nothing is checked there.
 
   Args:
     ways, shots: N and K, which the file is compiled for.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.generator.generator import Generator, Params, check_images
+from mcdi_jax.generator.generator import Generator, Params, as_array, check_images
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Support
 
@@ -41,9 +41,10 @@ def generate(
     which only a mask can make, has logits −∞.
 
   Raises:
-    InputError: shapes that do not fit; on concrete arrays also labels or pixels out of
-      range, a class without an item, or a temperature outside [0, 1].
+    InputError: shapes and types that do not fit; on concrete arrays also labels or pixels
+      out of range, a class without an item, or a temperature outside [0, 1].
   """
+  _check_kinds(generator, support, key)
   ways = _ways(generator, ways)
   support = _checked(generator, support, temperature, ways)
   return _generate(generator, support, key, temperature, ways)
@@ -69,10 +70,29 @@ def generate_from_features(
 def _generate(
   generator: Generator, support: Support, key: Array, temperature: Any, ways: int
 ) -> Params:
+  x = support.x
+  if support.mask is not None:  # what does not count may hold anything, gradients included
+    x = jnp.where(support.mask[:, None, None, None], x, 0)
   with jax.default_matmul_precision(generator.spec.matmul_precision):
-    features = generator.spec.backbone.apply(generator.backbone, support.x)
+    features = generator.spec.backbone.apply(generator.backbone, x)
   support = support._replace(x=features)
   return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
+
+
+def _check_kinds(generator: Any, support: Any, key: Any) -> None:
+  for name, value, kind, remedy in (
+    ("generator", generator, Generator, "give what load_generator returns"),
+    ("support", support, Support, "give a mcdi_jax.Support(x, y)"),
+  ):
+    if not isinstance(value, kind):
+      raise InputError(f"{name} is a {type(value).__name__}: {remedy}")
+  dtype = getattr(key, "dtype", np.dtype(object))
+  typed = jnp.issubdtype(dtype, jax.dtypes.prng_key)
+  if not (typed or dtype == np.uint32) or key.ndim != (0 if typed else 1):
+    shape = f" of shape {key.shape}" if typed else ""
+    raise InputError(
+      f"key is a {type(key).__name__}{shape}: give one jax.random.key, several by vmap"
+    )
 
 
 def _ways(generator: Generator, ways: Any) -> int:
@@ -97,7 +117,7 @@ def _checked(
 ) -> Support:
   """The support as arrays. Shapes are checked always, values where they are known, which
   is not so under `jit`."""
-  x, y, mask = (_as_array(name, part) for name, part in support._asdict().items())
+  x, y, mask = (as_array(f"support.{n}", part) for n, part in support._asdict().items())
   check_images("support.x", x, generator.spec.image_shape)
   if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
     raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an image")
@@ -108,22 +128,9 @@ def _checked(
     _check_labels(np.asarray(y), mask, ways)
   if known and _concrete(x):
     _check_pixels(np.asarray(x), mask)
-  if _concrete(temperature) and not 0 <= float(temperature) <= 1:
-    raise InputError(f"temperature is {temperature}: give a number from 0 to 1")
+  if _concrete(temperature) and not _is_share(temperature):
+    raise InputError(f"temperature is {temperature!r}: give a number from 0 to 1")
   return Support(x, y, mask)
-
-
-def _as_array(name: str, x: Any) -> Any:
-  """Lists and the like as numpy arrays; jax arrays, traced or not, as they are."""
-  if x is None or isinstance(x, (jax.Array, np.ndarray)):
-    return x
-  try:
-    found = np.asarray(x)
-  except (ValueError, TypeError):
-    found = np.asarray(None)
-  if found.dtype == object:
-    raise InputError(f"support.{name} is a {type(x).__name__} that makes no array")
-  return found.astype(np.float32) if found.dtype == np.float64 else found
 
 
 def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
@@ -133,7 +140,7 @@ def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
       f"support.y runs from {values.min()} to {values.max()}: labels must lie in "
       f"0..{ways - 1} for {ways} ways"
     )
-  count = np.bincount(values, minlength=ways)
+  count = np.bincount(values, minlength=min(ways, len(y) + 1))  # so one is 0, if too many
   if not count.any() or (mask is None and not count.all()):
     raise InputError(
       f"support.y has {count.tolist()} items a class: give every class at least one"
@@ -144,6 +151,13 @@ def _check_pixels(x: np.ndarray, mask: Any) -> None:
   values = x if mask is None else x[np.asarray(mask)]
   if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also if not finite
     raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")
+
+
+def _is_share(x: Any) -> bool:
+  try:
+    return not isinstance(x, str) and 0 <= float(x) <= 1
+  except (TypeError, ValueError):
+    return False
 
 
 def _concrete(x: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.diffusion import (
@@ -89,9 +90,10 @@ class Generator:
     n may be 0. Other shapes and dtypes raise `InputError`."""
 
     def apply(params: Params, x: Any) -> Float[Array, "n N"]:
+      x = as_array("x", x)
       check_images("x", x, self.spec.image_shape)
       with jax.default_matmul_precision(self.spec.matmul_precision):
-        return apply_head(params, self.spec.backbone.apply(self.backbone, x))
+        return apply_head(params, self.spec.backbone.apply(self.backbone, jnp.asarray(x)))
 
     def init(key: Key[Array, ""]) -> Params:
       del key
@@ -167,6 +169,19 @@ class Generator:
       temperature=temperature,
       ancestral=diffusion.ancestral,
     )
+
+
+def as_array(name: str, x: Any) -> Any:
+  """Lists and the like as numpy arrays; jax arrays, traced or not, as they are."""
+  if x is None or isinstance(x, (jax.Array, np.ndarray)):
+    return x
+  try:
+    found = np.asarray(x)
+  except (ValueError, TypeError):
+    found = np.asarray(None)
+  if found.dtype == object:
+    raise InputError(f"{name} is a {type(x).__name__} that makes no array")
+  return found.astype(np.float32) if found.dtype == np.float64 else found
 
 
 def check_images(name: str, x: Any, shape: tuple[int, ...]) -> None:

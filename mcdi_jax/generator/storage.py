@@ -91,7 +91,8 @@ def _template(content: dict[str, Any], path: Path) -> Generator:
 
 def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
   """What was kept beside a generator when it was saved."""
-  return files.read_json(_find(name_or_directory) / "generator.json", *_KEYS)["about"]
+  path = _find(name_or_directory) / "generator.json"
+  return files.check_keys(path, files.read_json(path, *_KEYS)["about"])
 
 
 def fingerprint(generator: Generator) -> str:

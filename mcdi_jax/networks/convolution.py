@@ -28,6 +28,7 @@ def convolution(
 ) -> Float[Array, "n h w b"]:
   """Stride 1, zero padding; the form is chosen when the program is lowered for a platform,
   so that what is exported for another one has that one's."""
+  dtype = jnp.result_type(x, kernel)  # half-precision images too
   return jax.lax.platform_dependent(
-    x, kernel, cpu=patches_convolution, default=lax_convolution
+    x.astype(dtype), kernel.astype(dtype), cpu=patches_convolution, default=lax_convolution
   )

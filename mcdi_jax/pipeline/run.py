@@ -13,7 +13,7 @@ from mcdi_jax.data.images import border_brightness
 from mcdi_jax.diffusion import chain, make_schedule, make_segments
 from mcdi_jax.evaluation import pictures, print_table
 from mcdi_jax.generator import Generator
-from mcdi_jax.lib import files, provenance
+from mcdi_jax.lib import files, outputs, provenance
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
@@ -44,6 +44,9 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
   workdir = files.as_path(workdir)
   provenance.commit()  # as it is now: files may change while this runs
   precision = jax.default_matmul_precision(config.matmul_precision)
+  for name in ("backbone_dir", "bank_dir"):
+    if place := getattr(config, name):
+      outputs.checked(place, f"config.{name}", folder=True)
   with stage("total"), files.exclusive(workdir), precision:
     splits = load_splits(config.data)
     check_data(config, splits)

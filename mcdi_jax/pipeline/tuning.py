@@ -144,7 +144,11 @@ def choose(
 
 
 def _kept(place: Path) -> Choice | None:
-  return Choice(**files.read_json(place)) if place.exists() else None
+  if not place.exists():
+    return None
+  found = files.read_json(place, *Choice._fields)
+  files.check_keys(place, found["settings"])
+  return Choice(*(found[name] for name in Choice._fields))
 
 
 def generated(name: str, generator: Generator, temperature: float) -> Method:

@@ -54,10 +54,12 @@ def _generator_figures(lines: list[Line], phase: str, name: str) -> list[Html | 
     for segment in segments
     for seed in seeds
   ]
-  if not segments:
+  what = "in each segment of the denoising chain"
+  if not segments:  # trained by the query loss, through the whole chain
     series = [("", curve(lines, "loss", phase, seed)) for seed in seeds]
+    what = "on the queries of its training tasks"
   each = _each(seeds)
-  caption = f"Loss of {phase} in each segment of the denoising chain{each}."
+  caption = f"Loss of {phase} {what}{each}."
   loss = line_figure(f"{name}-loss", caption, caption, series, y="loss")
   caption = f"Accuracy of {phase} on the validation tasks{each}."
   looks = validation_series(lines, phase)

@@ -37,11 +37,11 @@ class Run:
 
   @property
   def accuracies(self) -> list[Line]:
-    return [line for line in self.results if line.get("accuracy") is not None]
+    return [line for line in self.results if _is_number(line.get("accuracy"))]
 
   @property
   def latencies(self) -> list[Line]:
-    return [line for line in self.results if line.get("latency_ms") is not None]
+    return [line for line in self.results if _is_number(line.get("latency_ms"))]
 
   @property
   def data(self) -> str:
@@ -66,6 +66,10 @@ class Run:
     return list(dict.fromkeys(found or planned))
 
 
+def _is_number(value: Any) -> bool:
+  return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def form(line: Line) -> str:
   return f"{line.get('ways')}-way {line.get('shots')}-shot"
 
@@ -84,6 +88,8 @@ def read_run(workdir: PathLike) -> Run:
     raise MissingError(
       f"there is no run in {workdir}: launch.run writes its config.json first"
     ) from None
+  for group in ("data", "meta"):
+    files.check_keys(path / "config.json", config.get(group, {}))
   gaps: list[str] = []
   return Run(
     str(workdir),

@@ -164,7 +164,11 @@ def _level(root: Path, classes: dict[str, str]) -> None:
       _save(root, level.replace("*", name) + ".png", n)
 
 
-DISJOINT = [("train", "val", "test"), ("Training", "validation", "Testing")]
+DISJOINT = [
+  ("train", "val", "test"),
+  ("Training", "validation", "Testing"),
+  ("meta-train", "Meta_val", "test_set"),
+]
 
 
 @pytest.mark.parametrize("names", DISJOINT)
@@ -194,6 +198,7 @@ MERGED = {
   "inside": {"*/train/1": "abc", "*/test/1": "abc"},
   "roles": {"support/*/1": "abc", "query/*/1": "abc"},
   "roles inside": {"*/support/1": "abc", "*/query/1": "abc"},
+  "roles in plural": {"*/supports/1": "abc", "*/queries/1": "abc"},
 }
 
 
@@ -225,6 +230,23 @@ def test_where_other_folders_stand_beside_them_they_are_classes(tmp_path: Path):
   assert read_folder(tmp_path, size=0, grey=False).classes == ("bus", "car", "train")
 
 
+@pytest.mark.parametrize(
+  "case",
+  [
+    {"train/*/1": "ab", "test/*/1": "ab", "extra/*/1": "ab"},
+    {"train/*/1": "ab", "eval/*/1": "cd"},
+    {"support/*/1": "ab", "new/*/1": "ab"},
+    {"all/train/*/1": "ab", "all/holdout/*/1": "ab"},
+  ],
+)
+@pytest.mark.parametrize("read", [class_folders, support_folders])
+def test_a_level_beside_folders_of_another_name_is_refused(tmp_path, read, case):
+  """The same classes would stand on both sides of a split."""
+  _level(tmp_path, case)
+  with pytest.raises(InputError, match="a level of folders, beside .*: name all of them"):
+    read(tmp_path)
+
+
 def test_a_split_without_validation_says_what_is_missing(tmp_path: Path):
   _level(tmp_path, {"train/*/1": "abc", "test/*/1": "de"})
   with pytest.raises(InputError, match="leaves no class for val: give it some"):
@@ -239,8 +261,14 @@ def test_levels_without_classes_in_them_are_refused(tmp_path: Path):
 
 
 def test_of_a_support_with_queries_the_support_is_taken(tmp_path, capsys):
-  for case in ({"support/*/1": "ab", "query/*/1": "ab"}, {"*/support/1": "ab"}):
-    root = tmp_path / str(len(case))
+  for n, case in enumerate(
+    (
+      {"support/*/1": "ab", "query/*/1": "ab"},
+      {"*/support/1": "ab"},
+      {"*/supports/1": "ab", "*/Queries/1": "ab"},
+    )
+  ):
+    root = tmp_path / str(n)
     _level(root, case)
     found = support_folders(root)
     assert list(found) == ["a", "b"]

@@ -102,6 +102,25 @@ def test_a_file_gives_what_generate_gives_without_this_package(
       )
 
 
+def test_a_file_takes_unequal_classes_and_what_only_fills_up(tmp_path, make_generator):
+  """Which may have any label that is no class, and hold anything."""
+  path, generator, key = tmp_path / "f.jax", make_generator(), jax.random.key(0)
+  settings = {"ways": WAYS, "shots": SHOTS, "platforms": ("cpu",)}
+  export_generate(path, generator, **settings)
+  call = export.deserialize(bytearray(path.read_bytes())).call
+  x, _, _ = make_support()
+  for labels in ([0, 0, 0, 1, 1, 2], [2, -1, 0, 1, 1, 0], [2, 99, 0, 1, 1, 0]):
+    y = np.int32(labels)
+    counts = (y >= 0) & (y < WAYS)
+    found = call(
+      jnp.where(counts[:, None, None, None], x, jnp.nan), y, jax.random.key_data(key)
+    )
+    params = generate(generator, Support(x[counts], y[counts]), key)
+    for leaf in ("kernel", "bias"):
+      expected = params["head"][leaf]
+      np.testing.assert_allclose(found[f"head/{leaf}"], expected, atol=ROUNDING)
+
+
 def test_the_key_of_a_file_matters_where_there_is_noise(found):
   np.testing.assert_array_equal(found["cold/0/head/kernel"], found["cold/1/head/kernel"])
   warm = [found[f"warm/{n}/head/kernel"] for n in (0, 1)]

@@ -9,7 +9,7 @@ import pytest
 from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, flat, make_support
 
 from mcdi_jax.generator import generate, generate_from_features
-from mcdi_jax.generator.generate import _generate
+from mcdi_jax.generator.generate import _check_kinds, _generate
 from mcdi_jax.generator.generator import SCORE_NETWORKS
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Support
@@ -163,12 +163,15 @@ def test_what_is_masked_may_hold_anything(generator, key):
   hidden = padded(support, WAYS)
   wild = jnp.where(hidden.mask[:, None, None, None], hidden.x, jnp.nan)
 
-  def loss(x):
-    return jnp.sum(generate(generator, hidden._replace(x=x), key)["head"]["kernel"] ** 2)
+  def loss(x, backbone):
+    made = dataclasses.replace(generator, backbone=backbone)
+    return jnp.sum(generate(made, hidden._replace(x=x), key)["head"]["kernel"] ** 2)
 
-  expected, found = (jax.grad(loss)(x) for x in (hidden.x, wild))
-  np.testing.assert_allclose(found[hidden.mask], expected[hidden.mask], atol=ROUNDING)
-  assert abs(expected[hidden.mask]).max() > 1e-6  # not in vain
+  gradient = jax.grad(loss, (0, 1))
+  expected, found = (gradient(x, generator.backbone) for x in (hidden.x, wild))
+  close(found, expected)
+  assert abs(expected[0][hidden.mask]).max() > 1e-6  # not in vain
+  assert not np.any(found[0][~hidden.mask])
   close(
     generate(generator, hidden._replace(x=wild), key), generate(generator, support, key)
   )
@@ -213,9 +216,37 @@ def test_the_precision_of_a_generator_is_that_of_its_matmuls(transformer, key):
     assert any("DEFAULT" in p for p in precisions(loose, f))
 
 
+def test_arguments_of_another_kind_are_named(transformer, support, key):
+  """Asked directly: in tests, types are checked before `generate` is entered."""
+  cases = {
+    "generator is a str: give what load_generator": ("omniglot-5way", support, key),
+    "support is a tuple: give a mcdi_jax.Support": (transformer, tuple(support), key),
+    r"key is a int: give one jax\.random\.key": (transformer, support, 0),
+    "key is a NoneType": (transformer, support, None),
+    r"key is a .* of shape \(2,\)": (transformer, support, jax.random.split(key)),
+  }
+  for message, arguments in cases.items():
+    with pytest.raises(InputError, match=message):
+      _check_kinds(*arguments)
+  _check_kinds(transformer, support, jax.random.PRNGKey(0))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float64])
+def test_images_of_any_float_are_computed_in_float32(transformer, key, dtype):
+  """Half precision rounds the images alone; they are exact here."""
+  support = make_support()._replace(x=np.round(make_support().x * 16) / 16)
+  plain = generate(transformer, support, key)
+  other = support._replace(x=np.asarray(support.x).astype(dtype))
+  equal(generate(transformer, other, key), plain)
+  apply = jax.jit(transformer.network.apply)
+  equal(apply(plain, other.x), apply(plain, support.x))
+
+
 def test_a_network_takes_no_images_and_refuses_what_are_none(transformer, key):
   params = generate(transformer, make_support(), key)
   assert transformer.network.apply(params, jnp.zeros((0, *IMAGE))).shape == (0, WAYS)
+  listed = np.zeros((1, *IMAGE)).tolist()
+  assert transformer.network.apply(params, listed).shape == (1, WAYS)
   with pytest.raises(InputError, match=r"x is uint8.*x / 255"):
     transformer.network.apply(params, jnp.zeros((2, *IMAGE), jnp.uint8))
   with pytest.raises(InputError, match=r"x has shape \(2, 8, 16, 1\)"):
@@ -368,8 +399,11 @@ BAD_INPUT = {
     {"temperature": float("nan")},
     "temperature is nan",
   ),
+  "temperature as text": (lambda s: s, {"temperature": "0.5"}, "temperature is '0.5'"),
+  "several temperatures": (lambda s: s, {"temperature": [0, 1]}, r"temperature is \[0, 1"),
   "one way": (lambda s: s, {"ways": 1}, "ways is 1"),
   "ways that the support does not have": (lambda s: s, {"ways": 4}, r"support\.y has"),
+  "a billion ways": (lambda s: s, {"ways": 10**9}, r"^support\.y has .{1,99}$"),
 }
 
 

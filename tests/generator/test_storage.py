@@ -130,6 +130,13 @@ def test_a_specification_of_another_shape_is_damage(copy, content):
     about_generator(copy)
 
 
+def test_what_is_kept_beside_it_has_names(copy):
+  content = json.loads((copy / "generator.json").read_text())
+  (copy / "generator.json").write_text(json.dumps({**content, "about": []}))
+  with pytest.raises(DamagedError, match=r"generator\.json .*delete it"):
+    about_generator(copy)
+
+
 @pytest.mark.parametrize("lost", ["score", "backbone_width", "image_shape"])
 def test_a_specification_that_lacks_a_setting_is_damage(copy, lost):
   content = json.loads((copy / "generator.json").read_text())

@@ -43,6 +43,10 @@ WRONG = {
   "kind": "run --config=configs/own.py:drawing --workdir=w",
   "earlier": "run --config=nothing/config.json --workdir=w",
   "table": "table nothing.jsonl",
+  "export to": "export --out=.",
+  "page": "report a b --out=.",
+  "results": "benchmark --generator=omniglot-5way --results=.",
+  "bank": "run --config=configs/quickstart.py --workdir=w --config.bank_dir=bank.out",
 }
 SAID = {
   "generator": r"no generator in .*omniglot-5wy.*'omniglot-5way'",
@@ -58,6 +62,10 @@ SAID = {
   "kind": r"configs/own\.py:drawing names no kind of images.*'drawings', 'photos'",
   "earlier": r"earlier\.py:nothing/config\.json names no run: .*WORKDIR/config\.json",
   "table": r"there is no .*nothing\.jsonl: name the results\.jsonl",
+  "export to": r"--out .* is a folder: name a new file",
+  "page": r"--out .* is a folder: name a new file",
+  "results": r"--results .* is a folder: name a new file",
+  "bank": r"config\.bank_dir .*bank\.out is a file: name a new folder",  # before any work
 }
 
 # Each call in a process of its own, forked from one that has done the slow imports; the

@@ -20,6 +20,7 @@ from mcdi_jax.evaluation import (
   task_keys,
 )
 from mcdi_jax.generator import load_generator, save_generator
+from mcdi_jax.lib.errors import DamagedError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.pipeline import Config, evaluation, tuning
@@ -102,6 +103,22 @@ def test_what_was_chosen_is_used_again(val: Any, tmp_path: Any):
   assert again[1] == choice
   two = FORM._replace(ways=2)
   assert tuned_baseline(call[0], tunable, two, val, *call[4:])[1].trials == 2
+
+
+@pytest.mark.parametrize(
+  "change", [{"settings": None}, {"settings": []}, {"trials": None}, {}]
+)
+def test_a_choice_of_another_shape_is_damaged(val: Any, tmp_path: Any, change: Any):
+  """None: it is not there; without any change, nothing is."""
+  tunable = Tunable("noisy", _noisy, {"noise": (2.0,)})
+  call = (_config(), tunable, FORM, val, jnp.zeros(WIDTH), as_path(tmp_path))
+  tuned_baseline(*call)
+  (place,) = tmp_path.glob("*/noisy.json")
+  content = json.loads(place.read_text()) | change if change else {}
+  content = {n: x for n, x in content.items() if n not in change or x is not None}
+  place.write_text(json.dumps(content))
+  with pytest.raises(DamagedError, match=r"noisy\.json .*delete it"):
+    tuned_baseline(*call)
 
 
 def test_every_baseline_has_its_full_number_of_trials_or_all_there_are():

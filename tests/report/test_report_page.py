@@ -305,6 +305,7 @@ def test_nulls_are_no_obstacle(make_run: Any, fake: Any):
   """A line of nulls, and metrics of nulls."""
   keys = fake.results[0].keys()
   results = [dict.fromkeys(keys) | {"accuracy": 50.0, "method": "generated"}]
+  results += [{"accuracy": "x"}, {"latency_ms": "x"}]
   metrics = [
     {"phase": "generated", "seed": 0, "step": 1, "loss_1": None, "val_5w1s": None},
     {"phase": None, "step": None},
@@ -312,6 +313,19 @@ def test_nulls_are_no_obstacle(make_run: Any, fake: Any):
   page = read(write_report(make_run(results=results, metrics=metrics)))
   assert "50.00" in page.text
   assert "Training" not in headings(page)
+
+
+def test_a_loss_is_called_what_it_is(make_run: Any):
+  """Of segments, or, of what was trained through the whole chain, on queries."""
+  line = {"seed": 0, "loss": 1.0}
+  metrics = [
+    {**line, "phase": phase, "step": step, **more}
+    for phase, more in (("generated", {"loss_1": 1.0}), ("generated_finished", {}))
+    for step in (1, 2)
+  ]
+  said = read(write_report(make_run(metrics=metrics))).text
+  assert "Loss of generated in each segment of the denoising chain." in said
+  assert "Loss of generated_finished on the queries of its training tasks." in said
 
 
 def test_how_to_repeat_it(make_run: Any):
@@ -343,6 +357,7 @@ def test_where_there_is_no_run(tmp_path: Path, make_run: Any):
     write_report(tmp_path)
   assert not (tmp_path / "report.html").exists()
   place = make_run()
-  (place / "config.json").write_text("{")
-  with pytest.raises(DamagedError, match="config.json is not valid JSON"):
-    write_report(place)
+  for content, said in (("{", "is not valid JSON"), ('{"data": 3}', "holds a int")):
+    (place / "config.json").write_text(content)
+    with pytest.raises(DamagedError, match=f"config.json {said}"):
+      write_report(place)
