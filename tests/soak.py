@@ -63,7 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
   "evaluation": {
     "tasks": 20,
     "queries": 2,
-    "finetune_trials": 2,
+    "trials": 2,
     "tuning_tasks": 10,
     "latency": False,
   },
