@@ -1,0 +1,94 @@
+"""Faults of one line, of the sort that a tired expert would make: do the tests notice?
+
+  python tests/mutants.py                  # all of them: about half an hour on two cores
+  python tests/mutants.py --only NAME …    # these
+  python tests/mutants.py --list
+
+No part of the suite. Each fault is put into a copy of the tree, and the tests that should
+fail run there. `killed`: they do; `alive`: they do not, so either the fault changes nothing
+or a test is missing; `stale`: the line is no longer there once, so mend the table.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mutant_table import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("mcdi_jax", "launch", "configs", "tests", "setup.cfg", "pyproject.toml")
+COMPILED = ROOT / ".pytest_cache" / "compiled"  # shared with the suite: conftest.py
+FAILED = 1  # pytest's exit codes: a test failed, or a file could not be collected
+NOT_COLLECTED = 2
+
+
+def copied(place: Path) -> None:
+  """The tree, with the suite's cache of compilations."""
+  for part in PARTS:
+    source, target = ROOT / part, place / part
+    if source.is_dir():
+      shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+      shutil.copy(source, target)
+  COMPILED.mkdir(parents=True, exist_ok=True)
+  (place / ".pytest_cache").mkdir()
+  (place / ".pytest_cache" / "compiled").symlink_to(COMPILED)
+
+
+def outcome(mutant: Mutant) -> tuple[str, str]:
+  """`killed`, `alive` or `stale`, and what pytest says of it."""
+  text = (ROOT / mutant.file).read_text()
+  number = text.count(mutant.old)
+  if number != 1:
+    return "stale", f"the line is there {number} times"
+  with tempfile.TemporaryDirectory() as place:
+    copied(Path(place))
+    (Path(place) / mutant.file).write_text(text.replace(mutant.old, mutant.new))
+    options = ("-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider")
+    tests = subprocess.run(
+      [sys.executable, "-m", "pytest", *options, *mutant.tests],
+      cwd=place,
+      env={**os.environ, "PYTHONPATH": place},
+      capture_output=True,
+      text=True,
+    )
+  last = tests.stdout.strip().splitlines() or ["no answer"]
+  said = next((line for line in last if line.startswith(("FAILED", "ERROR"))), last[-1])
+  if tests.returncode in (FAILED, NOT_COLLECTED):
+    return "killed", said
+  return ("alive" if tests.returncode == 0 else "stale"), said
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+  parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+  parser.add_argument("--list", action="store_true")
+  parser.add_argument("--jobs", type=int, default=1)
+  settings = parser.parse_args()
+  known = {mutant.name: mutant for mutant in MUTANTS}
+  if len(known) < len(MUTANTS):
+    parser.error("a name is there twice")
+  if unknown := [name for name in settings.only if name not in known]:
+    parser.error(f"there is no mutant {', '.join(unknown)}: --list names them")
+  chosen = [known[name] for name in settings.only] or MUTANTS
+  if settings.list:
+    for mutant in chosen:
+      print(f"{mutant.name}\n  {mutant.file}: {' '.join(mutant.tests)}")
+    return
+  tally: Counter[str] = Counter()
+  with ThreadPoolExecutor(settings.jobs) as pool:
+    for mutant, (found, said) in zip(chosen, pool.map(outcome, chosen), strict=True):
+      tally[found] += 1
+      print(f"{found:7} {mutant.name}: {said[:100]}", flush=True)
+  print(", ".join(f"{number} {found}" for found, number in tally.most_common()))
+  sys.exit(bool(tally["alive"] + tally["stale"]))
+
+
+if __name__ == "__main__":
+  main()
