@@ -941,11 +941,11 @@ COMMANDS = _in(
     "tests/launch/test_image_commands.py",
   ),
   (
-    "a benchmark at the generator's precision",
+    "a benchmark at the generator's own precision",
     "benchmark",
-    'Facts(f"conv4-{spec.backbone_width}", precision)',
-    'Facts(f"conv4-{spec.backbone_width}", generator.spec.matmul_precision)',
-    "tests/launch/test_commands.py -k help",
+    "precision = _PRECISION.value or generator.spec.matmul_precision",
+    "precision = generator.spec.matmul_precision",
+    "tests/launch/test_image_commands.py",
   ),
 )
 
