@@ -86,7 +86,8 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
 ):
   """The mean in units of standardised features; generators with their own temperature."""
   tuned: list[Any] = []
-  monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: (None, None)))
+  some = evaluation.generated("some", make_generator(), 0.0), Choice({}, 1, [], None)
+  monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: some))
   form = Protocol(WAYS, SHOTS, 4)
   found = evaluation._methods(CONFIG, generators, form, FEATURES, PLACE)
   backbone = generators["generated"].trained.generator.backbone
