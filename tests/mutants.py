@@ -7,7 +7,7 @@
 No part of the suite. Each fault is put into a copy of the tree, and the tests that should
 fail run there; they must pass without it, which is looked at first (not with --trust).
 `killed`: they fail; `alive`: they do not, so either the fault changes nothing or a test is
-missing; `stale`: the line is no longer there once, or the tests fail anyway: mend the table.
+missing; `stale`: the line is not there once, or the tests fail anyway: mend the table.
 """
 
 import argparse
