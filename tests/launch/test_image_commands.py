@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from miniature import SHOTS, WAYS, make_generator
 from PIL import Image
 
 from mcdi_jax.commands.command import located
@@ -157,3 +158,57 @@ def test_where_weights_lie_is_printed_as_it_is(call):
     generate_from_folder=lambda *_, **__: made,
   )
   assert printed == "weights for [red]a, [/v]: out[/v]\n"
+
+
+class _Noted:
+  """A function that notes what it is given, and answers the same each time."""
+
+  def __init__(self, answer: object = None) -> None:
+    self.answer, self.given = answer, None
+
+  def __call__(self, *arguments: object, **settings: object) -> object:
+    self.given = (arguments, settings)
+    return self.answer
+
+
+def test_every_flag_of_generate_arrives(call):
+  """Also where it is left out."""
+  made = _Noted({"samples": 0, "classes": ["a"]})
+  call("generate", "--support=s", "--out=o", generate_from_folder=made)
+  left_out = {"samples": 0, "temperature": None, "shots": None, "seed": 0}
+  assert made.given == (("omniglot-5way", "s", "o"), left_out)
+  settings = {"samples": 3, "temperature": 0.5, "shots": 2, "seed": 7}
+  given = [f"--{name}={value}" for name, value in settings.items()]
+  arguments = ["--generator=g", "--support=s", "--out=o", *given]
+  call("generate", *arguments, generate_from_folder=made)
+  assert made.given == (("g", "s", "o"), settings)
+
+
+def test_every_flag_of_export_arrives(call):
+  written, loaded = _Noted(), _Noted("generator")
+  settings = {"ways": 7, "shots": 3, "temperature": 0.5}
+  given = [f"--{name}={value}" for name, value in settings.items()]
+  patches = {"export_generate": written, "load_generator": loaded}
+  call("export", "--generator=g", "--out=o", *given, **patches)
+  assert loaded.given == (("g",), {})
+  assert written.given == (("o", "generator"), settings)
+
+
+@pytest.mark.parametrize("asked", [None, "default"])
+def test_a_benchmark_is_of_the_precision_that_is_asked_for(call, asked):
+  """Else of the generator's own; its lines say which."""
+  generator = make_generator()
+  timed, line = _Noted([1]), _Noted({})
+  patches = {
+    "load_generator": lambda _: generator,
+    "benchmark": timed,
+    "latency_line": line,
+    "print_table": lambda _: None,
+  }
+  given = [] if asked is None else [f"--matmul_precision={asked}"]
+  call("benchmark", "--generator=g", "--seconds=2", *given, **patches)
+  (measured, form), settings = timed.given
+  precision = asked or "highest"
+  assert measured.spec.matmul_precision == precision
+  assert (form.ways, form.shots, settings) == (WAYS, SHOTS, {"seconds": 2.0})
+  assert line.given[0][0].matmul_precision == precision

@@ -1,5 +1,7 @@
 """Pretraining in miniature."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,13 @@ import pytest
 from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.networks import conv4
-from mcdi_jax.networks.pretrain import BackboneConfig, embed, episode, pretraining
+from mcdi_jax.networks.pretrain import (
+  BackboneConfig,
+  _optimiser,
+  embed,
+  episode,
+  pretraining,
+)
 
 CONFIG = BackboneConfig(width=4, steps=30, ways=8, drawings=4, group=8, rate=0.1)
 NETWORK = conv4((28, 28, 1), CONFIG.width)
@@ -84,3 +92,46 @@ def test_embed_equals_apply():
   np.testing.assert_allclose(found.x, expected, rtol=1e-5)
   np.testing.assert_array_equal(found.index, images.index)
   np.testing.assert_array_equal(found.count, images.count)
+
+
+@pytest.mark.parametrize("steps", [40, 2000])
+def test_rates_rise_for_a_hundred_steps_and_fall_to_0(steps: int):
+  """Muon's on kernels, a tenth of it on gains and biases: under a gradient that never
+  changes Adam's steps are the rate itself, but for Nesterov's look ahead at first; Muon's
+  are the rate times one matrix."""
+  config = BackboneConfig(width=4, steps=steps, rate=0.5)
+  optimiser = _optimiser(config)
+  params = [{"kernel": jnp.ones((3, 3, 2, 4)), "gain": jnp.ones(4)}]
+  luck = np.random.default_rng(0).normal(size=(3, 3, 2, 4))
+  gradient = [{"kernel": jnp.float32(luck), "gain": jnp.ones(4)}]
+
+  def step(state: Any, _: Any) -> Any:
+    updates, state = optimiser.update(gradient, state, params)
+    move = jax.tree.map(lambda u: jnp.linalg.norm(u.ravel()), updates)
+    return state, (move[0]["kernel"], -updates[0]["gain"][0])
+
+  init = optimiser.init(params)
+  kernel, gain = jax.jit(lambda s: jax.lax.scan(step, s, None, steps)[1])(init)
+  rise, n = min(100, steps // 10), np.arange(steps)
+  fall = 0.5 * (1 + np.cos(np.pi * (n - rise) / (steps - rise)))
+  expected = np.where(n < rise, n / rise, fall)
+  m, ahead = 1 - 0.9 ** (n + 1), 1 - 0.9 ** (n + 2)
+  nesterov = 0.9 * m / ahead + 0.1 / m
+  np.testing.assert_allclose(gain, 0.05 * expected * nesterov, atol=1e-5)
+  np.testing.assert_allclose(kernel / kernel.max(), expected, atol=1e-3)
+  assert kernel.max() > 4 * gain.max()
+
+
+def test_statistics_are_a_running_mean_of_the_given_memory(images: ClassSet):
+  """m · before + (1 − m) · seen: what the same episode leaves of two beginnings differs
+  by m times their difference."""
+  init, step = pretraining(NETWORK, CONFIG)
+  found = []
+  for shift in (0.0, 10.0):
+    state = init(jax.random.key(0))
+    moved = jax.tree.map(lambda leaf, s=shift: leaf + s, state.params["statistics"])
+    state = state._replace(params={**state.params, "statistics": moved})
+    state, _ = step(state, jax.random.key(1), images)
+    found.append(jax.device_get(state.params["statistics"]))
+  for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+    np.testing.assert_allclose(other - one, 10 * CONFIG.statistics_memory, rtol=1e-4)

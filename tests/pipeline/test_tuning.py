@@ -101,8 +101,9 @@ def test_what_was_chosen_is_used_again(val: Any, tmp_path: Any):
   poisoned = val._replace(x=val.x * jnp.nan)
   again = tuned_baseline(call[0], tunable, FORM, poisoned, *call[4:])
   assert again[1] == choice
-  two = FORM._replace(ways=2)
-  assert tuned_baseline(call[0], tunable, two, val, *call[4:])[1].trials == 2
+  for other in (FORM._replace(ways=2), FORM._replace(shots=1)):
+    tuned_baseline(call[0], tunable, other, val, *call[4:])
+  assert len(list(tmp_path.glob("*/noisy.json"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,11 @@ from mcdi_jax.preparation import PreparationConfig
 module = importlib.import_module("mcdi_jax.pipeline.run")
 
 EVALUATION = EvaluationConfig(
+<<<<<<< HEAD
   tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
+=======
+  tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0, 1.0), latency=False
+>>>>>>> mutants
 )
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6, rotations=True),
@@ -128,8 +132,10 @@ def test_each_seed_trains_everything_of_its_own(made: Any):
 def test_a_seed_is_the_same_alone_as_behind_another(
   made: Any, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
-  """And each of its stages says when it ends how long it took."""
+  """With the same settings, which the first seed chooses and the hash of its lines tells;
+  and each of its stages says when it ends how long it took."""
   workdir, lines = made
+  shutil.copytree(workdir / "tuning", tmp_path / "w" / "tuning")
   alone = _run(dataclasses.replace(CONFIG, seeds=(6,)), tmp_path / "w")
   for a, b in zip(_trained(workdir, 6), _trained(tmp_path / "w", 6), strict=True):
     chex.assert_trees_all_equal(a, b, strict=True)
@@ -143,6 +149,10 @@ def test_a_seed_is_the_same_alone_as_behind_another(
   said = re.findall(r"^(\w+): \d+ s$", capsys.readouterr().out, re.MULTILINE)
   stages = ["backbone", "features", "bank", *CONFIG.generators, "evaluation", "pictures"]
   assert said == [*stages, "total"]
+<<<<<<< HEAD
+=======
+  assert not {x["config"] for x in alone} & {x["config"] for x in lines}
+>>>>>>> mutants
 
 
 @pytest.mark.parametrize("seed", [5, 6])
@@ -163,20 +173,22 @@ def test_the_lines_are_what_the_saved_generators_get_right(made: Any, seed: int)
     embed = jax.jit(generator.spec.backbone.apply)
 
     @jax.jit
-    def right(key: Any, items: Any, generator: Any) -> Any:
-      task, *_ = draw_task(key, items, CONFIG.forms[0])
-      params = generate_from_features(generator, task.support, key, ways=3)
+    def right(key: Any, items: Any, generator: Any, temperature: Any) -> Any:
+      task, _, k_method = draw_task(key, items, CONFIG.forms[0])
+      settings = {"temperature": temperature, "ways": 3}
+      params = generate_from_features(generator, task.support, k_method, **settings)
       return (apply_head(params, task.query.x).argmax(-1) == task.query.y).sum()
 
     for protocol, (x, y) in sets.items():
       features = embed(generator.backbone, jnp.float32(x) / 255)
       items = jax.tree.map(jnp.asarray, from_labels(np.asarray(features), y))
-      total = sum(int(right(key, items, generator)) for key in keys)
       (line,) = (
         line
         for line in lines
         if (line["seed"], line["method"], line["protocol"]) == (seed, name, protocol)
       )
+      temperature = line["settings"]["temperature"]
+      total = sum(int(right(key, items, generator, temperature)) for key in keys)
       # Features differ in the last digits, which may turn one answer.
       assert abs(total - line["correct"]) <= 1, (name, protocol)
       found[name, protocol] = total
@@ -243,10 +255,11 @@ def test_nothing_is_chosen_by_the_test_classes(made: Any, tmp_path: Path):
     )
   assert _metrics(tmp_path / "w") == _metrics(workdir)
   assert _bank(tmp_path / "w") == _bank(workdir)
-  baselines = lambda lines: [  # noqa: E731
-    x["settings"] for x in lines if x["method"] not in CONFIG.generators
+  outcome = {"minus_prototypes"}
+  chosen = lambda lines: [  # noqa: E731
+    {k: v for k, v in x["settings"].items() if k not in outcome} for x in lines
   ]
-  assert baselines(other) == baselines(lines)
+  assert chosen(other) == chosen(lines)
   assert [x["accuracy"] for x in other] != [x["accuracy"] for x in lines]
 
 

@@ -1,0 +1,236 @@
+"""What each stage is given by the one that calls it: the seed, the split, the key, the
+place. The stages themselves are stand-ins that note what they were given."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import IMAGE, make_generator, make_source
+
+from mcdi_jax.data import DataConfig, Splits, from_labels
+from mcdi_jax.lib.files import as_path
+from mcdi_jax.meta import MetaConfig
+from mcdi_jax.pipeline import Config, backbone, bank
+from mcdi_jax.pipeline.backbone import Backbone, Features
+from mcdi_jax.pipeline.generator import Trained
+from mcdi_jax.pipeline.tuning import Choice, Tuned
+from mcdi_jax.preparation import Bank, PreparationConfig
+from mcdi_jax.preparation.bank import bank_key
+
+run_module = importlib.import_module("mcdi_jax.pipeline.run")
+NAMES = ("generated", "generated_finished")
+SEEDS = (5, 6)
+
+
+def _images(first: int, classes: int) -> Any:
+  """Two images a class, of one brightness each, all different."""
+  value = first + np.arange(2 * classes, dtype=np.uint8)
+  pixels = np.ones((1, *IMAGE), np.uint8) * value[:, None, None, None]
+  return from_labels(pixels, np.repeat(np.arange(classes), 2))
+
+
+def _splits() -> Splits:
+  sets = (_images(0, 3), _images(100, 4), _images(200, 5))
+  names = tuple(tuple(map(str, range(s.classes))) for s in sets)
+  return Splits(*sets, names, "toys", "d")
+
+
+def _same(a: Any, b: Any) -> bool:
+  return np.array_equal(jax.random.key_data(a), jax.random.key_data(b))
+
+
+class _Stages:
+  """In place of those of `run`; notes what they are given, by their names."""
+
+  def __init__(self, monkeypatch: pytest.MonkeyPatch):
+    self.given: dict[str, list[tuple[Any, ...]]] = {}
+    for name in (
+      "check_data",
+      "prepare_backbone",
+      "embed_splits",
+      "augmented_features",
+      "prepare_banks",
+      "tuned_generator",
+      "evaluate",
+      "pictures",
+      "print_table",
+      "write_report",
+    ):
+      monkeypatch.setattr(run_module, name, self._stand_in(name))
+    monkeypatch.setattr(run_module, "load_splits", lambda _: _splits())
+
+  def _stand_in(self, name: str) -> Any:
+    def stage(*arguments: Any) -> Any:
+      self.given.setdefault(name, []).append(arguments)
+      answer = getattr(self, f"_{name}", None)
+      return answer(*arguments) if answer else None
+
+    return stage
+
+  def _prepare_backbone(self, config: Any, splits: Any, place: Any, *rest: Any) -> Any:
+    seed = rest[-1]
+    return Backbone(None, f"params {seed}", f"digest {seed}", place)
+
+  def _embed_splits(self, config: Any, splits: Any, backbone: Backbone) -> Any:
+    sets = ("train", "val", "test", "upright")
+    return Features(*(f"{name} of {backbone.params}" for name in sets))
+
+  def _augmented_features(self, *arguments: Any) -> Any:
+    return f"versions of {arguments[-1]}"
+
+  def _prepare_banks(self, *arguments: Any) -> Any:
+    return f"bank on {arguments[3]}"
+
+  def _tuned_generator(self, config: Any, name: str, seed: int, *_: Any) -> Any:
+    made = make_generator()
+    number = 10 * seed + NAMES.index(name)
+    made = dataclasses.replace(made, score={"number": jnp.float32(number)})
+    return Tuned(Trained(made, 1.0), Choice({}, 1, [], None))
+
+  def _evaluate(self, config: Any, facts: Any, *_: Any) -> Any:
+    return [{"seed": facts.seed}]
+
+  def _pictures(self, *_: Any) -> Any:
+    return {"a": np.zeros(1)}
+
+
+def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """Banks are prepared on training classes; the pictures are of the first seed, of its
+  training and upright test classes."""
+  stages = _Stages(monkeypatch)
+  config = Config(generators=NAMES, seeds=SEEDS, bank_dir=str(tmp_path / "banks"))
+  lines = run_module.run(config, tmp_path / "w")
+  assert lines == [{"seed": 5}, {"seed": 6}]
+  given, w = stages.given, as_path(tmp_path / "w")
+  places = [arguments[2] for arguments in given["prepare_backbone"]]
+  assert places == [w / "backbone"] * 2
+  assert [arguments[-1] for arguments in given["prepare_backbone"]] == [5, 6]
+  for n, seed in enumerate(SEEDS):
+    features = stages._embed_splits(None, None, Backbone(None, f"params {seed}", "", w))
+    assert given["augmented_features"][n][-1] == features.train
+    assert given["prepare_banks"][n][1:] == (
+      f"versions of {features.train}",
+      features.train,
+      f"digest {seed}",
+      as_path(tmp_path / "banks"),
+    )
+    for name in NAMES:
+      arguments = given["tuned_generator"][2 * n + NAMES.index(name)]
+      _, asked, of_seed, material, place, _, choices = arguments
+      assert (asked, of_seed) == (name, seed)
+      assert material.backbone == f"params {seed}"
+      assert material.source == f"bank on digest {seed}"
+      assert material.features == features
+      assert material.about["border_brightness"] == pytest.approx(2.5 / 255)
+      inside = "" if name == "generated" else name
+      assert place == w / f"seed_{seed}" / inside
+      assert choices == w / "tuning"
+    _, facts, found, tested, choices = given["evaluate"][n]
+    assert (facts.seed, tested, choices) == (seed, features, w / "tuning")
+    scores = [float(found[name].trained.generator.score["number"]) for name in NAMES]
+    assert scores == [10 * seed, 10 * seed + 1]
+  ((shown, _, form, train, upright, images, _),) = given["pictures"]
+  assert float(shown.score["number"]) == 50
+  assert form == config.forms[0]
+  assert (train, upright) == ("train of params 5", "upright of params 5")
+  np.testing.assert_array_equal(images.x, _splits().test.x)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_a_backbone_is_trained_and_standardised_on_training_images(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotations: bool
+):
+  given = []
+
+  def train(step: Any, state: Any, key: Any, **_: Any) -> Any:
+    return step(state, key)
+
+  def pretraining(network: Any, config: Any) -> Any:
+    made = type("State", (), {"params": {"weights": jnp.ones(2)}})()
+    return lambda key: made, lambda state, key, images: given.append(images) or state
+
+  def embed(apply: Any, params: Any, images: Any) -> Any:
+    given.append(images)
+    return images._replace(x=jnp.float32(images.x[:, 0, 0]))
+
+  monkeypatch.setattr(backbone, "train", train)
+  monkeypatch.setattr(backbone, "pretraining", pretraining)
+  monkeypatch.setattr(backbone, "embed", embed)
+  config, splits = Config(data=DataConfig(rotations=rotations)), _splits()
+  place = as_path(tmp_path)
+  made = backbone.prepare_backbone(config, splits, place, place / "metrics.jsonl", 0)
+  assert len(given) == 2
+  for images in given:
+    assert set(np.unique(images.x)) == set(range(6))
+    assert images.classes == (12 if rotations else 3)
+  np.testing.assert_allclose(made.params["mean"], 2.5)
+  features = backbone.embed_splits(config, splits, made)
+  turns = 4 if rotations else 1
+  counts = [items.classes for items in features]
+  assert counts == [3 * turns, 4 * turns, 5 * turns, 5]
+  least = [int(items.x.min()) for items in features]
+  assert least == [0, 100, 200, 200]
+
+
+def test_each_copy_of_a_training_image_is_a_warp_of_its_own():
+  """Beside the features of the image itself; with the seed of preparation."""
+  splits = _splits()
+  luck = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1))
+  luck = luck.repeat(4, 1).repeat(4, 2)
+  splits = splits._replace(train=splits.train._replace(x=luck.astype(np.uint8)))
+  network = lambda p, x: p * x.reshape(len(x), -1)  # noqa: E731
+  made = Backbone(type("N", (), {"apply": staticmethod(network)}), 1.0, "", None)
+  plain = splits.train._replace(x=np.float32(luck.reshape(6, -1)) / 255)
+
+  def versions(**changes: Any) -> np.ndarray:
+    config = Config(preparation=PreparationConfig(augment_copies=2, **changes))
+    found = backbone.augmented_features(config, splits, made, plain)
+    assert found.x.shape == (6, 3, plain.x.shape[1])
+    np.testing.assert_array_equal(found.index, plain.index)
+    return np.asarray(found.x)
+
+  found = versions()
+  np.testing.assert_array_equal(found[:, 0], plain.x)
+  own = np.linalg.norm(found[:, None, 1] - plain.x[None], axis=-1)
+  assert (own.argmin(1) == np.arange(6)).all()  # near the image that it is of
+  assert abs(found[:, 1] - found[:, 2]).max(1).min() > 0.01
+  assert abs(versions(seed=1)[:, 1] - found[:, 1]).max() > 0.01
+
+
+def test_banks_are_made_and_read_with_the_key_of_preparation(
+  monkeypatch: pytest.MonkeyPatch,
+):
+  """Kept supports are those that the tasks were prepared on."""
+  given: dict[str, Any] = {}
+
+  def open_bank(place: Any, prepare: Any, items: Any, *_: Any, **settings: Any) -> Bank:
+    given.update(settings, items=items, prepare=prepare.keywords)
+    return Bank(np.zeros((1, 5), np.int32), {})
+
+  def task_source(forms: Any, banks: Any, features: Any, key: Any, axes: Any) -> Any:
+    given.update(forms=forms, features=features, key=key)
+    return make_source()
+
+  monkeypatch.setattr(bank, "open_bank", open_bank)
+  monkeypatch.setattr(bank, "task_source", task_source)
+  preparation = PreparationConfig(seed=3, prepare_on="support")
+  meta = MetaConfig(ways=(5,), shots=(1, 2), support="kept")
+  config = Config(preparation=preparation, meta=meta)
+  features = from_labels(np.zeros((6, 4), np.float32), np.repeat(np.arange(3), 2))
+  versions = features._replace(x=np.ones((6, 1, 4), np.float32))
+  bank.prepare_banks(config, versions, features, "b", as_path("/nowhere"))
+  assert given["seed"] == 3
+  assert _same(given["key"], bank_key(3))
+  assert given["items"].x.shape == (6, 1, 4)
+  assert given["features"].x.shape == (6, 4)
+  assert given["forms"] == [(5, 1), (5, 2)]
+  asked = given["prepare"]
+  assert (asked["ways"], asked["shots"], asked["targets"]) == (5, 2, 3)
+  assert asked["config"] == preparation

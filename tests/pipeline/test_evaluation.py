@@ -1,0 +1,159 @@
+"""Which methods are compared on what: the forms' own settings, the rotated classes, the
+generators that are timed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import IMAGE, SHOTS, WAYS, WIDTH, make_generator
+
+from mcdi_jax.data import DataConfig, from_labels
+from mcdi_jax.evaluation import EvaluationConfig, Facts, task_keys
+from mcdi_jax.evaluation.accuracy import Counts
+from mcdi_jax.evaluation.intervals import difference
+from mcdi_jax.lib.files import as_path
+from mcdi_jax.meta import MetaConfig
+from mcdi_jax.pipeline import Config, evaluation
+from mcdi_jax.pipeline.backbone import Features
+from mcdi_jax.pipeline.generator import Trained
+from mcdi_jax.pipeline.tuning import Choice, Tuned
+from mcdi_jax.tasks import Protocol
+
+CONFIG = Config(
+  data=DataConfig(rotations=True),
+  meta=MetaConfig(ways=(2, WAYS), shots=(1, SHOTS)),
+  evaluation=EvaluationConfig(tasks=20, queries=4, latency=False),
+  generators=("generated", "k1"),
+  seeds=(5, 6),
+)
+FACTS = Facts("conv4-4", "highest", data="toys", seed=5)
+PLACE = as_path("unused")
+
+
+def _features(classes: int) -> Any:
+  """Eight items a class."""
+  rng = np.random.default_rng(classes)
+  labels = np.repeat(np.arange(classes), 8)
+  x = rng.normal(size=(classes, WIDTH))[labels] + rng.normal(size=(len(labels), WIDTH))
+  return jax.tree.map(jnp.asarray, from_labels(np.float32(x), labels))
+
+
+FEATURES = Features(*(_features(classes) for classes in (9, 7, 20, 5)))
+
+
+@pytest.fixture(scope="module")
+def generators() -> dict[str, Tuned]:
+  found = {}
+  for n, name in enumerate(CONFIG.generators):
+    made = make_generator(segments=3 - n)
+    settings = {"rate_factor": 1.0, "temperature": 0.25 * (n + 1)}
+    found[name] = Tuned(Trained(made, 1.0 + n), Choice(settings, n + 1, [], None))
+  return found
+
+
+def _note(given: list[Any], answer: Any = None) -> Any:
+  def stage(*arguments: Any, **settings: Any) -> Any:
+    given.append((*arguments, settings) if settings else arguments)
+    return answer(*arguments) if answer else []
+
+  return stage
+
+
+def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
+  monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
+):
+  compared: list[Any] = []
+  methods = lambda config, generators, form, features, choices: (form, features)  # noqa: E731
+  monkeypatch.setattr(evaluation, "_methods", methods)
+  monkeypatch.setattr(evaluation, "_compare", _note(compared))
+  evaluation.evaluate(CONFIG, FACTS, generators, FEATURES, PLACE)
+  found = []
+  for _, facts, of_form, given, form, protocol, test, upright in compared:
+    assert (facts, given, upright) == (FACTS, generators, FEATURES.upright_test)
+    assert of_form == (form, FEATURES)
+    found.append((form.ways, form.shots, protocol, test))
+  sets = {"toys-5": FEATURES.upright_test, "toys-5-rotated": FEATURES.test}
+  forms = [(n, k) for n in (2, WAYS) for k in (1, SHOTS)]
+  expected = [(*form, name, test) for form in forms for name, test in sets.items()]
+  assert [x[:3] for x in found] == [x[:3] for x in expected]
+  assert all(a[3] is b[3] for a, b in zip(found, expected, strict=True))
+
+
+def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
+  monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
+):
+  """The mean in units of standardised features; generators with their own temperature."""
+  tuned: list[Any] = []
+  some = evaluation.generated("some", make_generator(), 0.0), Choice({}, 1, [], None)
+  monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: some))
+  form = Protocol(WAYS, SHOTS, 4)
+  found = evaluation._methods(CONFIG, generators, form, FEATURES, PLACE)
+  backbone = generators["generated"].trained.generator.backbone
+  assert float(backbone["scale"]) != 1
+  for _, tunable, of_form, val, mean, choices in tuned:
+    assert (of_form, val, choices) == (form, FEATURES.val, PLACE), tunable.name
+    np.testing.assert_allclose(mean * backbone["scale"], backbone["mean"], rtol=1e-6)
+  for n, name in enumerate(CONFIG.generators):
+    method, choice = found[n]
+    assert (method.name, choice) == (name, generators[name].choice)
+    assert method.variables[0] is generators[name].trained.generator
+    assert float(method.variables[1]) == 0.25 * (n + 1)
+  assert found[-1][0].name == "prepared"
+
+
+def test_turned_classes_are_one_cluster_with_the_upright_ones(
+  monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
+):
+  """In the intervals of a line, and in those of its difference from prototypes. The test
+  tasks are those of the evaluation's seed."""
+  rng = np.random.default_rng(0)
+  classes = np.stack([rng.permutation(20)[:WAYS] for _ in range(20)])
+  names = ("generated", "k1", "prototypes")
+  counts = [Counts(rng.integers(0, 5, classes.shape), classes) for _ in names]
+  methods = [
+    (evaluation.generated(name, make_generator(), 0.0), Choice({}, 3, [], None))
+    for name in names
+  ]
+  asked: list[Any] = []
+  monkeypatch.setattr(evaluation, "correct_counts", _note(asked, lambda *_: counts))
+  form, tests = Protocol(WAYS, SHOTS, 4), (FEATURES.test, FEATURES.upright_test)
+  lines = evaluation._compare(
+    CONFIG, FACTS, methods, generators, form, "toys-5-rotated", *tests
+  )
+  ((_, features, _, keys),) = asked
+  assert features is FEATURES.test
+  drawn = task_keys(CONFIG.evaluation.eval_seed, 20)
+  np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(drawn))
+  assert [line["method"] for line in lines] == list(names)
+  for n, line in enumerate(lines):
+    from_generated = difference(counts[n], counts[0], 4, 5)
+    if n:
+      assert line["paired_ci95_cluster"] == pytest.approx(from_generated.ci95_cluster)
+    if n < 2:
+      above = difference(counts[n], counts[2], 4, 5)
+      assert line["settings"]["minus_prototypes"] == pytest.approx(list(above))
+      assert line["budget_s"] == 1.0 + n
+  turned = counts[0]._replace(classes=classes % 5)
+  by_hand = difference(turned, turned._replace(right=0 * turned.right), 4, 20)
+  assert lines[0]["ci95_cluster"] == pytest.approx(by_hand.ci95_cluster)
+
+
+def test_each_generator_is_timed_as_it_is_used(
+  monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
+):
+  """Its own network at its own temperature; methods on the supports of the form."""
+  timed: list[Any] = []
+  monkeypatch.setattr(evaluation, "time_methods", _note([]))
+  monkeypatch.setattr(evaluation, "time_generation", _note(timed))
+  form = Protocol(WAYS, SHOTS, 4)
+  call = (CONFIG, FACTS, [], generators, form, FEATURES.upright_test)
+  monkeypatch.setattr(evaluation, "BATCHES", (1, 2))
+  evaluation._latencies(*call)
+  for n, (name, made, of_form, settings) in enumerate(timed):
+    assert (name, of_form) == (CONFIG.generators[n], form)
+    assert made is generators[name].trained.generator
+    assert settings["temperature"] == 0.25 * (n + 1)
+  assert len(timed) == 2
+  assert made.spec.image_shape == IMAGE
