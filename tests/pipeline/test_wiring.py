@@ -32,11 +32,7 @@ from mcdi_jax.preparation import PreparationConfig
 module = importlib.import_module("mcdi_jax.pipeline.run")
 
 EVALUATION = EvaluationConfig(
-<<<<<<< HEAD
-  tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
-=======
   tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0, 1.0), latency=False
->>>>>>> mutants
 )
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6, rotations=True),
@@ -149,10 +145,7 @@ def test_a_seed_is_the_same_alone_as_behind_another(
   said = re.findall(r"^(\w+): \d+ s$", capsys.readouterr().out, re.MULTILINE)
   stages = ["backbone", "features", "bank", *CONFIG.generators, "evaluation", "pictures"]
   assert said == [*stages, "total"]
-<<<<<<< HEAD
-=======
   assert not {x["config"] for x in alone} & {x["config"] for x in lines}
->>>>>>> mutants
 
 
 @pytest.mark.parametrize("seed", [5, 6])
