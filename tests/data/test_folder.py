@@ -8,6 +8,7 @@ from PIL import Image
 
 from mcdi_jax.data import DataConfig, load_splits
 from mcdi_jax.data.folder import class_folders, read_folder, support_folders
+from mcdi_jax.data.names import natural_key
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 
 
@@ -54,6 +55,14 @@ def test_labels_follow_the_names_whatever_the_order_of_writing(tmp_path: Path):
   assert raw.images.shape == (5, 4, 4, 1)
   np.testing.assert_array_equal(raw.labels, [0, 0, 1, 1, 2])
   np.testing.assert_array_equal(raw.images[:, 0, 0, 0], [1, 2, 3, 4, 5])
+
+
+def test_names_are_ordered_with_their_case(tmp_path: Path):
+  """One order wherever names are sorted, as `natural_key` has it."""
+  names = ["B", "C9", "C10", "a", "b2", "c"]
+  for name in names:
+    _save(tmp_path, f"{name}/1.png")
+  assert list(_names(tmp_path)) == sorted(names, key=natural_key) == names
 
 
 def test_a_folder_may_be_a_link(tmp_path: Path):

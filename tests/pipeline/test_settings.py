@@ -3,11 +3,14 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mcdi_jax.data import Splits, from_labels
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config
+from mcdi_jax.pipeline.config import check_data
 
 WRONG: dict[str, dict[str, Any]] = {
   "backbone": {
@@ -67,3 +70,24 @@ def test_a_number_that_cannot_be_is_named(group: str, name: str, value: Any):
   with pytest.raises(InputError, match=rf"^{said}: \S") as raised:
     from_mapping(Config, {group: {name: value}})
   assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize(("classes", "each"), [(4, 20), (8, 3)])
+def test_each_split_must_be_large_enough(split: str, classes: int, each: int):
+  """The other two are: eight classes of twenty images, for 5 ways and 15 queries."""
+  items = lambda classes, each: from_labels(  # noqa: E731
+    np.zeros((classes * each, 16, 16, 1), np.uint8), np.repeat(np.arange(classes), each)
+  )
+  sets = {name: items(8, 20) for name in ("train", "val", "test")}
+  splits = Splits(**sets, classes=(), name="toys", digest="")
+  needs: dict[str, Any] = {
+    "preparation": {"prepare_on": "support_and_query"},
+    "meta": {"support": "kept"},
+  }
+  needs |= {"backbone": {"ways": 4, "drawings": 3, "group": 6}}
+  config = from_mapping(Config, needs)
+  check_data(config, splits)
+  small = splits._replace(**{split: items(classes, each)})
+  with pytest.raises(InputError, match=f"the {split} split has|a class of the {split} "):
+    check_data(config, small)
