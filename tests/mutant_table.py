@@ -568,10 +568,10 @@ EVALUATION = _in(
     "tests/evaluation/test_accuracy.py",
   ),
   (
-    "right answers by what was said",
+    "one answer a class",
     "accuracy",
     ".at[task.query.y].add(right)",
-    ".at[predict(task.query.x).argmax(-1)].add(right)",
+    ".at[task.query.y].set(right)",
     "tests/evaluation/test_accuracy.py",
   ),
   (
@@ -604,7 +604,7 @@ REPORT = _in(
     "accuracy",
     "self.ci95_cluster if known else self.ci95",
     "self.ci95",
-    "tests/report",
+    "tests/report/test_report_page.py",
   ),
   (
     "a difference that is not reversed",
@@ -625,7 +625,7 @@ REPORT = _in(
     "workdir",
     '(line.get("phase"), line.get("seed")) == (phase, seed)',
     'line.get("phase") == phase',
-    "tests/report",
+    "tests/report/test_report_parts.py",
   ),
   (
     "a table of all protocols",

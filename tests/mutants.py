@@ -24,7 +24,8 @@ from pathlib import Path
 from mutant_table import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("mcdi_jax", "launch", "configs", "tests", "setup.cfg", "pyproject.toml")
+PARTS = ("mcdi_jax", "launch", "configs", "tests", "results")
+PARTS += ("README.md", "setup.cfg", "pyproject.toml")
 COMPILED = ROOT / ".pytest_cache" / "compiled"  # shared with the suite: conftest.py
 
 

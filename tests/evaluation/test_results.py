@@ -167,6 +167,7 @@ class Clock:
     ([5.0, *[0.1, 0.2] * 2000], 1e3, 1000, 150.0),  # never stable: a bound
     ([5.0, *[0.1, 0.2] * 2000], 2.95, 20, 150.0),  # the time is up
     ([5.0, 2.0], 0.1, 3, 2000.0),  # at least three
+    ([5.0, 0.1, 9.0, 0.2], 0.1, 3, 200.0),  # one that took long
   ],
 )
 def test_calls_are_as_many_as_the_median_needs(

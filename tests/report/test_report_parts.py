@@ -149,3 +149,14 @@ def test_dotted_names():
     "config.b.a.d": [2],
     "config.b.c": 1,
   }
+
+
+def test_each_seed_has_a_curve_of_its_own():
+  """And each phase; of a step that was logged twice the later line stands."""
+  rows = [("a", 5, 1, 0.5), ("a", 6, 1, 0.7), ("b", 5, 1, 0.9), ("a", 5, 2, 0.3)]
+  rows += [("a", 6, 2, 0.1), ("a", 5, 1, 0.4)]
+  names = ("phase", "seed", "step", "loss")
+  lines = [dict(zip(names, row, strict=True)) for row in rows]
+  assert curve(lines, "loss", "a", 5) == [(1, 0.4), (2, 0.3)]
+  assert curve(lines, "loss", "a", 6) == [(1, 0.7), (2, 0.1)]
+  assert curve(lines, "loss", "b", 5) == [(1, 0.9)]
