@@ -17,6 +17,7 @@ from PIL import Image
 
 from mcdi_jax.commands.command import located
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Predictions
 
@@ -191,7 +192,8 @@ def test_every_flag_of_export_arrives(call):
   patches = {"export_generate": written, "load_generator": loaded}
   call("export", "--generator=g", "--out=o", *given, **patches)
   assert loaded.given == (("g",), {})
-  assert written.given == (("o", "generator"), settings)
+  (out, generator), found = written.given
+  assert (as_path("o"), generator, found) == (out, "generator", settings)
 
 
 @pytest.mark.parametrize("asked", [None, "default"])
