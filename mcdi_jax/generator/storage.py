@@ -103,6 +103,7 @@ def fingerprint(generator: Generator) -> str:
   return digest.hexdigest()
 
 
+@jax.jit(static_argnames=("spec", "gauge"))
 def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Generator:
   """A generator of this specification with fresh leaves; its schedule is not set."""
   backbone = spec.backbone.init(key)

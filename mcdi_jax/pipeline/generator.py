@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
-
 from mcdi_jax.diffusion import make_schedule
 from mcdi_jax.generator import (
   Generator,
@@ -191,9 +189,8 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
     shots=config.meta.shots,
     matmul_precision=config.matmul_precision,
   )
-  k_init = key_for(seed, "score network")
   generator = dataclasses.replace(
-    jax.jit(lambda key: blank(spec, key, gauge=config.gauge))(k_init),
+    blank(spec, key_for(seed, "score network"), gauge=config.gauge),
     backbone=material.backbone,
     schedule=make_schedule(config.diffusion if same_steps else diffusion),
   )
