@@ -148,7 +148,9 @@ def content(workdir: Path) -> dict[str, str]:
     found[str(path.parent.relative_to(workdir))] = fingerprint(load_generator(path.parent))
   lines = [json.loads(line) for line in (workdir / "results.jsonl").open()]
   kept = [{k: v for k, v in x.items() if k not in PASSING} for x in lines]
-  found["results.jsonl"] = json.dumps(kept)
+  for n, line in enumerate(kept):
+    for key, value in line.items():
+      found[f"results.jsonl, line {n + 1} ({line['method']}), {key}"] = json.dumps(value)
   return found
 
 
@@ -157,6 +159,8 @@ def compare(workdir: Path, expected: dict[str, str], what: str) -> bool:
   names = sorted(found.keys() | expected.keys())
   differ = [name for name in names if found.get(name) != expected.get(name)]
   print(f"{what}: {'DIFFERS in ' + ', '.join(differ) if differ else 'identical'}")
+  for name in differ:
+    print(f"  {expected.get(name)} is now {found.get(name)}")
   return not differ
 
 
