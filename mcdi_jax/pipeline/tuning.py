@@ -63,10 +63,9 @@ def tuned_baseline(
   """
   make = lambda settings: tunable.make(settings, feature_mean)  # noqa: E731
   place = choices / f"{form.ways}w{form.shots}s" / f"{tunable.name}.json"
-  choice = _kept(place)
-  if choice is None:
-    choice = choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], val)
-    files.write_json(place, choice._asdict())
+  choice = _kept(place) or _keep(
+    place, choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], val)
+  )
   return make(choice.settings), choice
 
 
@@ -110,8 +109,7 @@ def tuned_generator(
   if not (place / "generator" / "generator.json").exists():
     about = about_generator(places[rate] / "generator")
     save_generator(place / "generator", trainings[rate].generator, about)
-  files.write_json(choices / f"{name}.json", choice._asdict())
-  return Tuned(trainings[rate], choice)
+  return Tuned(trainings[rate], _keep(choices / f"{name}.json", choice))
 
 
 def choose(
@@ -144,8 +142,16 @@ def choose(
 
 
 def _kept(place: Path) -> Choice | None:
-  if not place.exists():
-    return None
+  return _read(place) if place.exists() else None
+
+
+def _keep(place: Path, choice: Choice) -> Choice:
+  """As a continued run reads it, in all its order: the lines of both are the same."""
+  files.write_json(place, choice._asdict())
+  return _read(place)
+
+
+def _read(place: Path) -> Choice:
   found = files.read_json(place, *Choice._fields)
   files.check_keys(place, found["settings"])
   return Choice(*(found[name] for name in Choice._fields))
