@@ -57,17 +57,14 @@ def segment_losses(
   return found
 
 
-def handover_gaps(
-  generator: Generator, targets: Float[Array, "B k N W"], ways: Any
-) -> dict[str, Array]:
+def handover_gaps(generator: Generator, tasks: TaskBatch) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
-  trained (`method.md` 3.4). `ways`: the classes that the tasks have. One segment
-  hands nothing over."""
+  trained (`method.md` 3.4). One segment hands nothing over."""
   if generator.spec.diffusion.segments == 1:
     return {}
   shift = generator.chain().handover_shift()
-  dim = generator.space.free_classes(ways) * targets.shape[-1]
-  bend = jnp.sum(jnp.diff(targets, axis=1) ** 2, (2, 3)) / dim
+  dim = generator.space.free_classes(tasks.ways) * tasks.targets.shape[-1]
+  bend = jnp.sum(jnp.diff(tasks.targets, axis=1) ** 2, (2, 3)) / dim[:, None]
   gaps = shift[1:] * jnp.sqrt(bend.mean(0))
   return {f"gap_{i + 1}": gap for i, gap in enumerate(gaps)}

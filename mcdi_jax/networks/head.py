@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.network import Network, Params
 
-Params = dict[str, Any]
 CLASS_AXES = {"head/kernel": 1, "head/bias": 0}
 
 

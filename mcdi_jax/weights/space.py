@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array, Bool, Float
 
-Params = Any
+from mcdi_jax.networks import Params
 
 
 class LeafSpec(NamedTuple):

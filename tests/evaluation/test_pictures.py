@@ -34,7 +34,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def features():
-  return jax.tree.map(jnp.asarray, make_source().features)
+  return jax.tree.map(jnp.asarray, make_source().items)
 
 
 @pytest.fixture(scope="module")
