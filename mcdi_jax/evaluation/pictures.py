@@ -141,9 +141,9 @@ def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T N 
 
 
 def _mean_square(generator: Generator, tokens: Float[Array, "n N W"]) -> Float[Array, " n"]:
-  """Over free classes and columns."""
-  ways, width = tokens.shape[1:]
-  return jnp.sum(tokens**2, (1, 2)) / (generator.space.free_classes(ways) * width)
+  """Over the free weights."""
+  free = generator.space.free_weights(generator.space.ways(tokens))
+  return jnp.sum(tokens**2, (1, 2)) / free
 
 
 def _plane(
@@ -161,7 +161,7 @@ def _plane(
   """
   ways, width = task.targets.shape[1:]
   family, condition = generator.spec.family, generator.condition(task.support, ways)
-  unit = (generator.space.free_classes(ways) * width) ** 0.5
+  unit = generator.space.free_weights(ways) ** 0.5
   temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
 
   def walk(key: Key[Array, ""], temperature: Any) -> Array:

@@ -14,6 +14,7 @@ from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
+from mcdi_jax.weights import Cut
 
 PrepareOn = Literal["all", "support", "support_and_query"]
 
@@ -58,8 +59,8 @@ class TaskFamily:
   shots: tuple[int, ...] = (1,)
   name: ClassVar[str] = ""
   metric: ClassVar[Metric] = Metric("", "")
-  class_axes: ClassVar[Mapping[str, int]] = {}
-  """The generated leaves, by path, and the axis of each that runs over the classes."""
+  cuts: ClassVar[Mapping[str, Cut]] = {}
+  """Which leaves are generated, by patterns of paths, and how they are cut into tokens."""
 
   @property
   def largest(self) -> Form:

@@ -21,7 +21,7 @@ from mcdi_jax.networks import (
   without_absent,
 )
 from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
-from mcdi_jax.networks.head import CLASS_AXES, apply_head
+from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import (
   Form,
   Protocol,
@@ -34,6 +34,7 @@ from mcdi_jax.tasks import (
   sample_examples,
   sample_support,
 )
+from mcdi_jax.weights import Cut
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,10 @@ class Heads(TaskFamily):
   width: int = 64
   name: ClassVar[str] = "heads"
   metric: ClassVar[Metric] = Metric("accuracy", "%", 100.0)
-  class_axes: ClassVar[dict[str, int]] = CLASS_AXES
+  cuts: ClassVar[dict[str, Cut]] = {
+    "head/kernel": Cut("classes", 1),
+    "head/bias": Cut("classes", 0),
+  }
 
   @property
   def backbone(self) -> Network:

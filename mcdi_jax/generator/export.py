@@ -21,7 +21,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.tasks import Support
-from mcdi_jax.weights import LeafSpec, WeightSpace
+from mcdi_jax.weights import Cut, LeafSpec, WeightSpace
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -89,7 +89,7 @@ def _space_to_bytes(static: tuple[Any, ...]) -> bytes:
 
 def _space_from_bytes(content: bytes) -> tuple[Any, ...]:
   leaves, gauge = json.loads(content)
-  return tuple(LeafSpec(p, a, tuple(s), d) for p, a, s, d in leaves), gauge
+  return tuple(LeafSpec(p, Cut(*c), tuple(s), d) for p, c, s, d in leaves), gauge
 
 
 export.register_namedtuple_serialization(Support, serialized_name="mcdi_jax.Support")

@@ -123,7 +123,7 @@ class Generator:
   ) -> Float[Array, "N W"]:
     """Standard normal tokens, in the gauge. A class's noise depends on its row alone, and
     not on how many rows there are."""
-    shape = (len(present), self.space.width)
+    shape = (self.space.rows(len(present)), self.space.width)
     return self.space.project(jax.random.normal(key, shape), present)
 
   def encode(self, params: Params, condition: Condition) -> Float[Array, "N W"]:

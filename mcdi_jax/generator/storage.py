@@ -131,7 +131,7 @@ def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Ge
   family = spec.family
   frozen = family.init_frozen(key)
   x = family.embed(frozen, jnp.zeros((2, *family.item_shape)))
-  space = weight_space(family.init(key, x, 2), family.class_axes, gauge=gauge)
+  space = weight_space(family.init(key, x, 2), family.cuts, gauge=gauge)
   return Generator(
     score=init_score(spec, x, space.width, key),
     frozen=frozen,

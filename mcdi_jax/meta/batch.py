@@ -1,6 +1,7 @@
 """A batch of training tasks: supports from the items, targets from the bank."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any, NamedTuple
 
 import jax
@@ -93,10 +94,12 @@ def _padded(bank: Bank, family: TaskFamily) -> Bank:
   """With rows of zeros for the classes that its tasks do not have."""
 
   def pad(path: Any, leaf: np.ndarray) -> np.ndarray:
-    axis = family.class_axes.get("/".join(step.key for step in path))
-    if axis is None:
+    name = "/".join(step.key for step in path)
+    cuts = (cut for pattern, cut in family.cuts.items() if fnmatch(name, pattern))
+    cut = next(cuts)
+    if cut.kind != "classes":
       return leaf
-    axis += 2  # behind the tasks and the k targets
+    axis = 2 + cut.axis  # behind the tasks and the k targets
     more = family.largest.ways - leaf.shape[axis]
     return np.pad(leaf, [(0, more if a == axis else 0) for a in range(leaf.ndim)])
 

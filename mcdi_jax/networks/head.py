@@ -8,8 +8,6 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.network import Network, Params
 
-CLASS_AXES = {"head/kernel": 1, "head/bias": 0}
-
 
 def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:
   """`{"head": {"kernel": [D, N], "bias": [N]}}`; θ_0 is Gaussian with the given scale."""
