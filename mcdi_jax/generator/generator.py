@@ -23,13 +23,18 @@ from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.equivariant import EquivariantNetwork
 from mcdi_jax.generator.score import ScoreConfig
+from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Network, Params
 from mcdi_jax.tasks import Support
 from mcdi_jax.weights import WeightSpace
 
-SCORE_NETWORKS = {"transformer": TokenTransformer, "equivariant": EquivariantNetwork}
+SCORE_NETWORKS = {
+  "equivariant": EquivariantNetwork,
+  "transformer": TokenTransformer,
+  "tokens": TokenNetwork,
+}
 
 
 @dataclasses.dataclass(frozen=True)

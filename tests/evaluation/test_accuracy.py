@@ -58,8 +58,8 @@ def test_counts_equal_a_python_loop(
     assert counts.right.shape == counts.classes.shape == (12, 3)
     for number, key in enumerate(KEYS):
       task, _, k_method = draw(key)
-      predict = _noisy_mean(noise, task.support, k_method, FORM.ways)
-      right = np.asarray(predict(task.query.x).argmax(1) == task.query.y)
+      params = _noisy_mean(noise, task.support, k_method, FORM.ways)
+      right = np.asarray(apply_head(params, task.query.x).argmax(1) == task.query.y)
       for label in range(3):
         here = np.asarray(task.query.y) == label
         assert counts.right[number, label] == right[here].sum()
