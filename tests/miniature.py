@@ -10,12 +10,12 @@ import numpy as np
 
 from mcdi_jax.data import from_labels
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
+from mcdi_jax.families import Heads
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig
 from mcdi_jax.generator.storage import blank
-from mcdi_jax.meta import TaskSource, task_source
-from mcdi_jax.networks.head import CLASS_AXES
+from mcdi_jax.meta import TaskSource, Training, task_source
 from mcdi_jax.preparation import Bank
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Form, Support
 
 WAYS, SHOTS, WIDTH, STEPS = 3, 2, 4, 6
 IMAGE = (16, 16, 1)
@@ -49,17 +49,14 @@ def make_generator(
   spec = GeneratorSpec(
     score=ScoreConfig(network=network, width=16, layers=1, heads=2, vectors=4),
     diffusion=DiffusionConfig(**settings),
-    backbone_width=WIDTH,
-    image_shape=IMAGE,
+    family=Heads(ways=ways, shots=shots, image_shape=IMAGE, width=WIDTH),
     base=base,
-    ways=ways,
-    shots=shots,
   )
   made = jax.eval_shape(lambda: blank(spec, jax.random.key(0), gauge=gauge))
   return dataclasses.replace(
     made,
     score=filled(made.score),
-    backbone=filled(made.backbone),
+    frozen=filled(made.frozen),
     space=dataclasses.replace(made.space, scale=jnp.float32([0.7, 1.6])),
     schedule=make_schedule(spec.diffusion),
   )
@@ -71,6 +68,16 @@ def make_support(seed: int = 0, ways: int = WAYS, shots: int = SHOTS) -> Support
   labels = rng.permutation(np.repeat(np.arange(ways), shots))
   images = rng.uniform(size=(ways * shots, *IMAGE))
   return Support(jnp.float32(images), jnp.int32(labels))
+
+
+def step_of(training: Training, generator: Generator, source: TaskSource) -> Any:
+  """`step(state, key)`: draws a batch and descends on it, as a run does."""
+
+  def step(state: Any, key: Any) -> Any:
+    batch = training.draw(source, generator, key, state.step)
+    return training.step(state, generator, batch, key)
+
+  return step
 
 
 def flat(shots: Any) -> Support:
@@ -102,4 +109,10 @@ def make_source(
 
   made = {ways: bank(ways) for ways in dict.fromkeys(ways for ways, _ in forms)}
   banks = [made[ways] for ways, _ in forms]
-  return task_source(forms, banks, from_labels(x, labels), jax.random.key(5), CLASS_AXES)
+  family = Heads(
+    ways=tuple(ways for ways, _ in forms),
+    shots=tuple(shots for _, shots in forms),
+    image_shape=IMAGE,
+  )
+  forms = [Form(*form) for form in forms]
+  return task_source(family, forms, banks, from_labels(x, labels), jax.random.key(5))

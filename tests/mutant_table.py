@@ -33,8 +33,8 @@ LIB = _in(
   (
     "no look at the last state",
     "loop",
-    "if inspect and (last or (",
-    "if inspect and (False or (",
+    "if validate and (last or (",
+    "if validate and (False or (",
     "tests/lib/test_loop.py",
   ),
   (
@@ -258,6 +258,17 @@ WEIGHTS = _in(
   ),
 )
 
+FAMILIES = _in(
+  "families",
+  (
+    "one filling item counts",
+    "heads",
+    "jnp.arange(most) < items.count[task][:, None]",
+    "jnp.arange(most) <= items.count[task][:, None]",
+    "tests/preparation/test_prepare_task.py",
+  ),
+)
+
 PREPARATION = _in(
   "preparation",
   (
@@ -282,18 +293,11 @@ PREPARATION = _in(
     "tests/preparation/test_prepare_task.py",
   ),
   (
-    "one filling item counts",
-    "task",
-    "jnp.arange(n_max) < items.count[classes][:, None]",
-    "jnp.arange(n_max) <= items.count[classes][:, None]",
-    "tests/preparation/test_prepare_task.py",
-  ),
-  (
     "sharpness never asked for",
     "task",
     "sam_radius=config.sam_radius",
     "sam_radius=0.0",
-    "tests/preparation tests/baselines/test_baselines.py",
+    "tests/preparation tests/methods/test_baselines.py",
   ),
 )
 
@@ -337,8 +341,8 @@ DIFFUSION = _in(
   (
     "the segment's noise for the chain's",
     "sampler",
-    "(1 - alpha) / own.global_noise * f",
-    "(1 - alpha) / own.noise * f",
+    "return _Published(chain.alpha, chain.own().global_noise)",
+    "return _Published(chain.alpha, chain.own().noise)",
     "tests/diffusion/test_sampler.py -k published",
   ),
 )
@@ -376,8 +380,8 @@ GENERATOR = _in(
   (
     "a mask lost on the way",
     "generate",
-    "return Support(x, y, mask)",
-    "return Support(x, y)",
+    "support = Support(*parts)",
+    "support = Support(*parts)._replace(mask=None)",
     "tests/generator/test_generate.py -k masked",
   ),
   (
@@ -478,8 +482,8 @@ META = _in(
   (
     "the latest of equals is best",
     "validation",
-    "better = mean > state.best_accuracy",
-    "better = mean >= state.best_accuracy",
+    "better = mean > state.best_quality",
+    "better = mean >= state.best_quality",
     "tests/meta/test_outer_training.py",
   ),
   (
@@ -492,48 +496,48 @@ META = _in(
   (
     "noise on supports alone",
     "finishing",
-    "query._replace(x=blur(k_query, query.x))",
+    "query._replace(x=family.perturb(k_query, query.x, noise))",
     "query",
     "tests/meta/test_finishing.py -k noise",
   ),
 )
 
-BASELINES = _in(
-  "baselines",
+METHODS = _in(
+  "methods",
   (
     "the support's mean added",
     "view",
     'jnp.where(variables["by_support"], -own,',
     'jnp.where(variables["by_support"], own,',
-    "tests/baselines/test_baselines.py",
+    "tests/methods/test_baselines.py",
   ),
   (
     "masked items pulled to −1",
     "ridge",
     "targets = 2 * seen.member - counts",
     "targets = 2 * seen.member - 1",
-    "tests/baselines/test_baselines.py",
+    "tests/methods/test_baselines.py",
   ),
   (
     "twice the penalty",
     "logistic",
     "+ 0.5 * penalty * square",
     "+ penalty * square",
-    "tests/baselines/test_baselines.py",
+    "tests/methods/test_baselines.py",
   ),
   (
     "uniform instead of log-uniform",
     "space",
     "math.exp(rng.uniform(*np.log(values)))",
     "rng.uniform(*values)",
-    "tests/baselines/test_baselines.py",
+    "tests/methods/test_baselines.py",
   ),
   (
     "weight decay for epsilon",
     "finetune",
     "eps=epsilon, weight_decay",
     "eps_root=epsilon, weight_decay",
-    "tests/baselines/test_baselines.py",
+    "tests/methods/test_baselines.py",
   ),
 )
 
@@ -687,7 +691,7 @@ PIPELINE = _in(
   (
     "a bank's hash without k",
     "bank",
-    '      "targets": config.diffusion.segments,\n      "preparation"',
+    '      "targets": targets,\n      "preparation"',
     '      "preparation"',
     CACHES,
   ),
@@ -701,15 +705,15 @@ PIPELINE = _in(
   (
     "kept supports of another key",
     "bank",
-    "bank_key(config.preparation.seed), CLASS_AXES",
-    "bank_key(0), CLASS_AXES",
+    "items, bank_key(config.preparation.seed)",
+    "items, bank_key(0)",
     CALLS,
   ),
   (
     "banks of validation classes",
     "run",
-    "prepare_banks(config, versions, features.train,",
-    "prepare_banks(config, versions, features.val,",
+    "      versions,\n      features.train,\n      backbone.digest",
+    "      versions,\n      features.val,\n      backbone.digest",
     CALLS,
   ),
   (
@@ -729,8 +733,8 @@ PIPELINE = _in(
   (
     "a generator chosen on test classes",
     "generator",
-    "validate(state, material.features.val)",
-    "validate(state, material.features.test)",
+    "validate(state, generator, material.features.val)",
+    "validate(state, generator, material.features.test)",
     TRAINING,
   ),
   (
@@ -955,11 +959,12 @@ MUTANTS = [
   *TASKS,
   *NETWORKS,
   *WEIGHTS,
+  *FAMILIES,
   *PREPARATION,
   *DIFFUSION,
   *GENERATOR,
   *META,
-  *BASELINES,
+  *METHODS,
   *EVALUATION,
   *REPORT,
   *PIPELINE,

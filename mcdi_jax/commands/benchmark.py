@@ -40,11 +40,11 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   results = outputs.checked(_RESULTS.value, "--results") if _RESULTS.value else None
   generator = load_generator(_GENERATOR.value)
-  form = Protocol(generator.spec.ways[0], generator.spec.shots[0])
+  form = Protocol(generator.spec.family.ways[0], generator.spec.family.shots[0])
   precision = _PRECISION.value or generator.spec.matmul_precision
   spec = dataclasses.replace(generator.spec, matmul_precision=precision)
   generator = dataclasses.replace(generator, spec=spec)
-  facts = Facts(f"conv4-{spec.backbone_width}", precision)
+  facts = Facts(f"conv4-{spec.family.width}", precision)
   found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]
   print_table(lines)

@@ -3,7 +3,7 @@
 from mcdi_jax.diffusion.chain import Chain, Coefficients, chain
 from mcdi_jax.diffusion.loss import OBJECTIVES, Example, Objective
 from mcdi_jax.diffusion.prediction import FORMS, Estimate
-from mcdi_jax.diffusion.sampler import SAMPLERS
+from mcdi_jax.diffusion.sampler import SAMPLERS, Sampler, sample_chain
 from mcdi_jax.diffusion.schedule import (
   DiffusionConfig,
   Schedule,
@@ -23,10 +23,12 @@ __all__ = [
   "Estimate",
   "Example",
   "Objective",
+  "Sampler",
   "Schedule",
   "Segments",
   "alphas",
   "chain",
   "make_schedule",
   "make_segments",
+  "sample_chain",
 ]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from mcdi_jax.baselines import Method
 from mcdi_jax.data import ClassSet
 from mcdi_jax.lib.keys import key_for
+from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol, Task, sample_task, task_classes
 
 _BATCH = 100  # tasks at a time
@@ -50,7 +50,8 @@ def correct_counts(
   keys: Key[Array, " n"],
 ) -> list[Counts]:
   """Right answers of each method on the same tasks, whose queries' labels are never shown
-  to it. Methods that share their `adapt` share its compilation, for all sets."""
+  to it. Methods that share their functions share their
+  compilation, for all sets."""
   batch = min(_BATCH, len(keys))
   right: list[list[Array]] = [[] for _ in methods]
   classes = []
@@ -60,7 +61,8 @@ def correct_counts(
     tasks, of_tasks, k_methods = _draw(keys[these], features, protocol)
     classes.append(of_tasks)
     for found, method in zip(right, methods, strict=True):
-      found.append(_right(method.variables, tasks, k_methods, method.adapt, protocol.ways))
+      functions = (method.adapt, method.predict)
+      found.append(_right(method.variables, tasks, k_methods, functions, protocol.ways))
   together = lambda parts: np.concatenate(parts)[: len(keys)]  # noqa: E731
   return [Counts(together(found), together(classes)) for found in right]
 
@@ -72,13 +74,15 @@ def _draw(
   return jax.vmap(lambda key: draw_task(key, features, protocol))(keys)
 
 
-@functools.partial(jax.jit, static_argnames=("adapt", "ways"))
+@functools.partial(jax.jit, static_argnames=("functions", "ways"))
 def _right(
-  variables: Any, tasks: Task, keys: Key[Array, " b"], adapt: Any, ways: int
+  variables: Any, tasks: Task, keys: Key[Array, " b"], functions: Any, ways: int
 ) -> Int[Array, "b N"]:
+  adapt, predict = functions
+
   def one(task: Task, key: Key[Array, ""]) -> Int[Array, " N"]:
-    predict = adapt(variables, task.support, key, ways)
-    right = predict(task.query.x).argmax(-1) == task.query.y
+    adapted = adapt(variables, task.support, key, ways)
+    right = predict(variables, adapted, task.query.x).argmax(-1) == task.query.y
     return jnp.zeros(ways, jnp.int32).at[task.query.y].add(right)
 
   return jax.vmap(one)(tasks, keys)

@@ -10,16 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.diffusion import FORMS
 from mcdi_jax.generator import Condition, Generator, generate_from_features
-from mcdi_jax.networks import head
-from mcdi_jax.networks.head import apply_head
 from mcdi_jax.preparation import PreparationConfig, prepare_task
-from mcdi_jax.tasks import Protocol, Support, sample_support, sample_task
+from mcdi_jax.tasks import Form, Protocol, Query, Support
 
 _TASKS = 64  # averaged along the chain
 _CHAINS = 6  # in the plane; the first at τ = 0, the others at τ = 1
@@ -28,9 +25,9 @@ _EXAMPLES, _SHOWN_QUERIES = 3, 5
 
 
 class PreparedTask(NamedTuple):
-  """classes: int [N]. support: of features. targets: tokens [k, N, W]."""
+  """number: which task it is. support: of features. targets: tokens [k, N, W]."""
 
-  classes: Any
+  number: Any
   support: Support
   targets: Any
 
@@ -82,7 +79,7 @@ def _arrays(
   k_task, k_items, k_walks = jax.random.split(k_plane, 3)
   task = prepare(test, k_task)
   number = form.shots + form.queries
-  items = sample_support(k_items, test, task.classes, number)
+  items = generator.spec.family.support(k_items, test, task.number, number)
   found |= _plane(generator, task, items, k_walks)
   return found | _examples(generator, form, test, test_images, k_examples)
 
@@ -96,19 +93,20 @@ def _prepared(
 ) -> PreparedTask:
   """A task whose local targets are known: prepared as those of the bank are."""
   k_task, k_support = jax.random.split(key)
-  classes, path = prepare_task(
+  family = generator.spec.family
+  number, path = prepare_task(
     k_task,
     features._replace(x=features.x[:, None]),
-    head(features.x.shape[-1], form.ways, scale=preparation.init_scale),
+    generator.frozen,
+    family,
     preparation,
-    ways=form.ways,
-    shots=form.shots,
+    form=Form(form.ways, form.shots),
     targets=generator.spec.diffusion.segments,
   )
-  support = sample_support(k_support, features, classes, form.shots)
+  support = family.support(k_support, features, number, form.shots)
   condition = generator.condition(support, form.ways)
   encode = lambda params: generator.encode(params, condition)  # noqa: E731
-  return PreparedTask(classes, support, jax.vmap(encode)(path.weights))
+  return PreparedTask(number, support, jax.vmap(encode)(path.weights))
 
 
 def _along_chain(
@@ -143,9 +141,9 @@ def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T N 
 
 
 def _mean_square(generator: Generator, tokens: Float[Array, "n N W"]) -> Float[Array, " n"]:
-  """Over free classes and columns."""
-  ways, width = tokens.shape[1:]
-  return jnp.sum(tokens**2, (1, 2)) / (generator.space.free_classes(ways) * width)
+  """Over the free weights."""
+  free = generator.space.free_weights(generator.space.ways(tokens))
+  return jnp.sum(tokens**2, (1, 2)) / free
 
 
 def _plane(
@@ -162,8 +160,8 @@ def _plane(
     projected. `plane_targets` [k, 2]. `plane_accuracy` [S]: percent at each chain's end.
   """
   ways, width = task.targets.shape[1:]
-  condition = generator.condition(task.support, ways)
-  unit = (generator.space.free_classes(ways) * width) ** 0.5
+  family, condition = generator.spec.family, generator.condition(task.support, ways)
+  unit = generator.space.free_weights(ways) ** 0.5
   temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
 
   def walk(key: Key[Array, ""], temperature: Any) -> Array:
@@ -181,12 +179,12 @@ def _plane(
   place = lambda tokens: tokens.reshape(*tokens.shape[:-2], -1) @ axes.T / unit  # noqa: E731
   targets, walked = place(task.targets), place(chains)
 
-  def head_at(tokens: Array) -> Any:
-    return generator.decode(tokens.reshape(ways, width), condition)
+  def output(tokens: Array) -> Array:
+    params = generator.decode(tokens.reshape(ways, width), condition)
+    return family.apply(generator.frozen, params, items.x)
 
   def loss(at: Float[Array, "2"]) -> Array:
-    logits = apply_head(head_at(unit * at @ axes), items.x)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, items.y).mean()
+    return family.loss(output(unit * at @ axes), items.y).mean()
 
   seen = jnp.concatenate([targets, walked.reshape(-1, 2)])
   low, high = seen.min(0), seen.max(0)
@@ -195,8 +193,7 @@ def _plane(
   grid = jnp.stack(jnp.meshgrid(x, y), -1)
 
   def right(tokens: Float[Array, "N W"]) -> Array:
-    predicted = apply_head(head_at(tokens), items.x).argmax(-1)
-    return 100 * jnp.mean(predicted == items.y)
+    return family.metric.scale * family.quality(output(tokens), Query(*items))
 
   return {
     "plane_x": x,
@@ -222,14 +219,14 @@ def _examples(
     row n holding images of class n; `example_predicted` int [E, N, Q].
   """
   shown = form._replace(queries=min(form.queries, _SHOWN_QUERIES))
-  image_shape = images.x.shape[1:]
+  family, image_shape = generator.spec.family, images.x.shape[1:]
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array, Array]:
     k_task, k_generate = jax.random.split(key)
-    pixels = sample_task(k_task, images, shown)
-    task = sample_task(k_task, features, shown)
+    pixels = family.sample(k_task, images, shown)
+    task = family.sample(k_task, features, shown)
     params = generate_from_features(generator, task.support, k_generate, ways=form.ways)
-    predicted = apply_head(params, task.query.x).argmax(-1)
+    predicted = family.apply(generator.frozen, params, task.query.x).argmax(-1)
     rows = lambda x, n: x.reshape(form.ways, n, *image_shape)  # noqa: E731
     return (
       rows(pixels.support.x, form.shots),

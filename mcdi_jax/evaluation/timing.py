@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mcdi_jax.baselines import Method
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
 from mcdi_jax.generator import Generator, generate, generate_from_features
+from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol, Support
 
 BATCHES = (1, 256)  # tasks at once
@@ -97,10 +97,10 @@ def time_generation(
   noise, whose values the work does not depend on."""
   label = jnp.repeat(jnp.arange(form.ways), form.shots)
   key = jax.random.key(0)
-  images = jax.random.uniform(key, (len(label), *generator.spec.image_shape))
+  images = jax.random.uniform(key, (len(label), *generator.spec.family.item_shape))
 
   def internal(g: Generator, x: Any, key: Any) -> Any:
-    support = Support(g.spec.backbone.apply(g.backbone, x), label)
+    support = Support(g.spec.family.embed(g.frozen, x), label)
     return generate_from_features(g, support, key, temperature=temperature, ways=form.ways)
 
   def public(g: Generator, x: Any, key: Any) -> Any:

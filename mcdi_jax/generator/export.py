@@ -4,7 +4,6 @@ Generators and supports are registered for export too, for those who export func
 their own that take them as arguments.
 """
 
-import dataclasses
 import json
 from typing import Any
 
@@ -16,12 +15,13 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from mcdi_jax.diffusion import Schedule
 from mcdi_jax.generator.generate import generate
-from mcdi_jax.generator.generator import Generator, GeneratorSpec
+from mcdi_jax.generator.generator import Generator
+from mcdi_jax.generator.storage import spec_from_json, spec_to_json
 from mcdi_jax.lib import files
-from mcdi_jax.lib.config import check, from_mapping
+from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.tasks import Support
-from mcdi_jax.weights import LeafSpec, WeightSpace
+from mcdi_jax.weights import Cut, LeafSpec, WeightSpace
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -67,7 +67,7 @@ def export_generate(
     return traverse_util.flatten_dict(params, sep="/")
 
   number = ways * shots
-  images = jax.ShapeDtypeStruct((number, *generator.spec.image_shape), jnp.float32)
+  images = jax.ShapeDtypeStruct((number, *generator.spec.family.item_shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((number,), jnp.int32)
   key = jax.ShapeDtypeStruct((2,), jnp.uint32)
   exported = export.export(jax.jit(of_arrays), platforms=platforms)(images, labels, key)
@@ -76,11 +76,11 @@ def export_generate(
 
 def _spec_to_bytes(static: tuple[Any, ...]) -> bytes:
   (spec,) = static
-  return json.dumps(dataclasses.asdict(spec)).encode()
+  return json.dumps(spec_to_json(spec)).encode()
 
 
 def _spec_from_bytes(content: bytes) -> tuple[Any, ...]:
-  return (from_mapping(GeneratorSpec, json.loads(content), "spec"),)
+  return (spec_from_json(json.loads(content)),)
 
 
 def _space_to_bytes(static: tuple[Any, ...]) -> bytes:
@@ -89,7 +89,7 @@ def _space_to_bytes(static: tuple[Any, ...]) -> bytes:
 
 def _space_from_bytes(content: bytes) -> tuple[Any, ...]:
   leaves, gauge = json.loads(content)
-  return tuple(LeafSpec(p, a, tuple(s), d) for p, a, s, d in leaves), gauge
+  return tuple(LeafSpec(p, Cut(*c), tuple(s), d) for p, c, s, d in leaves), gauge
 
 
 export.register_namedtuple_serialization(Support, serialized_name="mcdi_jax.Support")

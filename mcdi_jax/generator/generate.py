@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.generator.generator import Generator, Params, as_array, check_images
+from mcdi_jax.generator.generator import Generator, Params, as_array
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Support
 
@@ -58,8 +58,8 @@ def generate_from_features(
   temperature: Any = 0.0,
   ways: Any = None,
 ) -> Params:
-  """The same from the backbone's features, support.x [n, D], for those that have
-  computed them already; nothing is checked."""
+  """The same from features, support.x [n, D]: items as the family embeds them, for those
+  that have done that already. Nothing is checked."""
   with jax.default_matmul_precision(generator.spec.matmul_precision):
     condition = generator.condition(support, _ways(generator, ways))
     tokens, _ = generator.sample(condition, key, temperature=temperature)
@@ -72,9 +72,9 @@ def _generate(
 ) -> Params:
   x = support.x
   if support.mask is not None:  # what does not count may hold anything, gradients included
-    x = jnp.where(support.mask[:, None, None, None], x, 0)
+    x = jnp.where(support.mask.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
   with jax.default_matmul_precision(generator.spec.matmul_precision):
-    features = generator.spec.backbone.apply(generator.backbone, x)
+    features = generator.spec.family.embed(generator.frozen, x)
   support = support._replace(x=features)
   return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
 
@@ -96,7 +96,7 @@ def _check_kinds(generator: Any, support: Any, key: Any) -> None:
 
 
 def _ways(generator: Generator, ways: Any) -> int:
-  trained = generator.spec.ways
+  trained = generator.spec.family.ways
   if ways is None and len(trained) > 1:
     raise InputError(f"ways is not given: this generator was trained for {trained}")
   if ways is not None and not _concrete(ways):
@@ -117,40 +117,13 @@ def _checked(
 ) -> Support:
   """The support as arrays. Shapes are checked always, values where they are known, which
   is not so under `jit`."""
-  x, y, mask = (as_array(f"support.{n}", part) for n, part in support._asdict().items())
-  check_images("support.x", x, generator.spec.image_shape)
-  if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
-    raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an image")
-  if mask is not None and (mask.shape != y.shape or mask.dtype != bool):
-    raise InputError(f"support.mask is {mask.dtype} {mask.shape}: give one bool an image")
-  known = all(part is None or _concrete(part) for part in (y, mask))
-  if known:
-    _check_labels(np.asarray(y), mask, ways)
-  if known and _concrete(x):
-    _check_pixels(np.asarray(x), mask)
+  parts = (as_array(f"support.{n}", part) for n, part in support._asdict().items())
+  support = Support(*parts)
+  generator.spec.family.check_items("support.x", support.x)
+  generator.spec.family.check_support(support, ways)
   if _concrete(temperature) and not _is_share(temperature):
     raise InputError(f"temperature is {temperature!r}: give a number from 0 to 1")
-  return Support(x, y, mask)
-
-
-def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
-  values = y if mask is None else y[np.asarray(mask)]
-  if len(values) and (values.min() < 0 or values.max() >= ways):
-    raise InputError(
-      f"support.y runs from {values.min()} to {values.max()}: labels must lie in "
-      f"0..{ways - 1} for {ways} ways"
-    )
-  count = np.bincount(values, minlength=min(ways, len(y) + 1))  # so one is 0, if too many
-  if not count.any() or (mask is None and not count.all()):
-    raise InputError(
-      f"support.y has {count.tolist()} items a class: give every class at least one"
-    )
-
-
-def _check_pixels(x: np.ndarray, mask: Any) -> None:
-  values = x if mask is None else x[np.asarray(mask)]
-  if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also if not finite
-    raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")
+  return support
 
 
 def _is_share(x: Any) -> bool:

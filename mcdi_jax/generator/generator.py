@@ -17,19 +17,24 @@ from mcdi_jax.diffusion import (
   Schedule,
   chain,
   make_segments,
+  sample_chain,
 )
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.equivariant import EquivariantNetwork
 from mcdi_jax.generator.score import ScoreConfig
+from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks import Network, backbone, prototype_head, without_absent
-from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Support, class_means, membership
+from mcdi_jax.networks import Network, Params
+from mcdi_jax.tasks import Support
 from mcdi_jax.weights import WeightSpace
 
-Params = Any
-SCORE_NETWORKS = {"transformer": TokenTransformer, "equivariant": EquivariantNetwork}
+SCORE_NETWORKS = {
+  "equivariant": EquivariantNetwork,
+  "transformer": TokenTransformer,
+  "tokens": TokenNetwork,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,30 +43,21 @@ class GeneratorSpec:
 
   Attributes:
     score, diffusion: as it was trained.
-    backbone_width: of the conv-4 under the head.
-    image_shape: (h, w, c) of the images.
-    base: `prototypes`: the generated tokens are a difference from the prototype head.
-    ways, shots: forms of task that it was trained on.
+    family: the tasks, and the network that weights are generated for.
+    base: that generated tokens are a difference from, such as `prototypes`.
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
   """
 
   score: ScoreConfig
   diffusion: DiffusionConfig
-  backbone_width: int
-  image_shape: tuple[int, ...]
+  family: TaskFamily
   base: Literal["none", "prototypes"] = "none"
-  ways: tuple[int, ...] = (5,)
-  shots: tuple[int, ...] = (1,)
   matmul_precision: Literal["highest", "high", "default"] = "highest"
 
   @property
   def score_network(self) -> nn.Module:
     return SCORE_NETWORKS[self.score.network](self.score)
-
-  @property
-  def backbone(self) -> Network:
-    return backbone(self.image_shape, self.backbone_width)
 
 
 @jax.tree_util.register_dataclass
@@ -71,14 +67,14 @@ class Generator:
 
   Attributes:
     score: params of the score network.
-    backbone: params of the frozen network that a generated head stands on.
-    space: how heads are tokens; its scale is a leaf.
+    frozen: params of the network that are the same for all tasks.
+    space: how generated params are tokens; its scale is a leaf.
     schedule: α_t.
     spec: static.
   """
 
   score: Params
-  backbone: Params
+  frozen: Params
   space: WeightSpace
   schedule: Schedule
   spec: GeneratorSpec = dataclasses.field(metadata={"static": True})
@@ -86,14 +82,16 @@ class Generator:
   @property
   def network(self) -> Network:
     """The downstream network with its frozen leaves bound: `network.apply(params, x)`
-    takes generated params and images float [n, h, w, c] in [0, 1] to logits [n, N];
-    n may be 0. Other shapes and dtypes raise `InputError`."""
+    takes generated params and items, such as images float [n, h, w, c] in [0, 1], to
+    outputs, such as logits [n, N]; n may be 0. Other shapes and dtypes raise
+    `InputError`."""
 
     def apply(params: Params, x: Any) -> Float[Array, "n N"]:
-      x = as_array("x", x)
-      check_images("x", x, self.spec.image_shape)
+      family, x = self.spec.family, as_array("x", x)
+      family.check_items("x", x)
       with jax.default_matmul_precision(self.spec.matmul_precision):
-        return apply_head(params, self.spec.backbone.apply(self.backbone, jnp.asarray(x)))
+        embedded = family.embed(self.frozen, jnp.asarray(x))
+        return family.apply(self.frozen, params, embedded)
 
     def init(key: Key[Array, ""]) -> Params:
       del key
@@ -103,23 +101,19 @@ class Generator:
 
   def merge(self, params: Params) -> Params:
     """The full tree: generated leaves and frozen ones."""
-    return {"backbone": self.backbone, **params}
+    return self.spec.family.merge(self.frozen, params)
 
   def chain(self) -> Chain:
     diffusion = self.spec.diffusion
     return chain(self.schedule, make_segments(diffusion.steps, diffusion.segments))
 
   def condition(self, support: Support, ways: int) -> Condition:
-    """What there is to know of a support of features, x float [n, D] of mean squared norm
-    1: the score network gets coordinates of rms 1, as the tokens have."""
-    member = membership(support, ways)
-    x = jnp.where(member.any(1)[:, None], support.x, 0.0)  # the rest may hold anything
-    scaled = x * x.shape[-1] ** 0.5
+    """What there is to know of a support whose items the family has embedded."""
+    inputs, present = self.spec.family.condition(support, ways)
     network = self.spec.score_network
-    context = network.apply({"params": self.score}, scaled, member, method="encode")
-    prototypes = self.spec.base == "prototypes"
-    base = prototype_head(class_means(member, x)) if prototypes else None
-    return Condition(context, base, member.any(0))
+    context = network.apply({"params": self.score}, *inputs, method="encode")
+    base = self.spec.family.base(self.spec.base, support, ways)
+    return Condition(context, base, present)
 
   def predict(self, condition: Condition, x: Float[Array, "N W"], t: Any) -> Array:
     """The score network's output at step t, in the gauge."""
@@ -134,7 +128,7 @@ class Generator:
   ) -> Float[Array, "N W"]:
     """Standard normal tokens, in the gauge. A class's noise depends on its row alone, and
     not on how many rows there are."""
-    shape = (len(present), self.space.width)
+    shape = (self.space.rows(len(present)), self.space.width)
     return self.space.project(jax.random.normal(key, shape), present)
 
   def encode(self, params: Params, condition: Condition) -> Float[Array, "N W"]:
@@ -144,7 +138,7 @@ class Generator:
   def decode(self, tokens: Float[Array, "N W"], condition: Condition) -> Params:
     """The params that tokens stand for."""
     params = self.space.decode(tokens, condition.base)
-    return without_absent(params, condition.present)
+    return self.spec.family.without_absent(params, condition.present)
 
   def sample(
     self,
@@ -159,7 +153,8 @@ class Generator:
     k_initial, k_injected = jax.random.split(key)
     draw_noise = lambda k: self.draw_noise(k, condition.present)  # noqa: E731
     diffusion = self.spec.diffusion
-    return SAMPLERS[diffusion.sampler_name](
+    return sample_chain(
+      SAMPLERS[diffusion.sampler_name],
       lambda x, t: self.predict(condition, x, t),
       draw_noise(k_initial) if initial is None else initial,
       k_injected,
@@ -184,21 +179,12 @@ def as_array(name: str, x: Any) -> Any:
   return found.astype(np.float32) if found.dtype == np.float64 else found
 
 
-def check_images(name: str, x: Any, shape: tuple[int, ...]) -> None:
-  """Raises `InputError` unless x is float [n, *shape]."""
-  if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != tuple(shape):
-    raise InputError(
-      f"{name} has shape {jnp.shape(x)}: this generator was trained for images "
-      f"[n, {', '.join(map(str, shape))}], so resize them or train one for yours"
-    )
-  if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-    raise InputError(
-      f"{name} is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
-    )
+def init_score(spec: GeneratorSpec, x: Array, width: int, key: Key[Array, ""]) -> Params:
+  """Fresh params of the score network.
 
-
-def init_score(spec: GeneratorSpec, feature_width: int, key: Key[Array, ""]) -> Params:
-  """Fresh params of the score network."""
-  features, member = jnp.zeros((2, feature_width)), jnp.eye(2)
-  tokens = jnp.zeros((2, feature_width + 1))
-  return spec.score_network.init(key, features, member, tokens, 0.0)["params"]
+  Args:
+    x: two embedded items, for their shape alone.
+    width: of a token.
+  """
+  inputs, _ = spec.family.condition(Support(x, jnp.arange(2)), 2)
+  return spec.score_network.init(key, *inputs, jnp.zeros((2, width)), 0.0)["params"]

@@ -24,24 +24,30 @@ class ScoreConfig:
   """The network that denoises weights.
 
   Attributes:
-    network: `equivariant`: turns with the feature space, whatever its width;
-      `transformer`: a token a class, no symmetry but that of the classes.
+    network: `equivariant`: heads; turns with the feature space, whatever its width.
+      `transformer`: heads; a token a class, no symmetry but that of the classes.
+      `tokens`: weights of any kind.
     width: of a token; of the scalar channels.
     layers: blocks.
     heads: of the attention over classes.
     vectors: vector channels a class (`equivariant`).
+    chunk: tokens that attend at a time (`tokens`), which bounds the memory; 0: all.
+    remat: whether blocks are computed anew in the backward pass, for memory (`tokens`).
   """
 
-  network: Literal["equivariant", "transformer"] = "equivariant"
+  network: Literal["equivariant", "transformer", "tokens"] = "equivariant"
   width: int = 64
   layers: int = 2
   heads: int = 4
   vectors: int = 8
+  chunk: int = 0
+  remat: bool = False
 
   def __post_init__(self):
     for name in ("width", "layers", "heads", "vectors"):
       value = getattr(self, name)
       check(value >= 1, f"config.score.{name}", value, "give at least 1")
+    check(self.chunk >= 0, "config.score.chunk", self.chunk, "give at least 0; 0 is all")
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
 

@@ -10,17 +10,19 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.diffusion import Schedule
+from mcdi_jax.families import Heads, family_from_json, family_to_json
+from mcdi_jax.families.heads import spec_with_heads
 from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import load_described, save_described
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
-from mcdi_jax.networks.head import CLASS_AXES, head
 from mcdi_jax.weights import weight_space
 
-_FORMAT = 3
-_READABLE = (2, 3)  # 2 has its weights always in weights/
+FAMILIES = {family.name: family for family in (Heads,)}
+_FORMAT = 4
+_READABLE = (2, 3, 4)  # 2 has its weights always in weights/; before 4 all were heads
 _KEYS = ("format", "spec", "gauge", "about")
 _NO_DEFAULT = dataclasses.MISSING
 _SHIPPED = files.as_path(__file__).parents[1] / "trained"
@@ -31,7 +33,7 @@ def save_generator(
 ) -> None:
   """Writes the generator, replacing what was there: a reader finds the one or the other,
   whenever this is interrupted. `about` is kept beside it."""
-  spec, gauge = dataclasses.asdict(generator.spec), generator.space.gauge
+  spec, gauge = spec_to_json(generator.spec), generator.space.gauge
   content = {"format": _FORMAT, "spec": spec, "gauge": gauge, "about": about or {}}
   path = files.as_path(directory) / "generator.json"
   save_described(path, content, "weights", _leaves(generator))
@@ -63,14 +65,18 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   directory = _find(name_or_directory)
   path = directory / "generator.json"
   content, leaves = load_described(
-    path, ("format",), "weights", lambda content: _leaves(_template(content, path))
+    path,
+    ("format",),
+    "weights",
+    lambda content: _leaves(_template(content, path), _frozen_name(content)),
   )
   template = _template(content, path)
   return dataclasses.replace(
     template,
-    space=dataclasses.replace(template.space, scale=leaves.pop("scale")),
-    schedule=Schedule(leaves.pop("alpha")),
-    **leaves,
+    score=leaves["score"],
+    frozen=leaves[_frozen_name(content)],
+    space=dataclasses.replace(template.space, scale=leaves["scale"]),
+    schedule=Schedule(leaves["alpha"]),
   )
 
 
@@ -82,11 +88,27 @@ def _template(content: dict[str, Any], path: Path) -> Generator:
       f"{_FORMAT}: install the version that wrote it, or train it anew"
     )
   files.check_keys(path, content, *_KEYS)
+  described = content["spec"]
+  if content["format"] < 4:
+    described = spec_with_heads(described)
   needed = [f.name for f in dataclasses.fields(GeneratorSpec) if f.default is _NO_DEFAULT]
-  files.check_keys(path, content["spec"], *needed)
-  spec = from_mapping(GeneratorSpec, content["spec"], "spec")
+  files.check_keys(path, described, *needed)
+  spec = spec_from_json(described)
   key = jax.random.key(0)
   return jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))
+
+
+def _frozen_name(content: dict[str, Any]) -> str:
+  return "frozen" if content["format"] >= 4 else "backbone"
+
+
+def spec_to_json(spec: GeneratorSpec) -> dict[str, Any]:
+  return {**dataclasses.asdict(spec), "family": family_to_json(spec.family)}
+
+
+def spec_from_json(content: dict[str, Any]) -> GeneratorSpec:
+  family = family_from_json(FAMILIES, content["family"], "spec.family")
+  return from_mapping(GeneratorSpec, {**content, "family": family}, "spec")
 
 
 def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
@@ -106,23 +128,23 @@ def fingerprint(generator: Generator) -> str:
 @jax.jit(static_argnames=("spec", "gauge"))
 def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Generator:
   """A generator of this specification with fresh leaves; its schedule is not set."""
-  backbone = spec.backbone.init(key)
-  images = jnp.zeros((1, *spec.image_shape))
-  width = spec.backbone.apply(backbone, images).shape[-1]
-  heads = head(width, 2).init(key)
+  family = spec.family
+  frozen = family.init_frozen(key)
+  x = family.embed(frozen, jnp.zeros((2, *family.item_shape)))
+  space = weight_space(family.init(key, x, 2), family.cuts, gauge=gauge)
   return Generator(
-    score=init_score(spec, width, key),
-    backbone=backbone,
-    space=weight_space(heads, CLASS_AXES, gauge=gauge),
+    score=init_score(spec, x, space.width, key),
+    frozen=frozen,
+    space=space,
     schedule=Schedule(jnp.zeros(spec.diffusion.steps)),
     spec=spec,
   )
 
 
-def _leaves(generator: Generator) -> dict[str, Any]:
+def _leaves(generator: Generator, frozen_name: str = "frozen") -> dict[str, Any]:
   return {
     "score": generator.score,
-    "backbone": generator.backbone,
+    frozen_name: generator.frozen,
     "scale": generator.space.scale,
     "alpha": generator.schedule.alpha,
   }

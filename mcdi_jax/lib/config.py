@@ -42,6 +42,8 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], prefix: str = "config"
 def _coerce(hint: Any, value: Any, path: str) -> Any:
   """`value` as the annotated type: ints serve as floats, lists as tuples."""
   if dataclasses.is_dataclass(hint):
+    if isinstance(value, hint):
+      return value
     if not isinstance(value, Mapping):
       raise InputError(f"{path} is {value!r}: it must be a group of settings")
     return from_mapping(hint, value, path)

@@ -37,22 +37,22 @@ def train(
   title: str,
   log_every: int = 50,
   write: Callable[[Metrics], None] = lambda metrics: None,
-  inspect: Callable[[S], tuple[S, Metrics]] | None = None,
-  inspect_every: int = 0,
+  validate: Callable[[S], tuple[S, Metrics]] | None = None,
+  validate_every: int = 0,
   checkpoints: Checkpoints | None = None,
   save_every: int = 0,
   remedy: str = "lower the learning rate",
 ) -> S:
   """Runs `step_fn(state, key)` until `state.step == steps`, from the newest checkpoint.
 
-  A fresh state is inspected first; then the order within a step is fixed: step, inspect,
+  A fresh state is validated first; then the order within a step is fixed: step, validate,
   save, log. Metrics are averaged over `log_every` steps and fetched in one transfer after
   the next step was dispatched, so that the device never waits for the log.
 
   Args:
     step_fn: jitted; it folds `state.step` into the key, so a resumed run draws the same.
-    inspect: looks at (and may update) the state before the first step, every
-      `inspect_every` steps and at the end; its metrics are written by themselves.
+    validate: looks at (and may update) the state before the first step, every
+      `validate_every` steps and at the end; its metrics are written by themselves.
       Validation comes in here.
     remedy: what the error advises when the training has diverged.
 
@@ -65,9 +65,9 @@ def train(
   diverged = _Diverged(title, remedy, checkpoints)
   log = _Log(diverged, write)
   with Bar(title, steps) as bar:
-    if inspect and first == 0:
-      state, seen = inspect(state)
-      write({"step": 0, **diverged.check(0, _host([seen]))})
+    if validate and first == 0:
+      state, metrics = validate(state)
+      write({"step": 0, **diverged.check(0, _host([metrics]))})
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, key)
       due, pending = (pending, []) if len(pending) >= log_every else ([], pending)
@@ -75,9 +75,9 @@ def train(
       if due:
         log(step - 1, due, bar)
       last = step == steps
-      if inspect and (last or (inspect_every and step % inspect_every == 0)):
-        state, seen = inspect(state)
-        found = diverged.check(step, _host([seen]))
+      if validate and (last or (validate_every and step % validate_every == 0)):
+        state, metrics = validate(state)
+        found = diverged.check(step, _host([metrics]))
         write({"step": step, **found})
         bar.note(step, _text(found))
       if checkpoints and (last or (save_every and step % save_every == 0)):

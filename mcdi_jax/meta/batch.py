@@ -1,6 +1,7 @@
-"""A batch of training tasks: supports from the features, targets from the bank."""
+"""A batch of training tasks: supports from the items, targets from the bank."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any, NamedTuple
 
 import jax
@@ -8,19 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.data import ClassSet
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Condition, Generator
 from mcdi_jax.lib.spacing import evenly_spaced
-from mcdi_jax.preparation import Bank, kept_support
+from mcdi_jax.preparation import Bank, support_key
 from mcdi_jax.preparation.bank import task_key
-from mcdi_jax.tasks import Support, sample_support
-
-
-class Form(NamedTuple):
-  """A form of task: ways N and shots K; numbers, or scalars of a computation."""
-
-  ways: Any
-  shots: Any
+from mcdi_jax.tasks import Form, Support
 
 
 class TaskSource(NamedTuple):
@@ -33,7 +27,7 @@ class TaskSource(NamedTuple):
     number: int32 [n]; of each task within the bank that it came from.
     forms: int32 [F] ways, and int32 [F] shots, of each form.
     first, count: int32 [F]; where the tasks of each form lie in the bank.
-    features: of the training classes, x float [n, D].
+    items: of the training split, embedded.
     key: of the banks, which says each task's kept support.
   """
 
@@ -42,76 +36,75 @@ class TaskSource(NamedTuple):
   forms: Form
   first: Any
   count: Any
-  features: ClassSet
+  items: Any
   key: Any
 
   def form(self, f: Any) -> Form:
     return Form(self.forms.ways[f], self.forms.shots[f])
-
-  @property
-  def ways(self) -> int:
-    """The most classes of a task: the size of the arrays."""
-    return self.bank.classes.shape[1]
 
 
 class TaskBatch(NamedTuple):
   """B tasks, or one without the leading axis.
 
   Attributes:
-    support: of features, x [B, N·K, D]; items beyond the form's are masked.
+    support: of embedded items, x [B, N·K, ...]; those beyond the form's are masked.
     targets: [B, k, N, W] tokens of the local targets.
+    ways: int32 [B]; classes that count.
   """
 
   support: Support
   targets: Any
+  ways: Any
 
 
 def task_source(
-  forms: Sequence[tuple[int, int]],
+  family: TaskFamily,
+  forms: Sequence[Form],
   banks: Sequence[Bank],
-  features: ClassSet,
+  items: Any,
   key: Key[Array, ""],
-  class_axes: Mapping[str, int],
 ) -> TaskSource:
   """On the device.
 
   Args:
-    forms: (ways, shots) of each form, in the order in which they take turns.
+    forms: in the order in which they take turns.
     banks: of each form; forms of the same ways may share one.
     key: of the banks.
-    class_axes: of the leaves, as in `weight_space`.
   """
   distinct = list({id(bank): bank for bank in banks}.values())
-  sizes = [bank.tasks for bank in distinct]
+  sizes = [bank.size for bank in distinct]
   starts = np.cumsum([0, *sizes])
   place = [next(i for i, other in enumerate(distinct) if other is bank) for bank in banks]
-  most = max(ways for ways, _ in forms)
   source = TaskSource(
     bank=jax.tree.map(
       lambda *parts: np.concatenate(parts),
-      *(_padded(bank, most, class_axes) for bank in distinct),
+      *(_padded(bank, family) for bank in distinct),
     ),
     number=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
     forms=Form(*(np.int32(numbers) for numbers in zip(*forms, strict=True))),
     first=np.int32([starts[i] for i in place]),
     count=np.int32([sizes[i] for i in place]),
-    features=features,
+    items=items,
     key=key,
   )
   return jax.tree.map(jnp.asarray, source)
 
 
-def _padded(bank: Bank, ways: int, class_axes: Mapping[str, int]) -> Bank:
+def _padded(bank: Bank, family: TaskFamily) -> Bank:
   """With rows of zeros for the classes that its tasks do not have."""
-  more = ways - bank.classes.shape[1]
 
   def pad(path: Any, leaf: np.ndarray) -> np.ndarray:
     name = "/".join(step.key for step in path)
-    axis = 2 + class_axes[name]  # behind the tasks and the k targets
+    cuts = (cut for pattern, cut in family.cuts.items() if fnmatch(name, pattern))
+    cut = next(cuts)
+    if cut.kind != "classes":
+      return leaf
+    axis = 2 + cut.axis  # behind the tasks and the k targets
+    more = family.largest.ways - leaf.shape[axis]
     return np.pad(leaf, [(0, more if a == axis else 0) for a in range(leaf.ndim)])
 
-  classes = np.pad(bank.classes, ((0, 0), (0, more)))
-  return Bank(classes, jax.tree_util.tree_map_with_path(pad, bank.weights))
+  weights = jax.tree_util.tree_map_with_path(pad, bank.weights)
+  return Bank(family.padded_task(bank.tasks), weights)
 
 
 def draw_tasks(
@@ -132,20 +125,16 @@ def draw_tasks(
   """
   k_tasks, k_supports = jax.random.split(key)
   rows = jax.random.randint(k_tasks, (tasks,), 0, source.count[form]) + source.first[form]
-  shots = max(generator.spec.shots)
+  family, counted = generator.spec.family, source.form(form)
 
   def one(row: Any, key: Key[Array, ""]) -> TaskBatch:
-    classes = source.bank.classes[row]
+    task, weights = jax.tree.map(lambda leaf: leaf[row], source.bank)
     if keep_support:
-      key = task_key(source.key, source.number[row])
-      support = kept_support(key, source.features, classes, shots, form=source.form(form))
-    else:
-      form_here = source.form(form)
-      support = sample_support(key, source.features, classes, shots, form=form_here)
-    weights = jax.tree.map(lambda leaf: leaf[row], source.bank.weights)
-    weights = chain_targets(generator, weights)
-    condition = generator.condition(support, source.ways)
-    return TaskBatch(support, encode_targets(generator, weights, condition))
+      key = support_key(task_key(source.key, source.number[row]))
+    support = family.support(key, source.items, task, family.largest.shots, form=counted)
+    condition = generator.condition(support, family.largest.ways)
+    targets = encode_targets(generator, chain_targets(generator, weights), condition)
+    return TaskBatch(support, targets, counted.ways)
 
   return jax.vmap(one)(rows, jax.random.split(k_supports, tasks))
 

@@ -1,26 +1,23 @@
-"""Finishing: the generated weights must classify queries (`method.md` 3.10).
+"""Finishing: the generated weights must do well on queries (`method.md` 3.10).
 
 The query loss is back-propagated through the T-step sampler. Gradients are taken in
 training only; inference stays free of them.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.data import ClassSet
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import check
 from mcdi_jax.meta.batch import TaskSource
 from mcdi_jax.meta.training import Training, adam, outer_training
-from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Protocol, Task, sample_task
-
-Params = Any
+from mcdi_jax.networks import Params
+from mcdi_jax.tasks import Form, Protocol, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,63 +64,76 @@ class FinishingConfig:
     check(0 <= self.ema < 1, f"{where}.ema", self.ema, "give a decay in [0, 1)")
 
 
+class QueryTask(NamedTuple):
+  """A task, and the key of the weights that are generated for it."""
+
+  task: Task
+  key: Any
+
+
 def query_loss(
-  score: Params, generator: Generator, task: Task, key: Key[Array, ""], ways: int
+  score: Params, generator: Generator, task: Task, key: Key[Array, ""]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Mean cross-entropy of a task's queries under the weights that are generated from its
-  support at τ = 0; and the share of them that is right. x are features [n, D]."""
+  """Mean loss of a task's queries under the weights that are generated from its support at
+  τ = 0; and how good these are. x are embedded items [n, ...]."""
   generator = dataclasses.replace(generator, score=score)
+  family, (x, y, counted) = generator.spec.family, task.query
+  ways = family.largest.ways
   params = generate_from_features(generator, task.support, key, ways=ways)
-  logits, (_, y, counted) = apply_head(params, task.query.x), task.query
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-  mean = lambda x: jnp.sum(jnp.where(counted, x, 0.0)) / counted.sum()  # noqa: E731
-  return mean(losses), mean(logits.argmax(-1) == y)
+  output = family.apply(generator.frozen, params, x)
+  losses = jnp.where(counted, family.loss(output, y), 0.0)
+  return jnp.sum(losses) / counted.sum(), family.quality(output, task.query)
 
 
 def noisy_task(
   key: Key[Array, ""],
-  features: ClassSet,
+  items: Any,
+  family: TaskFamily,
   protocol: Protocol,
   noise: float,
-  form: tuple[Any, Any] | None = None,
+  form: Form | None = None,
 ) -> Task:
-  """A task of training classes, with noise on its features; `form` as in `sample_task`."""
+  """A task of the training split, with noise on its items."""
   k_task, k_support, k_query = jax.random.split(key, 3)
-  support, query = sample_task(k_task, features, protocol, form=form)
-  sd = noise * features.x.shape[-1] ** -0.5  # the features' mean squared norm is 1
-  blur = lambda k, x: x + sd * jax.random.normal(k, x.shape)  # noqa: E731
+  support, query = family.sample(k_task, items, protocol, form=form)
   return Task(
-    support._replace(x=blur(k_support, support.x)),
-    query._replace(x=blur(k_query, query.x)),
+    support._replace(x=family.perturb(k_support, support.x, noise)),
+    query._replace(x=family.perturb(k_query, query.x, noise)),
   )
 
 
-def finishing(
-  generator: Generator, config: FinishingConfig, *, steps: int, rate: float
-) -> Training:
-  """The query loss, averaged over tasks. The metrics are `loss`, `accuracy` in percent of
-  the training queries, `gradient` (its norm)."""
+def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
+  """The query loss, averaged over tasks. The metrics are `loss`, the family's own on
+  the training queries, such as `accuracy` in percent, and `gradient` (its norm)."""
 
-  shots = max(generator.spec.shots)
+  def draw(
+    key: Key[Array, ""], source: TaskSource, generator: Generator, form: Any
+  ) -> QueryTask:
+    family, counted = generator.spec.family, source.form(form)
+    protocol = Protocol(*family.largest, config.queries)
 
-  def gradient_of_form(
-    score: Params, key: Key[Array, ""], source: TaskSource, form: Any
+    def one(key: Key[Array, ""]) -> QueryTask:
+      k_task, k_sample = jax.random.split(key)
+      noise = config.feature_noise
+      task = noisy_task(k_task, source.items, family, protocol, noise, counted)
+      return QueryTask(task, k_sample)
+
+    return jax.vmap(one)(jax.random.split(key, config.tasks))
+
+  def gradient(
+    score: Params, generator: Generator, batch: QueryTask, key: Key[Array, ""]
   ) -> tuple[Params, dict[str, Array]]:
-    protocol = Protocol(source.ways, shots, config.queries)
-    draw = lambda k: noisy_task(  # noqa: E731
-      k, source.features, protocol, config.feature_noise, source.form(form)
-    )
+    del key
 
     def mean_loss(score: Params) -> tuple[Array, Array]:
-      def one(key: Key[Array, ""]) -> tuple[Array, Array]:
-        k_task, k_sample = jax.random.split(key)
-        return query_loss(score, generator, draw(k_task), k_sample, protocol.ways)
+      one = lambda q: query_loss(score, generator, q.task, q.key)  # noqa: E731
+      losses, quality = jax.vmap(one)(batch)
+      return losses.mean(), quality.mean()
 
-      losses, right = jax.vmap(one)(jax.random.split(key, config.tasks))
-      return losses.mean(), right.mean()
-
-    (loss, right), gradient = jax.value_and_grad(mean_loss, has_aux=True)(score)
-    return gradient, {"loss": loss, "accuracy": 100 * right}
+    found, gradient = jax.value_and_grad(mean_loss, has_aux=True)(score)
+    loss, quality = found
+    metric = generator.spec.family.metric
+    return gradient, {"loss": loss, metric.name: metric.scale * quality}
 
   optimiser = adam(rate, steps=steps, warmup=config.warmup, clip=config.clip)
-  return outer_training(gradient_of_form, optimiser, config.ema)
+  return outer_training(draw, gradient, optimiser, config.ema)

@@ -29,8 +29,8 @@ def fit_space(
   @jax.jit
   def mean_square(source: TaskSource, key: Key[Array, ""], form: Any) -> Array:
     batch = draw_tasks(key, source, unit, form=form, tasks=tasks, keep_support=keep_support)
-    present = jnp.arange(source.ways) < source.form(form).ways
-    present = jnp.broadcast_to(present, batch.targets.shape[:-1])
+    present = jnp.arange(unit.spec.family.largest.ways) < source.form(form).ways
+    present = jnp.broadcast_to(present, (*batch.targets.shape[:2], *present.shape))
     return unit.space.leaf_rms(batch.targets, present) ** 2
 
   forms = range(len(source.first))

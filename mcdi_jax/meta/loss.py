@@ -27,18 +27,17 @@ def task_loss(
   draw = objective.draw
   if diffusion.objective == "windowed":
     draw = functools.partial(draw, handover=diffusion.handover)
-  chain, ways = generator.chain(), task.targets.shape[1]
+  chain, ways = generator.chain(), generator.spec.family.largest.ways
   condition = generator.condition(task.support, ways)
-  free = generator.space.free_classes(condition.present.sum())
+  free = generator.space.free_weights(condition.present.sum())
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array]:
     draw_noise = lambda k: generator.draw_noise(k, condition.present)  # noqa: E731
     example = draw(key, task.targets, chain, draw_noise)
     output = generator.predict(condition, example.x, example.t)
     residual = objective.residual(output, example, chain, objective.form)
-    # The rows of absent classes are 0 in both.
-    mean_square = jnp.sum(residual**2) / (free * residual.shape[1])
-    return mean_square, chain.segment[example.t]
+    # What is no weight, such as the rows of absent classes, is 0 in both.
+    return jnp.sum(residual**2) / free, chain.segment[example.t]
 
   losses, segments = jax.vmap(one)(jax.random.split(key, draws))
   return losses.mean(), (losses, segments)
@@ -57,17 +56,14 @@ def segment_losses(
   return found
 
 
-def handover_gaps(
-  generator: Generator, targets: Float[Array, "B k N W"], ways: Any
-) -> dict[str, Array]:
+def handover_gaps(generator: Generator, tasks: TaskBatch) -> dict[str, Array]:
   """`gap_1` … `gap_{k−1}`: √ᾱ^{i+1} ‖θ_{id} − θ_{(i+1)d}‖ / √((1−ᾱ^{i+1}) dim) at b_i,
   rms over tasks: how far, in units of the noise, segment i+1 starts from where it was
-  trained (`method.md` 3.4). `ways`: the classes that the tasks have. One segment
-  hands nothing over."""
+  trained (`method.md` 3.4). One segment hands nothing over."""
   if generator.spec.diffusion.segments == 1:
     return {}
   shift = generator.chain().handover_shift()
-  dim = generator.space.free_classes(ways) * targets.shape[-1]
-  bend = jnp.sum(jnp.diff(targets, axis=1) ** 2, (2, 3)) / dim
+  dim = generator.space.free_weights(tasks.ways)
+  bend = jnp.sum(jnp.diff(tasks.targets, axis=1) ** 2, (2, 3)) / dim[:, None]
   gaps = shift[1:] * jnp.sqrt(bend.mean(0))
   return {f"gap_{i + 1}": gap for i, gap in enumerate(gaps)}

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-Params = Any
+from mcdi_jax.networks import Params
+
 Loss = Callable[..., tuple[Array, Any]]  # (params, task, key) → (loss, info)
 
 

@@ -1,4 +1,4 @@
-"""The meta-training step: tasks, (pseudo-)gradient, optax, average."""
+"""The meta-training step: (pseudo-)gradient of a batch of tasks, optax, average."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,19 +9,28 @@ import optax
 from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
-from mcdi_jax.meta.batch import TaskSource, draw_tasks
+from mcdi_jax.meta.batch import TaskBatch, TaskSource, draw_tasks
 from mcdi_jax.meta.config import Algorithm, MetaConfig
 from mcdi_jax.meta.loss import handover_gaps, segment_losses, task_loss
 from mcdi_jax.meta.reptile import mean_gradient, pseudo_gradient
+from mcdi_jax.networks import Params
 
-Params = Any
+_WORST = -1e9
 
 
 class Training(NamedTuple):
-  """`init(score params) → state` and the jitted `step(state, key, source) → (state,
-  metrics)`; the source's forms of task take turns."""
+  """Three functions, of which a loop is made.
+
+  Attributes:
+    init: `init(score params) → state`.
+    draw: `draw(source, generator, key, step) → batch`, jitted; key is folded with the
+      step, and the source's forms of task take turns.
+    step: `step(state, generator, batch, key) → (state, metrics)`, jitted; the generator's
+      own score network has no part in it. The same key as for `draw`.
+  """
 
   init: Callable[..., Any]
+  draw: Callable[..., Any]
   step: Callable[..., Any]
 
 
@@ -32,8 +41,8 @@ class MetaState(NamedTuple):
     step: int32 [].
     score, ema: params of the score network, and their running average.
     opt_state: of the outer optimiser.
-    best, best_accuracy: the average that did best on the validation tasks, and its
-      accuracy in percent there (−1 before the first look).
+    best, best_quality: the average that did best on the validation tasks, and how well, in
+      the unit of the family's metric (−1e9 before the first time).
   """
 
   step: Any
@@ -41,7 +50,7 @@ class MetaState(NamedTuple):
   ema: Params
   opt_state: Any
   best: Params
-  best_accuracy: Any
+  best_quality: Any
 
 
 def adam(
@@ -67,79 +76,85 @@ def outer_optimiser(
   return adam(config.rate, steps=steps, warmup=config.warmup, clip=config.clip)
 
 
-def meta_training(
-  generator: Generator, config: MetaConfig, algorithm: Algorithm
-) -> Training:
+def meta_training(config: MetaConfig, algorithm: Algorithm) -> Training:
   """The local consistency loss over the tasks of the bank.
 
   `single_level` takes the gradient at φ itself, averaged over the tasks. The metrics are
   `loss`, `loss_i` of each segment, `gap_i` at each hand-over, `gradient` (its norm).
   """
-  count = generator.spec.diffusion.segments
 
-  def gradient_of_form(
-    score: Params, key: Key[Array, ""], source: TaskSource, form: Any
+  def draw(
+    key: Key[Array, ""], source: TaskSource, generator: Generator, form: Any
+  ) -> TaskBatch:
+    k_tasks, _ = jax.random.split(key)
+    keep_support = config.support == "kept"
+    number = {"tasks": config.tasks, "keep_support": keep_support}
+    return draw_tasks(k_tasks, source, generator, form=form, **number)
+
+  def gradient(
+    score: Params, generator: Generator, batch: TaskBatch, key: Key[Array, ""]
   ) -> tuple[Params, dict[str, Array]]:
-    k_tasks, k_draws = jax.random.split(key)
-    tasks = draw_tasks(
-      k_tasks,
-      source,
-      generator,
-      form=form,
-      tasks=config.tasks,
-      keep_support=config.support == "kept",
-    )
+    _, k_draws = jax.random.split(key)
     loss = lambda p, task, k: task_loss(p, generator, task, k, draws=config.draws)  # noqa: E731
     if algorithm == "reptile":
       inner = {"steps": config.inner_steps, "rate": config.inner_rate}
-      gradient, found = pseudo_gradient(loss, score, tasks, k_draws, **inner)
+      found, adapted = pseudo_gradient(loss, score, batch, k_draws, **inner)
     else:
-      gradient, found = mean_gradient(loss, score, tasks, k_draws)
-    losses, (each, segments) = found
+      found, adapted = mean_gradient(loss, score, batch, k_draws)
+    losses, (each, segments) = adapted
+    count = generator.spec.diffusion.segments
     metrics = {"loss": losses.mean(), **segment_losses(each, segments, count)}
-    gaps = handover_gaps(generator, tasks.targets, source.form(form).ways)
-    return gradient, {**metrics, **gaps}
+    return found, metrics | handover_gaps(generator, batch)
 
-  return outer_training(gradient_of_form, outer_optimiser(config, algorithm), config.ema)
+  optimiser = outer_optimiser(config, algorithm)
+  return outer_training(draw, gradient, optimiser, config.ema)
 
 
 def outer_training(
-  gradient_of_form: Callable[..., tuple[Params, dict[str, Array]]],
+  draw: Callable[..., Any],
+  gradient: Callable[..., tuple[Params, dict[str, Array]]],
   optimiser: optax.GradientTransformation,
   ema: float,
 ) -> Training:
-  """Steps along a gradient that each form of task defines in its way.
+  """Steps along a gradient.
 
   Args:
-    gradient_of_form: `(score, key, source, form) → (gradient, metrics)`, where the
-      form's number in the source is traced.
+    draw: `(key, source, generator, form) → batch`, where the form's number in the source
+      is traced.
+    gradient: `(score, generator, batch, key) → (gradient, metrics)`.
     ema: decay of the averaged score network; shorter at first.
   """
 
   def init(score: Params) -> MetaState:
     copy = jax.tree.map(jnp.copy, (score, score, score))
     return MetaState(
-      jnp.int32(0), copy[0], copy[1], optimiser.init(score), copy[2], jnp.float32(-1)
+      jnp.int32(0), copy[0], copy[1], optimiser.init(score), copy[2], jnp.float32(_WORST)
     )
+
+  @jax.jit
+  def draw_batch(
+    source: TaskSource, generator: Generator, key: Key[Array, ""], step: Array
+  ) -> Any:
+    form = step % source.first.shape[0]
+    return draw(jax.random.fold_in(key, step), source, generator, form)
 
   @jax.jit(donate_argnames="state")
   def step(
-    state: MetaState, key: Key[Array, ""], source: TaskSource
+    state: MetaState, generator: Generator, batch: Any, key: Key[Array, ""]
   ) -> tuple[MetaState, dict[str, Array]]:
     key = jax.random.fold_in(key, state.step)
-    form = state.step % source.first.shape[0]
-    gradient, metrics = gradient_of_form(state.score, key, source, form)
-    updates, opt_state = optimiser.update(gradient, state.opt_state, state.score)
+    found, metrics = gradient(state.score, generator, batch, key)
+    updates, opt_state = optimiser.update(found, state.opt_state, state.score)
     score = optax.apply_updates(state.score, updates)
     decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update(score, state.ema, 1 - decay)
-    metrics["gradient"] = optax.tree.norm(gradient)
+    metrics["gradient"] = optax.tree.norm(found)
     fresh = state._replace(
       step=state.step + 1, score=score, ema=average, opt_state=opt_state
     )
     return fresh, metrics
 
-  return Training(init, step)
+  return Training(init, draw_batch, step)
 
 
 def selected(state: MetaState, config: MetaConfig) -> Params:

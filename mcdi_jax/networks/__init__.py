@@ -2,11 +2,12 @@
 
 from mcdi_jax.networks.conv4 import backbone, conv4
 from mcdi_jax.networks.head import head, prototype_head, without_absent
-from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.network import Network, Params
 from mcdi_jax.networks.standard import fit_standardisation
 
 __all__ = [
   "Network",
+  "Params",
   "backbone",
   "conv4",
   "fit_standardisation",

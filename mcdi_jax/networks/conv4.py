@@ -2,17 +2,15 @@
 (Vinyals et al. 2016), the backbone of few-shot learning."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.networks.convolution import convolution
-from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.network import Network, Params
 from mcdi_jax.networks.standard import standardised
 
-Params = dict[str, Any]
 BLOCKS = 4
 SMALLEST_IMAGE = 2**BLOCKS  # pixels a side: one feature a channel is left
 _EPSILON = 1e-5

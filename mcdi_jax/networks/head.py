@@ -6,10 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.networks.network import Network
-
-Params = dict[str, Any]
-CLASS_AXES = {"head/kernel": 1, "head/bias": 0}
+from mcdi_jax.networks.network import Network, Params
 
 
 def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:

@@ -1,7 +1,9 @@
-"""What a network is: two pure functions."""
+"""What a network is: two pure functions, and the pytree that they share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+Params = Any  # a pytree of arrays
 
 
 class Network(NamedTuple):

@@ -15,10 +15,8 @@ from mcdi_jax.data.augment import warp
 from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.lib.config import check
 from mcdi_jax.networks.conv4 import apply_in_groups
-from mcdi_jax.networks.network import Network
+from mcdi_jax.networks.network import Network, Params
 from mcdi_jax.tasks import sample_classes, sample_support
-
-Params = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

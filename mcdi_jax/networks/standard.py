@@ -6,15 +6,11 @@ one number are taken from the training images; nothing is done to single coordin
 the distances between features keep their proportions.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.networks.network import Network
-
-Params = dict[str, Any]
+from mcdi_jax.networks.network import Network, Params
 
 
 def standardised(network: Network, image_shape: tuple[int, ...]) -> Network:

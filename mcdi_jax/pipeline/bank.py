@@ -2,23 +2,33 @@
 
 import dataclasses
 import functools
+from typing import Any
 
-from mcdi_jax.data import ClassSet
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource, task_source
-from mcdi_jax.networks import head
-from mcdi_jax.networks.head import CLASS_AXES
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.preparation import Bank, open_bank, prepare_task
+from mcdi_jax.preparation import (
+  Bank,
+  PreparationConfig,
+  Trajectory,
+  open_bank,
+  prepare_task,
+)
 from mcdi_jax.preparation.bank import bank_key
+from mcdi_jax.tasks import Form
+
+_FORMAT = 2  # of the shards
 
 
 def prepare_banks(
   config: Config,
-  versions: ClassSet,
-  features: ClassSet,
-  backbone_digest: str,
+  family: TaskFamily,
+  frozen: Any,
+  versions: Any,
+  items: Any,
+  frozen_digest: str,
   directory: Path,
 ) -> TaskSource:
   """Tasks of all forms.
@@ -27,29 +37,27 @@ def prepare_banks(
   A bank's directory is named by a hash of what determines its content.
 
   Args:
-    versions: of the training classes' features, x [n, V, D], to prepare on.
-    features: of the same, x [n, D], to draw supports from.
+    frozen: params of the network that are the same for all tasks.
+    versions: of the training items, embedded, to prepare on: x [n, V, ...].
+    items: the same, x [n, ...], to draw supports from.
+    frozen_digest: sha256 of what the frozen params were made from.
   """
   made: dict[str, Bank] = {}
   banks = []
-  for form in config.forms:
+  forms = [Form(protocol.ways, protocol.shots) for protocol in config.forms]
+  targets = config.diffusion.segments
+  for form in forms:
     shots = 0 if config.preparation.prepare_on == "all" else form.shots
-    network = head(features.x.shape[-1], form.ways, scale=config.preparation.init_scale)
-    prepare = functools.partial(
-      prepare_task,
-      network=network,
-      config=config.preparation,
-      ways=form.ways,
-      shots=shots,
-      targets=config.diffusion.segments,
-    )
+    own = Form(form.ways, shots)
+    prepare = functools.partial(_prepare, family, config.preparation, own, targets)
     content = {
-      "backbone": backbone_digest,
+      "format": _FORMAT,
+      "frozen": frozen_digest,
       "matmul_precision": config.matmul_precision,
-      "network": "head",
+      "family": family.name,
       "ways": form.ways,
       "shots": shots,
-      "targets": config.diffusion.segments,
+      "targets": targets,
       "preparation": dataclasses.asdict(config.preparation),
     }
     digest = content_hash(content)[:16]
@@ -57,7 +65,7 @@ def prepare_banks(
       made[digest] = open_bank(
         directory / digest,
         prepare,
-        versions,
+        (frozen, versions),
         content,
         seed=config.preparation.seed,
         tasks=config.preparation.tasks,
@@ -65,5 +73,16 @@ def prepare_banks(
         title=f"bank of {form.ways}-way tasks",
       )
     banks.append(made[digest])
-  forms = [(form.ways, form.shots) for form in config.forms]
-  return task_source(forms, banks, features, bank_key(config.preparation.seed), CLASS_AXES)
+  return task_source(family, forms, banks, items, bank_key(config.preparation.seed))
+
+
+def _prepare(
+  family: TaskFamily,
+  config: PreparationConfig,
+  form: Form,
+  targets: int,
+  key: Any,
+  frozen_and_items: tuple[Any, Any],
+) -> tuple[Any, Trajectory]:
+  frozen, items = frozen_and_items
+  return prepare_task(key, items, frozen, family, config, form=form, targets=targets)

@@ -7,11 +7,12 @@ from typing import Literal, NamedTuple
 from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
+from mcdi_jax.families import Heads, TaskFamily
+from mcdi_jax.families.heads import check_image_shape
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
-from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol, check_protocol
@@ -115,15 +116,21 @@ class Config:
     return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
 
 
+def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
+  """The use that a config is of."""
+  return Heads(
+    ways=config.meta.ways,
+    shots=config.meta.shots,
+    image_shape=image_shape,
+    width=config.backbone.width,
+  )
+
+
 def check_data(config: Config, splits: Splits) -> None:
   """Raises `InputError` before any work is done if the sets are too small."""
   turns = 4 if config.data.rotations else 1
   height, width, _ = splits.image_shape
-  if min(height, width) < SMALLEST_IMAGE:
-    raise InputError(
-      f"the images are {height}×{width}: conv-4 needs at least {SMALLEST_IMAGE} pixels a "
-      "side, so bring larger ones"
-    )
+  check_image_shape(splits.image_shape)
   if turns > 1 and height != width:
     raise InputError(
       f"the images are {height}×{width}: only square ones can be turned, so set "

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcdi_jax.baselines import TUNABLE, Method, prepared
 from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.evaluation import (
   BATCHES,
@@ -27,9 +26,10 @@ from mcdi_jax.generator import Generator
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.methods import TUNABLE, Method, generated, prepared
 from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import GENERATORS, Config
-from mcdi_jax.pipeline.tuning import Choice, Tuned, generated, tuned_baseline
+from mcdi_jax.pipeline.tuning import Choice, Tuned, tuned_baseline
 from mcdi_jax.tasks import Protocol, Support
 
 _UNTUNED = Choice({}, 1, [], None)
@@ -72,7 +72,7 @@ def _methods(
   features: Features,
   choices: Path,
 ) -> Methods:
-  backbone = next(iter(generators.values())).trained.generator.backbone
+  backbone = next(iter(generators.values())).trained.generator.frozen
   mean = backbone["mean"] / backbone["scale"]
   found: Methods = [
     (generated(name, trained.generator, choice.settings["temperature"]), choice)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from mcdi_jax.diffusion import make_schedule
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import (
   Generator,
   GeneratorSpec,
@@ -35,16 +36,16 @@ class Material(NamedTuple):
   """What every generator of a run is trained from.
 
   Attributes:
-    image_shape: (h, w, c).
-    backbone: params of the frozen network.
+    family: the tasks, and the network that weights are generated for.
+    frozen: params of the network that are the same for all tasks.
     source: the tasks of all forms.
     features: of all splits.
     metrics: the JSON lines that training is logged in.
     about: facts of the data that are kept beside a generator.
   """
 
-  image_shape: tuple[int, ...]
-  backbone: Any
+  family: TaskFamily
+  frozen: Any
   source: TaskSource
   features: Features
   metrics: Path
@@ -52,13 +53,27 @@ class Material(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """A training and how long it goes on: steps of the loop, and those between looks at the
-  validation tasks and between checkpoints."""
+  """How a generator is trained.
 
+  Attributes:
+    name: of the generator, with its rate factor, as in the log.
+    settings: the group of the config that its rate is in.
+    start: untrained, or the one that training goes on from.
+    seconds: that were spent on the start.
+    training: its functions.
+    steps, validate_every, save_every: of the loop.
+    key: of the draws.
+  """
+
+  name: str
+  settings: str
+  start: Generator
+  seconds: float
   training: Training
   steps: int
   validate_every: int
   save_every: int
+  key: Any
 
 
 class Trained(NamedTuple):
@@ -89,63 +104,82 @@ def prepare_generator(
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
     about = about_generator(directory)
     return Trained(load_generator(directory), about["seconds"])
-  recipe = GENERATORS[name]
-  before = found[recipe.starts_from] if recipe.starts_from else None
-  generator = before.generator if before else _untrained(config, recipe, material, seed)
-  plan = _plan(_faster(config, rate_factor), recipe, generator)
-  # The same validation tasks for all generators of a seed: they are chosen on equal terms.
-  k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
-  validate = validation(generator, config.forms, k_validation, tasks=tasks)
+  plan = _plan(_faster(config, rate_factor), name, seed, material, found)
   phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
-  tags = {"phase": phase, "seed": seed}
-  state = train(
-    lambda state, key: plan.training.step(state, key, material.source),
-    plan.training.init(generator.score),
-    key_for(seed, f"training of {name}"),
-    steps=plan.steps,
-    title=f"{phase}, seed {seed}",
-    write=lambda line: files.append_json(material.metrics, {**tags, **line}),
-    inspect=lambda state: validate(state, material.features.val),
-    inspect_every=plan.validate_every,
-    checkpoints=Checkpoints(place / "checkpoints"),
-    save_every=plan.save_every,
-    remedy=_remedy(config, recipe, material.metrics.parent),
-  )
-  generator = dataclasses.replace(generator, score=selected(state, config.meta))
-  seconds = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), tags)
-  seconds += before.seconds if before else 0.0
-  best = float(state.best_accuracy) if config.meta.select == "best" else None
+  trained, quality = _trained(config, plan._replace(name=phase), seed, material, place)
   about = {
     "method": name,
     "seed": seed,
-    "seconds": seconds,
-    "validation_accuracy": best,
+    "seconds": trained.seconds,
+    "validation_accuracy": quality,
     **material.about,
     "config": content_hash(config),
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
-  save_generator(directory, generator, about)
-  return Trained(generator, seconds)
+  save_generator(directory, trained.generator, about)
+  return trained
 
 
-def _plan(config: Config, recipe: Recipe, generator: Generator) -> Plan:
+def _plan(
+  config: Config, name: str, seed: int, material: Material, found: dict[str, Trained]
+) -> Plan:
   """REPTILE and single level on the local consistency loss; or the query loss."""
-  meta, finishing_config = config.meta, config.finishing
-  if recipe.algorithm != "query_loss":
-    training = meta_training(generator, meta, recipe.algorithm)
+  meta, last, recipe = config.meta, config.finishing, GENERATORS[name]
+  before = found[recipe.starts_from] if recipe.starts_from else None
+  start = before.generator if before else _untrained(config, recipe, material, seed)
+  if recipe.algorithm == "query_loss":
+    steps, rate = last.steps, last.rate
+    if not before:  # as many steps as the finished generator had in all
+      steps, rate = meta.steps + steps, meta.rate
+    training = finishing(last, steps=steps, rate=rate)
+    counts = (steps, last.validate_every, last.save_every)
+  else:
+    training = meta_training(meta, recipe.algorithm)
     counts = (meta.steps, meta.validate_every, meta.save_every)
-    return Plan(training, *(meta.loop_steps(recipe.algorithm, n) for n in counts))
-  steps, rate = finishing_config.steps, finishing_config.rate
-  if not recipe.starts_from:  # as many steps as the finished generator had in all
-    steps, rate = meta.steps + steps, meta.rate
-  training = finishing(generator, finishing_config, steps=steps, rate=rate)
-  return Plan(training, steps, finishing_config.validate_every, finishing_config.save_every)
+    counts = tuple(meta.loop_steps(recipe.algorithm, n) for n in counts)
+  seconds = before.seconds if before else 0.0
+  key = key_for(seed, f"training of {name}")
+  group = "finishing" if before else "meta"
+  return Plan(name, group, start, seconds, training, *counts, key)
 
 
-def _remedy(config: Config, recipe: Recipe, workdir: Path) -> str:
+def _trained(
+  config: Config, plan: Plan, seed: int, material: Material, place: Path
+) -> tuple[Trained, float | None]:
+  """The trained generator; and how good it was on the validation tasks, if it was chosen
+  by them."""
+  # The same validation tasks for all generators of a seed: they are chosen on equal terms.
+  k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
+  validate = validation(config.forms, k_validation, tasks=tasks)
+  generator, training = plan.start, plan.training
+
+  def step(state: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+    batch = training.draw(material.source, generator, key, state.step)
+    return training.step(state, generator, batch, key)
+
+  tags = {"phase": plan.name, "seed": seed}
+  state = train(
+    step,
+    training.init(generator.score),
+    plan.key,
+    steps=plan.steps,
+    title=f"{plan.name}, seed {seed}",
+    write=lambda line: files.append_json(material.metrics, {**tags, **line}),
+    validate=lambda state: validate(state, generator, material.features.val),
+    validate_every=plan.validate_every,
+    checkpoints=Checkpoints(place / "checkpoints"),
+    save_every=plan.save_every,
+    remedy=_remedy(config, plan.settings, material.metrics.parent),
+  )
+  generator = dataclasses.replace(generator, score=selected(state, config.meta))
+  spent = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), tags)
+  quality = float(state.best_quality) if config.meta.select == "best" else None
+  return Trained(generator, plan.seconds + spent), quality
+
+
+def _remedy(config: Config, group: str, workdir: Path) -> str:
   """Against divergence: another rate is another config, and a workdir belongs to one."""
-  group = "finishing" if recipe.starts_from else "meta"
   return (
     f"lower config.{group}.rate and name another --workdir, as one belongs to one config; "
     "it makes neither backbone nor bank anew with config.backbone_dir = "
@@ -166,12 +200,13 @@ def _faster(config: Config, factor: float) -> Config:
 def _seconds_spent(lines: list[dict[str, Any]], tags: dict[str, Any]) -> float:
   """Of a training that may have been continued: where a step was logged twice, the later
   line stands."""
-  spent: dict[int, float] = {}
+  spent: list[tuple[int, float]] = []
   for line in lines:
     if tags.items() <= line.items() and "seconds" in line:
-      kept = {step: s for step, s in spent.items() if step < line["step"]}
-      spent = {**kept, line["step"]: line["seconds"]}
-  return sum(spent.values())
+      while spent and spent[-1][0] >= line["step"]:
+        spent.pop()
+      spent.append((line["step"], line["seconds"]))
+  return sum(seconds for _, seconds in spent)
 
 
 def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) -> Generator:
@@ -182,16 +217,13 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
   spec = GeneratorSpec(
     score=config.score,
     diffusion=diffusion,
-    backbone_width=config.backbone.width,
-    image_shape=material.image_shape,
+    family=material.family,
     base=recipe.base,
-    ways=config.meta.ways,
-    shots=config.meta.shots,
     matmul_precision=config.matmul_precision,
   )
   generator = dataclasses.replace(
     blank(spec, key_for(seed, "score network"), gauge=config.gauge),
-    backbone=material.backbone,
+    frozen=material.frozen,
     schedule=make_schedule(config.diffusion if same_steps else diffusion),
   )
   keep = config.meta.support == "kept"

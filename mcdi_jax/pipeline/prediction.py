@@ -190,7 +190,9 @@ def _identity(name: str) -> str:
 
 
 def _form(name: str, generator: Generator) -> Form:
-  return Form(generator.spec.image_shape, about_generator(name).get("border_brightness"))
+  return Form(
+    generator.spec.family.image_shape, about_generator(name).get("border_brightness")
+  )
 
 
 def _foreign(out: Path) -> bool:
@@ -216,8 +218,8 @@ def _remove(out: Path, manifest: str, weights: tuple[str, ...]) -> None:
 
 def _say_if_untrained(generator: Generator, count: list[int]) -> None:
   for what, numbers, trained in (
-    ("classes", (len(count),), generator.spec.ways),
-    ("images a class", count, generator.spec.shots),
+    ("classes", (len(count),), generator.spec.family.ways),
+    ("images a class", count, generator.spec.family.shots),
   ):
     least, most = min(numbers), max(numbers)
     if least < min(trained) or most > max(trained):

@@ -25,7 +25,7 @@ from mcdi_jax.pipeline.backbone import (
   prepare_backbone,
 )
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import Config, check_data
+from mcdi_jax.pipeline.config import Config, check_data, task_family
 from mcdi_jax.pipeline.evaluation import evaluate, result_facts
 from mcdi_jax.pipeline.generator import Material
 from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
@@ -89,6 +89,7 @@ def _prepare(
 ) -> Material:
   """Backbone, features and banks: what the generators of this seed are trained from."""
   metrics = workdir / "metrics.jsonl"
+  family = task_family(config, splits.image_shape)
   with timed("backbone"):
     directory = _cache(config.backbone_dir, workdir / "backbone")
     backbone = prepare_backbone(config, splits, directory, metrics, seed)
@@ -97,12 +98,20 @@ def _prepare(
     versions = augmented_features(config, splits, backbone, features.train)
   with timed("bank"):
     directory = _cache(config.bank_dir, workdir / "bank")
-    source = prepare_banks(config, versions, features.train, backbone.digest, directory)
+    source = prepare_banks(
+      config,
+      family,
+      backbone.params,
+      versions,
+      features.train,
+      backbone.digest,
+      directory,
+    )
   about = {
     "data": splits.name,
     "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
   }
-  return Material(splits.image_shape, backbone.params, source, features, metrics, about)
+  return Material(family, backbone.params, source, features, metrics, about)
 
 
 def _draw(

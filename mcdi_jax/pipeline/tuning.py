@@ -6,22 +6,27 @@ What the first seed chooses is kept in the workdir, and the other seeds use it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from mcdi_jax.baselines import Method, Space, Tunable, at_edge, draw_settings
 from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import correct_counts, task_keys
-from mcdi_jax.generator import Generator, generate_from_features, save_generator
+from mcdi_jax.generator import save_generator
 from mcdi_jax.generator.storage import about_generator
 from mcdi_jax.lib import files
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.networks.head import apply_head
+from mcdi_jax.methods import (
+  Method,
+  Space,
+  Tunable,
+  at_edge,
+  draw_settings,
+  generated,
+)
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
-from mcdi_jax.tasks import Protocol, Support
+from mcdi_jax.tasks import Protocol
 
 
 class Choice(NamedTuple):
@@ -155,25 +160,3 @@ def _read(place: Path) -> Choice:
   found = files.read_json(place, *Choice._fields)
   files.check_keys(place, found["settings"])
   return Choice(*(found[name] for name in Choice._fields))
-
-
-def generated(name: str, generator: Generator, temperature: float) -> Method:
-  """A generator as a method among the others."""
-  d = generator.spec.diffusion
-  settings = {
-    "k": d.segments,
-    "T": d.steps,
-    "loss": f"{d.objective}, {d.form}",
-    "sampler": d.sampler_name + (", ancestral" if d.ancestral else ""),
-    "handover": d.handover,
-    "temperature": temperature,
-    "network": generator.spec.score.network,
-    "base": generator.spec.base,
-  }
-  return Method(name, _adapt, (generator, np.float32(temperature)), settings)
-
-
-def _adapt(variables: tuple[Generator, Any], support: Support, key: Any, ways: int) -> Any:
-  generator, tau = variables
-  params = generate_from_features(generator, support, key, temperature=tau, ways=ways)
-  return jax.tree_util.Partial(apply_head, params)

@@ -29,16 +29,16 @@ class Bank(NamedTuple):
   """n prepared tasks of the same form.
 
   Attributes:
-    classes: int32 [n, N] classes of each task.
+    tasks: which they are, as the family says: a pytree of integers, leading axis n.
     weights: params with leading axes [n, k].
   """
 
-  classes: Any
+  tasks: Any
   weights: Any
 
   @property
-  def tasks(self) -> int:
-    return self.classes.shape[0]
+  def size(self) -> int:
+    return len(jax.tree.leaves(self.tasks)[0])
 
 
 def bank_key(seed: int) -> Key[Array, ""]:
@@ -64,8 +64,7 @@ def open_bank(
   """Reads the bank, making the shards that are missing.
 
   Args:
-    prepare: `prepare(key, items) → (classes [N], Trajectory)`; vmapped over a shard's
-      tasks.
+    prepare: `prepare(key, items) → (task, Trajectory)`; vmapped over a shard's tasks.
     content: all that determines the trajectories; hashed into the manifest.
 
   Raises:
@@ -128,19 +127,18 @@ def _held(directory: Path, shard: int, wait: bool) -> Iterator[bool]:
 
 
 def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> None:
-  classes, path = jax.device_get(made)
-  flat = traverse_util.flatten_dict(path.weights, sep="/")
-  arrays = {"classes": classes, **{f"weights/{name}": a for name, a in flat.items()}}
+  task, path = jax.device_get(made)
+  arrays = traverse_util.flatten_dict({"task": task, "weights": path.weights}, sep="/")
   if not all(np.isfinite(a).all() for a in arrays.values()):
     raise InputError(
       f"shard {shard} of bank {directory} has weights that are not finite: lower "
       "config.preparation.rate and name another --workdir, as one belongs to one config"
     )
-  files.write_checked_arrays(_shard_path(directory, shard), arrays, tasks=len(classes))
+  number = len(next(iter(arrays.values())))
+  files.write_checked_arrays(_shard_path(directory, shard), arrays, tasks=number)
 
 
 def _read_shard(directory: Path, shard: int) -> Bank:
   arrays = files.read_checked_arrays(_shard_path(directory, shard))
-  classes = arrays.pop("classes")
-  flat = {name.removeprefix("weights/"): a for name, a in arrays.items()}
-  return Bank(classes, traverse_util.unflatten_dict(flat, sep="/"))
+  found = traverse_util.unflatten_dict(arrays, sep="/")
+  return Bank(found["task"], found["weights"])

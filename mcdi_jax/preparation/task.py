@@ -1,20 +1,19 @@
-"""One training task of a network on class-indexed items: what is optimised, on what."""
+"""One training task: what is optimised, on what."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-from mcdi_jax.data import ClassSet
+from mcdi_jax.families import Batch, PrepareOn, TaskFamily
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.spacing import evenly_spaced
-from mcdi_jax.networks import Network
 from mcdi_jax.preparation.trajectory import Trajectory, trajectory
-from mcdi_jax.tasks import Support, sample_classes, sample_support
+from mcdi_jax.tasks import Form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class PreparationConfig:
   steps: int = 60
   rate: float = 3.0
   epsilon: float = 1.0
-  prepare_on: Literal["all", "support", "support_and_query"] = "all"
+  prepare_on: PrepareOn = "all"
   queries: int = 15
   init_scale: float = 0.0
   shared_init: bool = True
@@ -71,86 +70,56 @@ class PreparationConfig:
 
 
 def task_keys(key: Key[Array, ""]) -> tuple[Any, Any, Any, Any]:
-  """The streams of a task: its classes, its support, θ_0, the draws of its optimiser."""
+  """The streams of a task: which it is, its support, θ_0, the draws of its optimiser."""
   return tuple(jax.random.split(key, 4))
 
 
-def kept_support(
-  key: Key[Array, ""],
-  items: ClassSet,
-  classes: Int[Array, " N"],
-  shots: int,
-  *,
-  form: tuple[Any, Any] | None = None,
-) -> Support:
-  """The support that belongs to the task with this key, always the same one; `form` as in
-  `sample_support`."""
-  return sample_support(task_keys(key)[1], items, classes, shots, form=form)
+def support_key(key: Key[Array, ""]) -> Key[Array, ""]:
+  """Of the support that is kept with the task with this key, always the same one."""
+  return task_keys(key)[1]
 
 
 def prepare_task(
   key: Key[Array, ""],
-  items: ClassSet,
-  network: Network,
+  items: Any,
+  frozen: Any,
+  family: TaskFamily,
   config: PreparationConfig,
   *,
-  ways: int,
-  shots: int,
+  form: Form,
   targets: int,
-) -> tuple[Int[Array, " N"], Trajectory]:
-  """Draws a task's classes and optimises the network on their items.
+) -> tuple[Any, Trajectory]:
+  """Draws a task and optimises the family's network for it.
 
   Args:
-    items: the training classes; x float [n, V, ...] holds V versions of each item, the
-      first one unchanged.
-    shots: of the support, for `prepare_on` other than `all`.
+    items: of the training split, embedded.
+    frozen: the network's frozen params.
+    form: static; its shots are those of the support, for `prepare_on` other than `all`.
 
   Returns:
-    The classes, int [N], and the trajectory.
+    The task, as the family describes it, and the trajectory.
   """
-  k_classes, k_support, k_init, k_steps = task_keys(key)
-  classes = sample_classes(k_classes, items, ways)
-  x, y, weight = _training_items(k_support, items, classes, config, shots)
+  k_task, k_support, k_init, k_steps = task_keys(key)
+  task = family.draw_task(k_task, items, form.ways)
+  gathered = family.preparation_items(
+    k_support, items, task, config.prepare_on, shots=form.shots, queries=config.queries
+  )
   if config.shared_init:
     k_init = key_for(config.seed, "shared θ_0")
 
-  def draw(key: Key[Array, ""]) -> Array:
-    versions = x.shape[1]
-    if versions == 1:
-      return x[:, 0]
-    which = jax.random.randint(key, (x.shape[0],), 0, versions)
-    return x[jnp.arange(x.shape[0]), which]
+  def loss(params: Any, batch: Batch) -> Float[Array, ""]:
+    losses = family.loss(family.apply(frozen, params, batch.x), batch.y)
+    return jnp.sum(batch.weight * losses) / jnp.sum(batch.weight)
 
-  def loss(params: Any, x: Array) -> Float[Array, ""]:
-    losses = optax.softmax_cross_entropy_with_integer_labels(network.apply(params, x), y)
-    return jnp.sum(weight * losses) / jnp.sum(weight)
-
+  draw = lambda key: family.preparation_batch(key, gathered)  # noqa: E731
+  x = jax.eval_shape(draw, k_steps).x
   path = trajectory(
     loss,
-    network.init(k_init),
+    family.init(k_init, x, form.ways, scale=config.init_scale),
     draw,
     k_steps,
     optimiser=optax.adam(config.rate, eps=config.epsilon),
     record=config.recorded_steps(targets),
     sam_radius=config.sam_radius,
   )
-  return classes, path
-
-
-def _training_items(
-  k_support: Key[Array, ""],
-  items: ClassSet,
-  classes: Int[Array, " N"],
-  config: PreparationConfig,
-  shots: int,
-) -> tuple[Array, Array, Array]:
-  """Items [m, V, ...], labels [m] and weights [m]: 0 fills up classes of fewer items."""
-  if config.prepare_on == "all":
-    n_max = items.index.shape[1]
-    x = items.x[items.index[classes].reshape(-1)]
-    y = jnp.repeat(jnp.arange(len(classes)), n_max)
-    weight = jnp.arange(n_max) < items.count[classes][:, None]
-    return x, y, weight.reshape(-1).astype(jnp.float32)
-  number = shots + (config.queries if config.prepare_on == "support_and_query" else 0)
-  x, y, counted = sample_support(k_support, items, classes, number)
-  return x, y, counted.astype(jnp.float32)
+  return task, path

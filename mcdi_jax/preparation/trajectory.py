@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-Params = Any
+from mcdi_jax.networks import Params
 
 
 class Trajectory(NamedTuple):

@@ -1,6 +1,7 @@
 """Pure sampling of N-way K-shot tasks."""
 
 from mcdi_jax.tasks.few_shot import (
+  Form,
   Protocol,
   Query,
   Support,
@@ -10,12 +11,14 @@ from mcdi_jax.tasks.few_shot import (
   class_sums,
   membership,
   sample_classes,
+  sample_examples,
   sample_support,
   sample_task,
   task_classes,
 )
 
 __all__ = [
+  "Form",
   "Protocol",
   "Query",
   "Support",
@@ -25,6 +28,7 @@ __all__ = [
   "class_sums",
   "membership",
   "sample_classes",
+  "sample_examples",
   "sample_support",
   "sample_task",
   "task_classes",

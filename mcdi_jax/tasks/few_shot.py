@@ -40,8 +40,15 @@ class Task(NamedTuple):
   query: Query
 
 
+class Form(NamedTuple):
+  """A form of task: ways N and shots K; numbers, or scalars of a computation."""
+
+  ways: Any
+  shots: Any
+
+
 class Protocol(NamedTuple):
-  """The form of a task: static numbers."""
+  """A form of task and the queries that are asked: static numbers."""
 
   ways: int
   shots: int
@@ -129,13 +136,13 @@ def sample_support(
   classes: Int[Array, " N"],
   shots: int,
   *,
-  form: tuple[Any, Any] | None = None,
+  form: Form | None = None,
 ) -> Support:
   """K different items of each of the given classes, all of a class that has fewer.
 
   Args:
-    form: (ways, shots) that count, where N and K are only the sizes of the arrays; the
-      items that count do not depend on those.
+    form: what counts, where N and K are only the sizes of the arrays; the items that
+      count do not depend on those.
   """
   ways, counted = form or (len(classes), shots)
   places = _draw_places(key, items, classes, shots)
@@ -148,17 +155,29 @@ def sample_task(
   items: ClassSet,
   protocol: Protocol,
   *,
-  form: tuple[Any, Any] | None = None,
+  form: Form | None = None,
 ) -> Task:
   """A task of classes and items drawn without replacement; support and query disjoint.
 
   Args:
     form: as in `sample_support`, with the protocol's ways and shots as the sizes.
   """
-  ways, counted = form or (protocol.ways, protocol.shots)
   classes, k_items = _drawn_classes(key, items, protocol.ways)
+  return sample_examples(k_items, items, classes, protocol, form=form)
+
+
+def sample_examples(
+  key: Key[Array, ""],
+  items: ClassSet,
+  classes: Int[Array, " N"],
+  protocol: Protocol,
+  *,
+  form: Form | None = None,
+) -> Task:
+  """Support and queries of the given classes, disjoint; `form` as in `sample_task`."""
+  ways, counted = form or (protocol.ways, protocol.shots)
   shots, number = protocol.shots, protocol.shots + protocol.queries
-  places = _draw_places(k_items, items, classes, number)
+  places = _draw_places(key, items, classes, number)
   in_support = _present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
   in_query = _present(items, classes, shots, number, ways)
   return Task(

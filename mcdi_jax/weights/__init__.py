@@ -1,6 +1,8 @@
 """Weights as data: params pytree ⇄ tokens, params ⇄ disk."""
 
-from mcdi_jax.weights.space import LeafSpec, WeightSpace, weight_space
+from mcdi_jax.weights.cut import Cut, LeafSpec
+from mcdi_jax.weights.leaves import leaves_by_path, merged
+from mcdi_jax.weights.space import WeightSpace, weight_space
 from mcdi_jax.weights.storage import (
   load_distribution,
   load_weights,
@@ -9,10 +11,13 @@ from mcdi_jax.weights.storage import (
 )
 
 __all__ = [
+  "Cut",
   "LeafSpec",
   "WeightSpace",
+  "leaves_by_path",
   "load_distribution",
   "load_weights",
+  "merged",
   "save_distribution",
   "save_weights",
   "weight_space",

@@ -13,8 +13,8 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import load_described, save_described
 from mcdi_jax.lib.errors import DamagedError, InputError
 from mcdi_jax.lib.files import PathLike
+from mcdi_jax.networks import Params
 
-Params = Any
 _STRUCTURE = "mcdi_jax.structure"
 
 

@@ -13,6 +13,7 @@ from mcdi_jax.diffusion import (
   Schedule,
   chain,
   make_segments,
+  sample_chain,
 )
 from mcdi_jax.diffusion.loss import naive_example, published_example, windowed_example
 
@@ -202,7 +203,8 @@ def windowed_path(targets, hand):
 
   def path(eps):
     start = jnp.sqrt(own[0]) * targets[0] + jnp.sqrt(1 - own[0]) * eps
-    return SAMPLERS["windowed"](
+    return sample_chain(
+      SAMPLERS["windowed"],
       predict,
       start,
       jax.random.key(0),

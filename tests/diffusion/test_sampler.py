@@ -11,6 +11,7 @@ from mcdi_jax.diffusion import (
   chain,
   make_schedule,
   make_segments,
+  sample_chain,
 )
 
 CHAINS = [(20, 3), (7, 3), (21, 3), (20, 1)]  # T/k is an integer for two of them
@@ -32,7 +33,8 @@ def run(
   """x_T and the path x_1 … x_T."""
   z = jnp.asarray(z)
   draw_noise = draw_noise or (lambda k: jax.random.normal(k, z.shape, z.dtype))
-  return SAMPLERS[name](
+  return sample_chain(
+    SAMPLERS[name],
     predict,
     z,
     jax.random.key(seed),
@@ -149,7 +151,8 @@ def test_ancestral_noise_has_the_variance_it_was_trained_on(targets_are, by_hand
     noise = jax.random.normal(k_start, (width,))
     a = hand.own[0]
     start = np.sqrt(a) * values[0] + temperature * np.sqrt(1 - a) * noise
-    return SAMPLERS["windowed"](
+    return sample_chain(
+      SAMPLERS["windowed"],
       predict,
       start / temperature,
       k_run,

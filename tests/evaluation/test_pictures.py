@@ -34,7 +34,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def features():
-  return jax.tree.map(jnp.asarray, make_source().features)
+  return jax.tree.map(jnp.asarray, make_source().items)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_prepared_targets_are_those_of_a_bank(generator, features, key):
   support is of these classes."""
   preparation = PreparationConfig(steps=6, rate=0.3)
   task = jax.jit(lambda k: module._prepared(generator, preparation, FORM, features, k))(key)
-  items = sample_support(key, features, task.classes, 5)  # all that there are
+  items = sample_support(key, features, task.number, 5)  # all that there are
 
   def loss(params, _):
     odds = jax.nn.log_softmax(apply_head(params, items.x))
@@ -204,7 +204,7 @@ def test_prepared_targets_are_those_of_a_bank(generator, features, key):
   expected = jax.vmap(generator.space.encode)(path.weights)
   np.testing.assert_allclose(task.targets, expected, atol=ROUNDING)
   for shot, way in zip(task.support.x, task.support.y, strict=True):
-    own = features.x[features.index[task.classes[way]]]
+    own = features.x[features.index[task.number[way]]]
     assert (own == shot).all(1).any()
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from miniature import SHOTS, WAYS, WIDTH, make_generator
 
-from mcdi_jax.baselines import Method
 from mcdi_jax.evaluation import (
   BATCHES,
   KEYS,
@@ -29,6 +28,7 @@ from mcdi_jax.evaluation import (
 )
 from mcdi_jax.evaluation.latency import median_error, program_flops
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.methods import Method
 from mcdi_jax.pipeline.tuning import generated
 from mcdi_jax.tasks import Protocol, Support
 
@@ -210,7 +210,7 @@ def test_every_method_is_timed_on_one_task_and_on_many(monkeypatch: pytest.Monke
     return support.x * variables
 
   supports = Support(jnp.ones((4, 6, WIDTH)), jnp.tile(jnp.arange(6) % WAYS, (4, 1)))
-  methods = [generated("generated", generator, 0.0), Method("own", adapt, 2.0, {})]
+  methods = [generated("generated", generator, 0.0), Method("own", adapt, None, 2.0, {})]
   found = time_methods(methods, supports, WAYS, seconds=0.01)
   names = [(t.method, t.protocol, t.latency.batch) for t in found]
   assert names == [(m, "latency-head", b) for m in ("generated", "own") for b in (1, 4)]

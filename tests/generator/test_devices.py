@@ -1,5 +1,7 @@
 """What is saved on one kind or number of devices loads on any other."""
 
+import base64
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +17,7 @@ import pytest
 from miniature import make_generator
 
 import mcdi_jax
-from mcdi_jax.generator.storage import fingerprint
+from mcdi_jax.generator.storage import _leaves, fingerprint
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, load_tree
 
@@ -131,15 +133,22 @@ def test_four_devices_save_and_eight_read(saved: files.Path):
 
 @pytest.mark.parametrize("devices", ["cuda:0", "cpu:5", "TPU_3(process=0,(1,0,0,0))"])
 def test_the_shipped_generator_says_another_device(tmp_path: Path, devices: str):
-  """A copy whose file of devices names one that is not here."""
+  """A copy with a file of devices, as Orbax writes for jax arrays, that names one that is
+  not here."""
   shipped = Path(mcdi_jax.__file__).parent / "trained" / "omniglot-5way"
   copy = shutil.copytree(shipped, tmp_path / "g")
   path = copy / "weights" / "_sharding"
-  assert "cpu:0" in path.read_text()
-  path.write_text(path.read_text().replace("cpu:0", devices))
+  assert not path.exists()
+  leaves, _ = jax.tree_util.tree_flatten_with_path(_leaves(mcdi_jax.load_generator(copy)))
+  names = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in leaves]
+  entry = json.dumps({"sharding_type": "SingleDeviceSharding", "device_str": devices})
+  path.write_text(json.dumps({base64.b64encode(n.encode()).decode(): entry for n in names}))
   listed = files.read_json(files.as_path(copy / "weights" / "sha256.json"))
   listed["_sharding"] = files.sha256(files.as_path(path))
   files.write_json(files.as_path(copy / "weights" / "sha256.json"), listed)
+  described = files.read_json(files.as_path(copy / "generator.json"))
+  del described["tree"]  # the checksum of what it was
+  files.write_json(files.as_path(copy / "generator.json"), described)
   found, expected = (mcdi_jax.load_generator(g) for g in (copy, "omniglot-5way"))
   assert fingerprint(found) == fingerprint(expected)
 

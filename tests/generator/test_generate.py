@@ -163,12 +163,12 @@ def test_what_is_masked_may_hold_anything(generator, key):
   hidden = padded(support, WAYS)
   wild = jnp.where(hidden.mask[:, None, None, None], hidden.x, jnp.nan)
 
-  def loss(x, backbone):
-    made = dataclasses.replace(generator, backbone=backbone)
+  def loss(x, frozen):
+    made = dataclasses.replace(generator, frozen=frozen)
     return jnp.sum(generate(made, hidden._replace(x=x), key)["head"]["kernel"] ** 2)
 
   gradient = jax.grad(loss, (0, 1))
-  expected, found = (gradient(x, generator.backbone) for x in (hidden.x, wild))
+  expected, found = (gradient(x, generator.frozen) for x in (hidden.x, wild))
   close(found, expected)
   assert abs(expected[0][hidden.mask]).max() > 1e-6  # not in vain
   assert not np.any(found[0][~hidden.mask])
@@ -281,7 +281,7 @@ def test_gradients_reach_every_image_and_the_whole_generator(transformer, suppor
   assert (abs(of_images).max((1, 2, 3)) > 1e-8).all()
   expected = [value / transformer.space.scale[0], 0.0]
   np.testing.assert_allclose(of_generator.space.scale, expected, atol=ROUNDING)
-  learned = jax.tree.leaves((of_generator.score, of_generator.backbone))
+  learned = jax.tree.leaves((of_generator.score, of_generator.frozen))
   assert np.mean([np.any(g != 0) for g in learned]) > 0.9
 
 
@@ -326,7 +326,7 @@ def test_base_is_added_to_the_generated_difference(make_generator, sampled):
 def test_network_classifies_with_generated_params(transformer, support, key):
   params = generate(transformer, support, key)
   logits = transformer.network.apply(params, support.x)
-  features = transformer.spec.backbone.apply(transformer.backbone, support.x)
+  features = transformer.spec.family.embed(transformer.frozen, support.x)
   expected = features @ params["head"]["kernel"] + params["head"]["bias"]
   np.testing.assert_allclose(logits, expected, atol=ROUNDING)
   assert set(transformer.merge(params)) == {"backbone", "head"}

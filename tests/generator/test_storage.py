@@ -11,10 +11,12 @@ from miniature import make_support
 
 from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.data.glyphs import glyphs
-from mcdi_jax.generator import generate, load_generator, save_generator
+from mcdi_jax.generator import generate, load_generator, save_generator, storage
 from mcdi_jax.generator.storage import about_generator, fingerprint
 from mcdi_jax.lib import disk
+from mcdi_jax.lib.checkpoint import save_described
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
+from mcdi_jax.lib.files import as_path
 from mcdi_jax.tasks import Support
 
 
@@ -137,7 +139,7 @@ def test_what_is_kept_beside_it_has_names(copy):
     about_generator(copy)
 
 
-@pytest.mark.parametrize("lost", ["score", "backbone_width", "image_shape"])
+@pytest.mark.parametrize("lost", ["score", "diffusion", "family"])
 def test_a_specification_that_lacks_a_setting_is_damage(copy, lost):
   content = json.loads((copy / "generator.json").read_text())
   del content["spec"][lost]
@@ -152,11 +154,22 @@ def test_unfinished_weights_are_missing(copy):
     load_generator(copy)
 
 
-def test_a_format_before_this_one_is_read(copy, make_generator):
-  """Format 2: weights always in weights/, and no checksum of them in generator.json."""
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_format_before_this_one_is_read(copy, make_generator, number):
+  """Before 4 all were heads, and their frozen params were called backbone. 2 has its
+  weights always in weights/, and no checksum of them in generator.json."""
   content = json.loads((copy / "generator.json").read_text())
-  assert content.pop("tree")["folder"] == "weights"
-  (copy / "generator.json").write_text(json.dumps({**content, "format": 2}))
+  family = content["spec"].pop("family")
+  assert family.pop("name") == "heads"
+  family["backbone_width"] = family.pop("width")
+  content |= {"format": number, "spec": content["spec"] | family}
+  arrays = storage._leaves(load_generator(copy), "backbone")
+  save_described(as_path(copy) / "generator.json", content, "weights", arrays)
+  if number == 2:
+    content = json.loads((copy / "generator.json").read_text())
+    folder = content.pop("tree")["folder"]
+    (copy / folder).rename(copy / "weights")
+    (copy / "generator.json").write_text(json.dumps(content))
   made = make_generator("transformer")
   assert fingerprint(load_generator(copy)) == fingerprint(made)
   other = make_generator("transformer", end=0.05)

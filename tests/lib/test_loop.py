@@ -151,7 +151,7 @@ def test_only_a_checkpoint_that_was_written_is_spoken_of(tmp_path: Path, key: ja
 
 
 @pytest.mark.parametrize("value", [1e37, -1e37, 2e18, np.inf, np.nan])
-@pytest.mark.parametrize("where", ["loss", "inspected first", "inspected", "state"])
+@pytest.mark.parametrize("where", ["loss", "validated first", "validated", "state"])
 def test_what_is_finite_and_beyond_measure_stops_too(
   tmp_path: Path, key: jax.Array, value: float, where: str
 ):
@@ -161,8 +161,8 @@ def test_what_is_finite_and_beyond_measure_stops_too(
     x = jnp.full(3, value if where == "state" else 1.0)
     return State(state.step + 1, x), {"loss": value if where == "loss" else 1.0}
 
-  def inspect(state: State) -> Any:
-    due = where == ("inspected" if state.step else "inspected first")
+  def validate(state: State) -> Any:
+    due = where == ("validated" if state.step else "validated first")
     return state, {"val": value if due else 1.0}
 
   lines, checkpoints = [], _checkpoints(tmp_path)
@@ -175,7 +175,7 @@ def test_what_is_finite_and_beyond_measure_stops_too(
       title="walk",
       log_every=1,
       write=lines.append,
-      inspect=inspect,
+      validate=validate,
       checkpoints=checkpoints,
     )
   assert checkpoints.steps() == []
@@ -213,14 +213,14 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, key: jax.Array)
   assert np.isfinite(state.x).all(), f"the state of step {step} is not finite"
 
 
-def test_inspect_is_called_when_due_and_may_update_the_state(
+def test_validate_is_called_when_due_and_may_update_the_state(
   tmp_path: Path, key: jax.Array
 ):
   """At the start, every 4 steps and at the end, before the state is saved; its metrics
   are lines of their own."""
   lines, seen = [], []
 
-  def inspect(state: State) -> tuple[State, dict[str, jax.Array]]:
+  def validate(state: State) -> tuple[State, dict[str, jax.Array]]:
     seen.append(int(state.step))
     return state._replace(x=jnp.full(3, 100.0 * state.step)), {"val": state.step}
 
@@ -232,8 +232,8 @@ def test_inspect_is_called_when_due_and_may_update_the_state(
     steps=10,
     title="walk",
     write=lines.append,
-    inspect=inspect,
-    inspect_every=4,
+    validate=validate,
+    validate_every=4,
     checkpoints=checkpoints,
     save_every=4,
   )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from miniature import SHOTS, WAYS, WIDTH, make_generator, make_source
+from miniature import SHOTS, WAYS, WIDTH, make_generator, make_source, step_of
 
 from mcdi_jax.generator import generate_from_features
 from mcdi_jax.lib import files
@@ -17,9 +17,10 @@ from mcdi_jax.lib.loop import train
 from mcdi_jax.meta import FinishingConfig, finishing
 from mcdi_jax.meta.finishing import noisy_task, query_loss
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Protocol, sample_task
+from mcdi_jax.tasks import Form, Protocol, sample_task
 
 FORM = Protocol(WAYS, SHOTS, 2)
+FAMILY = make_generator().spec.family
 CONFIG = FinishingConfig(tasks=8, queries=2, feature_noise=0.1)
 STEPS = 60
 
@@ -31,15 +32,14 @@ def generator():
 
 @pytest.fixture(scope="module")
 def features():
-  return make_source().features
+  return make_source().items
 
 
 @pytest.fixture(scope="module")
 def training(generator):
   """`init(score)`, `step(state, key)`, compiled once for all tests, and the jitted step."""
-  init, step = finishing(generator, CONFIG, steps=STEPS, rate=1e-2)
-  source = make_source()
-  return init, lambda state, key: step(state, key, source), step
+  made = finishing(CONFIG, steps=STEPS, rate=1e-2)
+  return made.init, step_of(made, generator, make_source()), made.step
 
 
 @pytest.fixture
@@ -52,9 +52,7 @@ def equal(a, b):
 
 
 def test_query_loss_is_that_of_the_generated_weights_on_the_queries(generator, task, key):
-  loss, right = jax.jit(query_loss, static_argnums=4)(
-    generator.score, generator, task, key, WAYS
-  )
+  loss, right = jax.jit(query_loss)(generator.score, generator, task, key)
   params = jax.jit(generate_from_features)(generator, task.support, key)
   logits = np.float64(apply_head(params, task.query.x))
   odds = np.exp(logits)
@@ -67,7 +65,7 @@ def test_the_gradient_through_the_sampler_is_that_of_finite_differences(
   generator, task, key
 ):
   """Along a random direction, of all params at once, and along the gradient itself."""
-  loss = lambda score: query_loss(score, generator, task, key, WAYS)[0]  # noqa: E731
+  loss = lambda score: query_loss(score, generator, task, key)[0]  # noqa: E731
   gradient = jax.jit(jax.grad(loss))(generator.score)
   along = jax.jit(
     lambda direction, steps: jax.vmap(
@@ -90,7 +88,7 @@ def test_the_gradient_through_the_sampler_is_that_of_finite_differences(
 
 def test_without_noise_tasks_are_plain_ones(features):
   """Items of the set, K and Q a class, support and queries apart."""
-  support, query = noisy_task(jax.random.key(2), features, FORM, 0.0)
+  support, query = noisy_task(jax.random.key(2), features, FAMILY, FORM, 0.0)
   items = [tuple(row) for row in np.asarray(features.x)]
   places = [
     [items.index(tuple(row)) for row in np.asarray(x)] for x in (support.x, query.x)
@@ -107,7 +105,7 @@ def test_noise_has_the_scale_that_is_asked_for_on_support_and_queries(features):
   """In units of D^-½, the rms coordinate of features of norm 1."""
   keys = jax.random.split(jax.random.key(3), 200)
   drawn = jax.jit(
-    lambda noise: jax.vmap(lambda k: noisy_task(k, features, FORM, noise))(keys),
+    lambda noise: jax.vmap(lambda k: noisy_task(k, features, FAMILY, FORM, noise))(keys),
     static_argnums=0,
   )
   plain, noisy = drawn(0.0), drawn(0.5)
@@ -138,7 +136,7 @@ def test_finishing_lowers_the_query_loss_and_compiles_once(training, generator, 
   def look(score):
     def one(key):
       task = sample_task(key, features, FORM)
-      return query_loss(score, generator, task, key, WAYS)
+      return query_loss(score, generator, task, key)
 
     losses, right = jax.vmap(one)(jax.random.split(jax.random.key(9), 50))
     return losses.mean(), right.mean()
@@ -155,8 +153,8 @@ def test_a_steps_metrics_are_those_of_its_tasks(training, generator, features):
 
   def one(key):
     k_task, k_sample = jax.random.split(key)
-    task = noisy_task(k_task, features, FORM, CONFIG.feature_noise)
-    return query_loss(generator.score, generator, task, k_sample, WAYS)
+    task = noisy_task(k_task, features, FAMILY, FORM, CONFIG.feature_noise)
+    return query_loss(generator.score, generator, task, k_sample)
 
   losses, right = jax.jit(jax.vmap(one))(keys)
   np.testing.assert_allclose(metrics["loss"], losses.mean(), rtol=1e-5)
@@ -168,26 +166,27 @@ def test_the_forms_of_a_source_take_turns(features):
   forms = ((4, 1), (2, 2))
   source = make_source(forms=forms)
   generator = make_generator(ways=(2, 4), shots=(1, 2))
-  init, step = finishing(generator, CONFIG, steps=STEPS, rate=1e-2)
-  state, key = init(generator.score), jax.random.key(0)
+  made = finishing(CONFIG, steps=STEPS, rate=1e-2)
+  state, key = made.init(generator.score), jax.random.key(0)
+  step = step_of(made, generator, source)
   for n in range(4):
     score = jax.tree.map(jnp.copy, state.score)
-    state, metrics = step(state, key, source)
-    ways, shots = forms[n % 2]
+    state, metrics = step(state, key)
+    form = ways, shots = Form(*forms[n % 2])
     losses = []
     for k in jax.random.split(jax.random.fold_in(key, n), CONFIG.tasks):
       k_task, k_sample = jax.random.split(k)
       protocol = Protocol(4, 2, CONFIG.queries)
-      task = noisy_task(k_task, source.features, protocol, 0.1, (ways, shots))
+      task = noisy_task(k_task, source.items, FAMILY, protocol, 0.1, form)
       assert int(task.support.mask.sum()) == ways * shots
       assert int(task.query.mask.sum()) == ways * CONFIG.queries
       counted = task.query.mask
       query = task.query._replace(x=task.query.x[counted], y=task.query.y[counted])
       query = query._replace(mask=jnp.ones(len(query.y), bool))
-      args = (task._replace(query=query), k_sample, 4)
+      args = (task._replace(query=query), k_sample)
       losses.append(query_loss(score, generator, *args)[0])
     np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
-  assert step._cache_size() == 1
+  assert made.draw._cache_size() == made.step._cache_size() == 1
 
 
 def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tmp_path):
@@ -214,12 +213,11 @@ def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tm
 
 def test_no_key_is_used_twice_in_a_step(generator):
   config = dataclasses.replace(CONFIG, tasks=2)
-  init, step = finishing(generator, config, steps=2, rate=1e-2)
-  source = make_source()
+  made = finishing(config, steps=2, rate=1e-2)
+  step = step_of(made, generator, make_source())
+  state = made.init(generator.score)
   with jax.debug_key_reuse(True):
-    jax.eval_shape(
-      jax.jit(lambda key: step(init(generator.score), key, source)), jax.random.key(0)
-    )
+    jax.eval_shape(jax.jit(lambda key: step(state, key)), jax.random.key(0))
 
 
 @pytest.mark.parametrize(

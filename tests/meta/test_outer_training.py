@@ -47,17 +47,17 @@ def _adam(gradients: Any, rates: list[float]) -> list[float]:
 def _run(optimiser: Any, gradients: Any) -> tuple[list[float], list[float]]:
   """Params and averages of `outer_training` along these gradients, from 0."""
 
-  def gradient(score: Any, key: Any, source: Any, form: Any) -> Any:
-    del key, source, form
+  def gradient(score: Any, generator: Any, batch: Any, key: Any) -> Any:
+    del generator, batch, key
     return jax.tree.map(lambda _: jnp.float32(gradients)[place["step"]], score), {}
 
   place: dict[str, Any] = {}
-  init, step = outer_training(gradient, optimiser, EMA)
-  state, scores, averages = init({"a": jnp.float32(0)}), [], []
-  source = make_source(tasks=1)
+  made = outer_training(lambda *_: None, gradient, optimiser, EMA)
+  state, scores, averages = made.init({"a": jnp.float32(0)}), [], []
+  step = made.step.__wrapped__  # not compiled: `place`
   for n in range(len(gradients)):
     place["step"] = n
-    state, _ = step.__wrapped__(state, jax.random.key(0), source)  # not compiled: `place`
+    state, _ = step(state, make_generator(), None, jax.random.key(0))
     scores.append(float(state.score["a"]))
     averages.append(float(state.ema["a"]))
   return scores, averages
@@ -106,9 +106,9 @@ def test_each_training_is_given_its_own_settings(
   """The average's decay, and the optimiser's."""
   given: dict[str, Any] = {}
 
-  def outer(gradient: Any, optimiser: Any, ema: float) -> Training:
+  def outer(draw: Any, gradient: Any, optimiser: Any, ema: float) -> Training:
     given["ema"] = ema
-    return Training(gradient, gradient)
+    return Training(gradient, draw, gradient)
 
   def made(rate: float, **settings: Any) -> Any:
     given.update(settings, rate=rate)
@@ -120,24 +120,28 @@ def test_each_training_is_given_its_own_settings(
   settings = {"warmup": 0.3, "clip": 0.7, "ema": 0.6}
   if kind == "query_loss":
     config = FinishingConfig(steps=7, rate=5.0, **settings)
-    finishing(make_generator(), config, steps=11, rate=0.2)
+    finishing(config, steps=11, rate=0.2)
     assert given == settings | {"steps": 11, "rate": 0.2}
   else:
     config = MetaConfig(steps=7, inner_steps=2, rate=0.1, **settings)
-    meta_training(make_generator(), config, kind)
+    meta_training(config, kind)
     steps = 7 if kind == "reptile" else 14
     assert given == settings | {"steps": steps, "rate": 0.1}
 
 
+def _untouched() -> Training:
+  optimiser = adam(1.0, steps=1, warmup=0.0, clip=0.0)
+  return outer_training(lambda *_: None, lambda *_: None, optimiser, 0.9)
+
+
 def test_validation_looks_at_the_average():
   """Not at the params that it averages; of equals the first is kept."""
-  generator, features = make_generator(), make_source().features
-  validate = validation(generator, [Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
-  init, _ = outer_training(lambda *_: None, adam(1.0, steps=1, warmup=0.0, clip=0.0), 0.9)
-  state = init(generator.score)
+  generator, features = make_generator(), make_source().items
+  validate = validation([Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
+  state = _untouched().init(generator.score)
 
   def look(state: Any, features: ClassSet) -> tuple[Any, float]:
-    state, metrics = validate(state, features)
+    state, metrics = validate(state, generator, features)
     return state, float(metrics[f"val_{WAYS}w{SHOTS}s"])
 
   first, accuracy = look(state, features)
@@ -153,7 +157,6 @@ def test_validation_looks_at_the_average():
 
 def test_the_best_or_the_last_average_generates():
   generator = make_generator()
-  init, _ = outer_training(lambda *_: None, adam(1.0, steps=1, warmup=0.0, clip=0.0), 0.9)
-  state = init(generator.score)._replace(best=1, ema=2, score=3)
+  state = _untouched().init(generator.score)._replace(best=1, ema=2, score=3)
   assert module.selected(state, MetaConfig(select="best")) == 1
   assert module.selected(state, dataclasses.replace(MetaConfig(), select="last")) == 2

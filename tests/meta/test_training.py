@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source
+from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source, step_of
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints
@@ -22,8 +22,8 @@ from mcdi_jax.meta import (
   validation,
 )
 from mcdi_jax.meta.loss import handover_gaps, segment_losses
-from mcdi_jax.networks.head import CLASS_AXES, apply_head
-from mcdi_jax.tasks import Protocol, sample_task
+from mcdi_jax.networks.head import apply_head
+from mcdi_jax.tasks import Form, Protocol, sample_task
 
 CONFIG = MetaConfig(
   steps=300,
@@ -49,8 +49,8 @@ def generator(source):
 @pytest.fixture(scope="module")
 def training(generator, source):
   """`init(score)`, and `step(state, key)` of REPTILE, compiled once for all tests."""
-  init, step = meta_training(generator, CONFIG, "reptile")
-  return init, lambda state, key: step(state, key, source), step
+  made = meta_training(CONFIG, "reptile")
+  return made.init, step_of(made, generator, source), made.step
 
 
 def equal(a, b):
@@ -94,8 +94,8 @@ def test_drawn_tasks_belong_together(generator, source):
     distance = abs(encoded - targets).max((1, 2, 3))
     number = int(distance.argmin())
     assert distance[number] < 1e-5  # float32 rounding
-    for way, c in enumerate(source.bank.classes[number]):
-      items = source.features.x[source.features.index[c]]
+    for way, c in enumerate(source.bank.tasks[number]):
+      items = source.items.x[source.items.index[c]]
       assert all((items == shot).all(1).any() for shot in shots[way])
 
 
@@ -113,12 +113,13 @@ def test_a_task_does_not_depend_on_the_forms_beside_it():
     bank = jax.tree.map(lambda leaf, r=rows: np.asarray(leaf[r]), mixed.bank)
     head = bank.weights["head"]
     banks[ways] = bank._replace(
-      classes=bank.classes[:, :ways],
+      tasks=bank.tasks[:, :ways],
       weights={"head": {name: leaf[..., :ways] for name, leaf in head.items()}},
     )
-    form = (ways, shots)
-    alone = task_source([form], [banks[ways]], mixed.features, mixed.key, CLASS_AXES)
-    own = dataclasses.replace(generator.spec, ways=(ways,), shots=(shots,))
+    of_form = dataclasses.replace(generator.spec.family, ways=(ways,), shots=(shots,))
+    form = Form(ways, shots)
+    alone = task_source(of_form, [form], [banks[ways]], mixed.items, mixed.key)
+    own = dataclasses.replace(generator.spec, family=of_form)
     settings = {"tasks": 4, "keep_support": f == 1}
     small = dataclasses.replace(generator, spec=own)
     expected = draw_tasks(key, alone, small, form=0, **settings)
@@ -143,16 +144,31 @@ def test_forms_take_turns_and_are_compiled_once():
   source = make_source(forms=FORMS)
   generator = make_generator(ways=(2, 3, 4), shots=(1, 2, 3))
   config = dataclasses.replace(CONFIG, ways=(2, 3, 4), shots=(1, 2, 3), tasks=2)
-  init, step = meta_training(generator, config, "reptile")
-  state, key = init(generator.score), jax.random.key(0)
+  made = meta_training(config, "reptile")
+  state, key = made.init(generator.score), jax.random.key(0)
+  step = step_of(made, generator, source)
   for n in range(2 * len(FORMS)):
     batch_key = jax.random.split(jax.random.fold_in(key, n))[0]
-    form = n % len(FORMS)
-    batch = draw_tasks(batch_key, source, generator, form=form, tasks=2)
-    state, metrics = step(state, key, source)
-    gaps = handover_gaps(generator, batch.targets, FORMS[form][0])
+    batch = draw_tasks(batch_key, source, generator, form=n % len(FORMS), tasks=2)
+    assert batch.ways.tolist() == [FORMS[n % len(FORMS)][0]] * 2
+    state, metrics = step(state, key)
+    gaps = handover_gaps(generator, batch)
     np.testing.assert_allclose(metrics["gap_1"], gaps["gap_1"], rtol=1e-4)
-  assert step._cache_size() == 1
+  assert made.draw._cache_size() == made.step._cache_size() == 1
+
+
+def test_another_backbone_of_the_same_shape_compiles_nothing(training, generator, source):
+  """The generator is an argument: its frozen params and scale are no constants."""
+  init, step, jitted = training
+  state, key = init(generator.score), jax.random.key(0)
+  step(state, key)
+  size = jitted._cache_size()
+  other = dataclasses.replace(
+    generator, frozen=jax.tree.map(lambda leaf: leaf + 1, generator.frozen)
+  )
+  made = meta_training(CONFIG, "reptile")._replace(step=jitted)
+  step_of(made, other, source)(init(generator.score), key)
+  assert jitted._cache_size() == size
 
 
 def test_kept_supports_are_the_same_at_every_draw(generator, source):
@@ -196,7 +212,7 @@ def test_forms_of_unit_noise_have_loss_one():
     free = ways - 1 if gauge else ways
     square = jnp.sum(targets**2, (1, 2), keepdims=True) / (free * (WIDTH + 1))
     shots = jnp.float32(rng.normal(size=(ways, SHOTS, WIDTH)))
-    task = TaskBatch(flat(shots), targets / jnp.sqrt(square))
+    task = TaskBatch(flat(shots), targets / jnp.sqrt(square), ways)
     loss, (losses, segments) = jax.jit(
       lambda key, g=generator, s=idle, task=task: task_loss(s, g, task, key, draws=4096)
     )(jax.random.key(0))
@@ -216,7 +232,8 @@ def test_handover_gaps_are_bends_in_units_of_the_noise(generator):
   rng = np.random.default_rng(0)
   targets = generator.space.project(jnp.float32(rng.normal(size=(7, 3, WAYS, WIDTH + 1))))
   alpha = np.float64(generator.schedule.alpha)
-  found = handover_gaps(generator, targets, WAYS)
+  tasks = TaskBatch(None, targets, jnp.full(7, WAYS))
+  found = handover_gaps(generator, tasks)
   assert set(found) == {"gap_1", "gap_2"}
   for i, bar in [(1, alpha[2] * alpha[3]), (2, alpha[4] * alpha[5])]:
     bend = np.float64(targets[:, i - 1] - targets[:, i])
@@ -343,15 +360,20 @@ def test_no_key_is_used_twice_in_a_step(generator, source, algorithm, support):
   config = dataclasses.replace(CONFIG, support=support, draws=2, tasks=2)
   diffusion = dataclasses.replace(generator.spec.diffusion, handover=0.5)
   spec = dataclasses.replace(generator.spec, diffusion=diffusion)
-  init, step = meta_training(dataclasses.replace(generator, spec=spec), config, algorithm)
-  check_keys(lambda key: step(init(generator.score), key, source))
+  generator = dataclasses.replace(generator, spec=spec)
+  made = meta_training(config, algorithm)
+  state = made.init(generator.score)
+  # A step's key is given to both functions, which take different halves of it.
+  batch = made.draw(source, generator, jax.random.key(0), state.step)
+  check_keys(lambda key: made.draw(source, generator, key, state.step))
+  check_keys(lambda key: made.step(state, generator, batch, key))
 
 
 def test_no_key_is_used_twice_in_validation(generator, source):
-  init, _ = meta_training(generator, CONFIG, "reptile")
+  state = meta_training(CONFIG, "reptile").init(generator.score)
   check_keys(
-    lambda key: validation(generator, [Protocol(WAYS, SHOTS, 2)], key, tasks=2)(
-      init(generator.score), source.features
+    lambda key: validation([Protocol(WAYS, SHOTS, 2)], key, tasks=2)(
+      state, generator, source.items
     )
   )
 
@@ -371,11 +393,11 @@ def test_validation_of_several_forms_is_that_of_each():
   """One compilation for all of them, and each form's accuracy and rms are what they are
   without the others; the best is chosen by their mean."""
   generator = make_generator(ways=(2, 3, 4), shots=(1, 2, 3))
-  init, _ = meta_training(generator, CONFIG, "reptile")
+  init = meta_training(CONFIG, "reptile").init
   protocols = [Protocol(ways, shots, 2) for ways, shots in FORMS]
-  key, features, names = jax.random.key(0), make_source().features, []
-  validate = validation(generator, protocols, key, tasks=20)
-  state, together = validate(init(generator.score), features)
+  key, features, names = jax.random.key(0), make_source().items, []
+  validate = validation(protocols, key, tasks=20)
+  state, together = validate(init(generator.score), generator, features)
   for form_key, (ways, shots, queries) in zip(
     jax.random.split(key, 3), protocols, strict=True
   ):
@@ -383,7 +405,8 @@ def test_validation_of_several_forms_is_that_of_each():
     right, rms = [], []
     for k in jax.random.split(form_key, 20):  # by hand, with arrays of the form's own size
       k_task, k_sample = jax.random.split(k)
-      task = sample_task(k_task, features, Protocol(ways, 3, queries), form=(ways, shots))
+      protocol, form = Protocol(ways, 3, queries), Form(ways, shots)
+      task = sample_task(k_task, features, protocol, form=form)
       condition = generator.condition(task.support, ways)
       tokens, _ = jax.jit(generator.sample)(condition, k_sample, temperature=0.0)
       logits = apply_head(generator.decode(tokens, condition), task.query.x)
@@ -394,23 +417,23 @@ def test_validation_of_several_forms_is_that_of_each():
     )
     np.testing.assert_allclose(together[f"norm_{names[-1]}"], np.mean(rms), rtol=1e-4)
   mean = np.mean([together[f"val_{name}"] for name in names])
-  np.testing.assert_allclose(state.best_accuracy, mean, rtol=1e-6)
+  np.testing.assert_allclose(state.best_quality, mean, rtol=1e-6)
 
 
 def test_validation_keeps_the_best_average(generator, source):
   """`best` changes where the accuracy rises and stays where it falls."""
-  init, _ = meta_training(generator, CONFIG, "reptile")
-  validate = validation(generator, [Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
-  state, seen = validate(init(generator.score), source.features)
+  init = meta_training(CONFIG, "reptile").init
+  validate = validation([Protocol(WAYS, SHOTS, 2)], jax.random.key(0), tasks=10)
+  state, seen = validate(init(generator.score), generator, source.items)
   assert set(seen) == {f"val_{WAYS}w{SHOTS}s", f"norm_{WAYS}w{SHOTS}s"}
-  assert float(state.best_accuracy) == float(seen[f"val_{WAYS}w{SHOTS}s"])
+  assert float(state.best_quality) == float(seen[f"val_{WAYS}w{SHOTS}s"])
   equal(state.best, state.ema)
   fresh = jax.tree.map(jnp.zeros_like, state.ema)  # one class for all: chance
   later, _ = validate(
-    state._replace(ema=fresh, best_accuracy=jnp.float32(99)), source.features
+    state._replace(ema=fresh, best_quality=jnp.float32(99)), generator, source.items
   )
   equal(later.best, state.best)
-  assert float(later.best_accuracy) == 99
+  assert float(later.best_quality) == 99
   equal(selected(later, CONFIG), state.best)
   equal(selected(later, dataclasses.replace(CONFIG, select="last")), fresh)
 

@@ -19,6 +19,7 @@ from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
+from mcdi_jax.pipeline.config import task_family
 from mcdi_jax.preparation import Bank, PreparationConfig
 
 CONFIG = Config(meta=MetaConfig(support="kept"))
@@ -93,7 +94,8 @@ def _bank_places(
 
   monkeypatch.setattr(bank, "open_bank", open_bank)
   features = ITEMS._replace(x=np.zeros((2, 4), np.float32))
-  prepare_banks(config, features, features, digest, as_path("/nowhere"))
+  family = task_family(config, (16, 16, 1))
+  prepare_banks(config, family, None, features, features, digest, as_path("/nowhere"))
   return found
 
 

@@ -17,10 +17,12 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
 from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import Backbone, Features
+from mcdi_jax.pipeline.config import task_family
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
 from mcdi_jax.preparation import Bank, PreparationConfig
 from mcdi_jax.preparation.bank import bank_key
+from mcdi_jax.tasks import Form
 
 run_module = importlib.import_module("mcdi_jax.pipeline.run")
 NAMES = ("generated", "generated_finished")
@@ -84,7 +86,7 @@ class _Stages:
     return f"versions of {arguments[-1]}"
 
   def _prepare_banks(self, *arguments: Any) -> Any:
-    return f"bank on {arguments[3]}"
+    return f"bank on {arguments[5]}"
 
   def _tuned_generator(self, config: Any, name: str, seed: int, *_: Any) -> Any:
     made = make_generator()
@@ -116,6 +118,8 @@ def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
     features = stages._embed_splits(None, None, Backbone(None, f"params {seed}", "", w))
     assert given["augmented_features"][n][-1] == features.train
     assert given["prepare_banks"][n][1:] == (
+      task_family(config, IMAGE),
+      f"params {seed}",
       f"versions of {features.train}",
       features.train,
       f"digest {seed}",
@@ -125,7 +129,7 @@ def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
       arguments = given["tuned_generator"][2 * n + NAMES.index(name)]
       _, asked, of_seed, material, place, _, choices = arguments
       assert (asked, of_seed) == (name, seed)
-      assert material.backbone == f"params {seed}"
+      assert material.frozen == f"params {seed}"
       assert material.source == f"bank on digest {seed}"
       assert material.features == features
       assert material.about["border_brightness"] == pytest.approx(2.5 / 255)
@@ -211,11 +215,11 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   given: dict[str, Any] = {}
 
   def open_bank(place: Any, prepare: Any, items: Any, *_: Any, **settings: Any) -> Bank:
-    given.update(settings, items=items, prepare=prepare.keywords)
+    given.update(settings, items=items[1], prepare=prepare.args)
     return Bank(np.zeros((1, 5), np.int32), {})
 
-  def task_source(forms: Any, banks: Any, features: Any, key: Any, axes: Any) -> Any:
-    given.update(forms=forms, features=features, key=key)
+  def task_source(family: Any, forms: Any, banks: Any, items: Any, key: Any) -> Any:
+    given.update(forms=forms, features=items, key=key)
     return make_source()
 
   monkeypatch.setattr(bank, "open_bank", open_bank)
@@ -225,12 +229,12 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   config = Config(preparation=preparation, meta=meta)
   features = from_labels(np.zeros((6, 4), np.float32), np.repeat(np.arange(3), 2))
   versions = features._replace(x=np.ones((6, 1, 4), np.float32))
-  bank.prepare_banks(config, versions, features, "b", as_path("/nowhere"))
+  family = task_family(config, (16, 16, 1))
+  place = as_path("/nowhere")
+  bank.prepare_banks(config, family, None, versions, features, "b", place)
   assert given["seed"] == 3
   assert _same(given["key"], bank_key(3))
   assert given["items"].x.shape == (6, 1, 4)
   assert given["features"].x.shape == (6, 4)
   assert given["forms"] == [(5, 1), (5, 2)]
-  asked = given["prepare"]
-  assert (asked["ways"], asked["shots"], asked["targets"]) == (5, 2, 3)
-  assert asked["config"] == preparation
+  assert given["prepare"] == (family, preparation, Form(5, 2), 3)

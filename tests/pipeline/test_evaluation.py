@@ -90,7 +90,7 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
   monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: some))
   form = Protocol(WAYS, SHOTS, 4)
   found = evaluation._methods(CONFIG, generators, form, FEATURES, PLACE)
-  backbone = generators["generated"].trained.generator.backbone
+  backbone = generators["generated"].trained.generator.frozen
   assert float(backbone["scale"]) != 1
   for _, tunable, of_form, val, mean, choices in tuned:
     assert (of_form, val, choices) == (form, FEATURES.val, PLACE), tunable.name
@@ -156,4 +156,4 @@ def test_each_generator_is_timed_as_it_is_used(
     assert made is generators[name].trained.generator
     assert settings["temperature"] == 0.25 * (n + 1)
   assert len(timed) == 2
-  assert made.spec.image_shape == IMAGE
+  assert made.spec.family.image_shape == IMAGE

@@ -250,7 +250,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
   looks = [line for line in metrics if "val_5w2s" in line]
   assert {"val_3w1s", "val_3w2s", "val_5w1s", "norm_5w2s"} <= looks[0].keys()
   generator = load_generator(workdir)
-  assert (generator.spec.ways, generator.spec.shots) == ((3, 5), (1, 2))
+  assert (generator.spec.family.ways, generator.spec.family.shots) == ((3, 5), (1, 2))
   support = Support(jnp.zeros((3, 28, 28, 1)), jnp.arange(3))
   with pytest.raises(InputError, match="ways is not given"):
     generate(generator, support, jax.random.key(0))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import IMAGE, WIDTH, make_generator, make_source
+from miniature import WIDTH, make_generator, make_source
 
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.keys import key_for
@@ -44,32 +44,32 @@ class _Training:
     self.given |= {"scale key": key, "source": source, **settings}
     return made
 
-  def validation(self, made: Any, protocols: Any, key: Any, *, tasks: int) -> Any:
+  def validation(self, protocols: Any, key: Any, *, tasks: int) -> Any:
     self.given |= {"validation key": key, "protocols": protocols}
-    return lambda state, features: self.given.update(looked_at=features)
+    return lambda state, made, items: self.given.update(validated_on=items)
 
-  def meta_training(self, made: Any, config: Any, algorithm: str) -> Any:
+  def meta_training(self, config: Any, algorithm: str) -> Any:
     self.given |= {"meta": config, "algorithm": algorithm}
     return type("T", (), {"init": staticmethod(lambda score: score), "step": None})
 
-  def finishing(self, made: Any, config: Any, **settings: Any) -> Any:
+  def finishing(self, config: Any, **settings: Any) -> Any:
     self.given |= settings
     return type("T", (), {"init": staticmethod(lambda score: score), "step": None})
 
   def train(self, step: Any, state: Any, key: Any, **settings: Any) -> Any:
     self.given |= {"start": state, "key": key, "loop steps": settings["steps"]}
     settings["write"]({"step": 1, "seconds": 2.0})
-    settings["inspect"](state)
+    settings["validate"](state)
     later = jax.tree.map(lambda leaf: leaf + 1, state)
     return MetaState(settings["steps"], later, later, (), state, jnp.float32(50))
 
 
 def _material(tmp_path: Path) -> Material:
   return Material(
-    image_shape=IMAGE,
-    backbone=make_generator().backbone,
+    family=make_generator().spec.family,
+    frozen=make_generator().frozen,
     source=make_source(),
-    features=Features(*(make_source().features for _ in range(4))),
+    features=Features(*(make_source().items for _ in range(4))),
     metrics=as_path(tmp_path / "metrics.jsonl"),
     about={},
   )
@@ -103,7 +103,7 @@ def test_a_generator_is_trained_with_its_seeds_keys_from_its_own_start(
   assert _same(given["key"], key_for(seed, f"training of {name}"))
   assert _same(given["validation key"], key_for(seed, "validation"))
   assert given["protocols"] == CONFIG.forms
-  assert given["looked_at"] is material.features.val
+  assert given["validated_on"] is material.features.val
   if name == "generated_finished":
     assert given["start"] is start.score
     assert (given["loop steps"], given["steps"]) == (4, 4)

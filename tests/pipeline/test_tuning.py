@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import IMAGE, SHOTS, WAYS, WIDTH, make_generator
+from miniature import SHOTS, WAYS, WIDTH, make_generator
 
-from mcdi_jax.baselines import TUNABLE, LogUniform, Method, Tunable, draw_settings
 from mcdi_jax.data import from_labels
 from mcdi_jax.evaluation import (
   EvaluationConfig,
@@ -22,6 +21,7 @@ from mcdi_jax.evaluation import (
 from mcdi_jax.generator import load_generator, save_generator
 from mcdi_jax.lib.errors import DamagedError
 from mcdi_jax.lib.files import as_path
+from mcdi_jax.methods import TUNABLE, LogUniform, Method, Tunable, draw_settings
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.pipeline import Config, evaluation, tuning
 from mcdi_jax.pipeline.backbone import Features
@@ -54,12 +54,17 @@ def _noisy_mean(noise: Any, support: Support, key: Any, ways: int) -> Any:
   x = support.x + noise * jax.random.normal(key, support.x.shape)
   mean = jax.ops.segment_sum(x, support.y, ways) / SHOTS
   params = {"head": {"kernel": mean.T, "bias": -0.5 * jnp.sum(mean**2, 1)}}
-  return jax.tree_util.Partial(apply_head, params)
+  return params
+
+
+def _predict(variables: Any, params: Any, x: Any) -> Any:
+  del variables
+  return apply_head(params, x)
 
 
 def _noisy(settings: dict[str, Any], feature_mean: Any = None) -> Method:
   del feature_mean
-  return Method("noisy", _noisy_mean, jnp.float32(settings["noise"]), settings)
+  return Method("noisy", _noisy_mean, _predict, jnp.float32(settings["noise"]), settings)
 
 
 def test_the_trial_with_the_highest_accuracy_wins(val: Any, capsys: Any):
@@ -165,7 +170,7 @@ class _Trainings:
 def _material(val: Any, tmp_path: Any) -> Material:
   features = Features(val, val, val, val)
   fields = dict.fromkeys(Material._fields)
-  fields |= {"image_shape": IMAGE, "features": features, "about": {}}
+  fields |= {"features": features, "about": {}}
   return Material(**fields | {"metrics": as_path(tmp_path / "metrics.jsonl")})
 
 

@@ -114,7 +114,7 @@ def test_each_seed_trains_everything_of_its_own(made: Any):
   assert len(list((workdir / "backbone").iterdir())) == 2
   assert len(list((workdir / "bank").iterdir())) == 2
   for a, b in zip(_trained(workdir, 5), _trained(workdir, 6), strict=True):
-    assert _differ(a.backbone, b.backbone)
+    assert _differ(a.frozen, b.frozen)
     assert _differ(a.space.scale, b.space.scale)
     assert _differ(a.score, b.score)
   logged = [
@@ -163,7 +163,7 @@ def test_the_lines_are_what_the_saved_generators_get_right(made: Any, seed: int)
   keys = task_keys(CONFIG.evaluation.eval_seed, CONFIG.evaluation.tasks)
   found = {}
   for name, generator in zip(CONFIG.generators, _trained(workdir, seed), strict=True):
-    embed = jax.jit(generator.spec.backbone.apply)
+    embed = jax.jit(generator.spec.family.embed)
 
     @jax.jit
     def right(key: Any, items: Any, generator: Any, temperature: Any) -> Any:
@@ -173,7 +173,7 @@ def test_the_lines_are_what_the_saved_generators_get_right(made: Any, seed: int)
       return (apply_head(params, task.query.x).argmax(-1) == task.query.y).sum()
 
     for protocol, (x, y) in sets.items():
-      features = embed(generator.backbone, jnp.float32(x) / 255)
+      features = embed(generator.frozen, jnp.float32(x) / 255)
       items = jax.tree.map(jnp.asarray, from_labels(np.asarray(features), y))
       (line,) = (
         line
@@ -265,7 +265,7 @@ def test_the_validation_classes_train_nothing(made: Any, tmp_path: Path):
   assert _bank(tmp_path / "w") == _bank(workdir)
   for seed in CONFIG.seeds:
     one, other = _trained(tmp_path / "w", seed)[0], _trained(workdir, seed)[0]
-    chex.assert_trees_all_equal(one.backbone, other.backbone, strict=True)
+    chex.assert_trees_all_equal(one.frozen, other.frozen, strict=True)
   own = {"generated", "backbone"}  # finishing starts from what validation has chosen
 
   def losses(place: Path) -> list[dict[str, Any]]:

@@ -56,13 +56,13 @@ def _copy(whole: tuple[Path, Bank], to: Path) -> Path:
 def test_tasks_are_functions_of_seed_and_number(whole: tuple[Path, Bank]):
   """Also in the last, smaller shard. To rounding: here they are not compiled together."""
   made = whole[1]
-  assert made.tasks == 10
-  assert made.classes.shape == (10, 3)
+  assert made.size == 10
+  assert made.tasks.shape == (10, 3)
   assert made.weights["head"]["kernel"].shape == (10, 2, 5)
   for number in (0, 5, 9):
     key = task_key(bank_key(FORM["seed"]), number)
     classes, path = _prepare(key, jnp.arange(5.0))
-    np.testing.assert_array_equal(made.classes[number], classes)
+    np.testing.assert_array_equal(made.tasks[number], classes)
     found = jax.tree.map(lambda a, n=number: a[n], made.weights)
     chex.assert_trees_all_close(found, path.weights, rtol=1e-6, atol=1e-6)
 

@@ -15,11 +15,12 @@ import optax
 import pytest
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.families import Heads
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.networks import head
-from mcdi_jax.preparation import PreparationConfig, kept_support, prepare_task
+from mcdi_jax.preparation import PreparationConfig, prepare_task, support_key
 from mcdi_jax.preparation.task import task_keys
-from mcdi_jax.tasks import sample_support
+from mcdi_jax.tasks import Form, Support, sample_support
 
 WAYS, SHOTS, TARGETS, WIDTH = 3, 2, 2, 4
 COUNT = np.array([6, 4, 5, 6, 4])
@@ -40,9 +41,13 @@ def _items(versions: int = 1, *, padding: int = 0) -> ClassSet:
 
 @functools.cache
 def _prepare(config: PreparationConfig) -> Callable[..., Any]:
-  network = head(WIDTH, WAYS, scale=config.init_scale)
-  form = {"ways": WAYS, "shots": SHOTS, "targets": TARGETS}
-  return jax.jit(lambda k, items: prepare_task(k, items, network, config, **form))
+  family = Heads(ways=(WAYS,), shots=(SHOTS,), image_shape=(16, 16, 1))
+  form = {"form": Form(WAYS, SHOTS), "targets": TARGETS}
+  return jax.jit(lambda k, items: prepare_task(k, items, None, family, config, **form))
+
+
+def _kept_support(key: jax.Array, items: ClassSet, classes: Any, shots: int) -> Support:
+  return sample_support(support_key(key), items, classes, shots)
 
 
 def _by_hand(
@@ -77,7 +82,7 @@ def _gathered(
     y = np.repeat(np.arange(WAYS), [len(r) for r in rows])
     return np.asarray(plain.x)[np.concatenate(rows)], y
   if mode == "support":
-    return kept_support(key, plain, classes, SHOTS)[:2]
+    return _kept_support(key, plain, classes, SHOTS)[:2]
   drawn = sample_support(task_keys(key)[1], plain, classes, SHOTS + BASIC.queries)
   return np.asarray(drawn.x), np.asarray(drawn.y)
 
@@ -85,7 +90,7 @@ def _gathered(
 @pytest.mark.parametrize("mode", ["all", "support", "support_and_query"])
 def test_each_mode_trains_on_its_items_alone(mode: str):
   """`all`: every item of the classes, each of the same weight, however many a class has;
-  `support`: exactly the support that `kept_support` gives the condition."""
+  `support`: exactly the support that `support_key` gives the condition."""
   config = PreparationConfig(steps=6, rate=0.1, queries=2, prepare_on=mode)
   items, key = _items(), jax.random.key(5)
   classes, path = _prepare(config)(key, items)
@@ -101,7 +106,7 @@ def test_the_kept_support_is_part_of_support_and_query():
   """And its items are real ones of the classes, each once."""
   items, key = _items(), jax.random.key(5)
   plain, classes = items._replace(x=items.x[:, 0]), jnp.array([4, 0, 1])
-  support = kept_support(key, plain, classes, SHOTS)
+  support = _kept_support(key, plain, classes, SHOTS)
   more = sample_support(task_keys(key)[1], plain, classes, SHOTS + 2)
   for c in range(WAYS):
     held = {tuple(row) for row in np.asarray(more.x)[np.asarray(more.y) == c].tolist()}

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mcdi_jax.networks.head import CLASS_AXES, apply_head
-from mcdi_jax.weights import WeightSpace, weight_space
+from mcdi_jax.families import Heads
+from mcdi_jax.networks.head import apply_head
+from mcdi_jax.weights import Cut, WeightSpace, weight_space
 
 WIDTH = 6
 NEAR = {"rtol": 1e-12, "atol": 1e-12}  # float64 to rounding
@@ -29,7 +30,7 @@ def _head(seed: int, ways: int = 5) -> Any:
 
 
 def _space(*, gauge: bool = True, scale: tuple[float, float] = (0.5, 3.0)) -> WeightSpace:
-  space = weight_space(_head(0), CLASS_AXES, gauge=gauge)
+  space = weight_space(_head(0), Heads.cuts, gauge=gauge)
   return dataclasses.replace(space, scale=jnp.asarray(scale))
 
 
@@ -126,7 +127,7 @@ def test_unit_noise_in_the_gauge_has_unit_rms(ways: int, gauge: bool):
   rms = space.leaf_rms(space.project(noise))
   assert rms.shape == (2,)
   np.testing.assert_allclose(rms, 1, atol=0.03)
-  scaled = noise * space._column_scale(noise.dtype)
+  scaled = noise * space._scales(ways, noise.dtype)
   np.testing.assert_allclose(space.leaf_rms(space.project(scaled)), [0.5, 3.0], rtol=0.03)
 
 
@@ -161,7 +162,7 @@ def test_absent_classes_have_no_part():
 def test_leaves_come_back_in_their_own_dtype(dtype: str):
   """Tokens are float32 or wider in between, so that a narrow leaf loses nothing."""
   params = jax.tree.map(lambda leaf: leaf.astype(dtype), _head(1))
-  space = dataclasses.replace(weight_space(params, CLASS_AXES, gauge=False))
+  space = dataclasses.replace(weight_space(params, Heads.cuts, gauge=False))
   tokens = space.encode(params)
   assert tokens.dtype == (jnp.float64 if dtype == "float64" else jnp.float32)
   chex.assert_trees_all_equal(space.decode(tokens), params, strict=True)
@@ -170,9 +171,9 @@ def test_leaves_come_back_in_their_own_dtype(dtype: str):
 def test_dtype_and_class_axis_of_the_specification():
   """A leaf of higher rank, with its class axis in the middle."""
   params = {"a": {"w": jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3)))}}
-  space = weight_space(params, {"a/w": 1}, gauge=False)
+  space = weight_space(params, {"a/w": Cut("classes", 1)}, gauge=False)
   assert space.leaves[0].shape == (2, 3)
-  assert space.leaves[0].size == 6
+  assert space.leaves[0].width == 6
   tokens = space.encode(params)
   np.testing.assert_array_equal(tokens[2], params["a"]["w"][:, 2].reshape(-1))
   chex.assert_trees_all_equal(space.decode(tokens), params)

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method, Tunable
-from mcdi_jax.baselines.view import linear, see, view_variables
+from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.view import linear, predict, see, view_variables
 from mcdi_jax.tasks import Support, class_means
 
 
@@ -24,7 +24,7 @@ def adapt(
 
 def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
   view = {"unit_length": True, **settings}
-  return Method("cosine", adapt, view_variables(view, feature_mean), view)
+  return Method("cosine", adapt, predict, view_variables(view, feature_mean), view)
 
 
 COSINE = Tunable("cosine", make, {"centre": ("source", "support")})

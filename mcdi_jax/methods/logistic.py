@@ -8,13 +8,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method, Tunable
-from mcdi_jax.baselines.space import LogUniform
-from mcdi_jax.baselines.view import (
+from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.space import LogUniform
+from mcdi_jax.methods.view import (
   VIEWS,
   Seen,
   cross_entropy,
   linear,
+  predict,
   see,
   view_variables,
   zero_head,
@@ -66,7 +67,7 @@ def optimum(seen: Seen, penalty: Any) -> Any:
 def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
   variables = view_variables(settings, feature_mean)
   variables["penalty"] = jnp.float32(settings["penalty"])
-  return Method("logistic", adapt, variables, settings)
+  return Method("logistic", adapt, predict, variables, settings)
 
 
 LOGISTIC = Tunable("logistic", make, {"penalty": LogUniform(1e-4, 10.0), **VIEWS})

@@ -6,12 +6,11 @@ Features come standardised: the mean over the training images is 0, their mean s
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mcdi_jax.baselines.space import Space
+from mcdi_jax.methods.space import Space
 from mcdi_jax.networks import without_absent
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, membership
@@ -73,13 +72,21 @@ def see(variables: dict[str, Any], support: Support, ways: int) -> Seen:
   return Seen(view, counts[:, None] * view(x), member)
 
 
-def linear(params: Any, seen: Seen) -> jax.tree_util.Partial:
-  """The classifier with these params on the view; −∞ for classes without an item."""
-  return jax.tree_util.Partial(_logits, without_absent(params, seen.present), seen.view)
+class Linear(NamedTuple):
+  """A linear classifier on a view of the features."""
+
+  params: Any
+  view: View
 
 
-def _logits(params: Any, view: View, x: Float[Array, "m D"]) -> Float[Array, "m N"]:
-  return apply_head(params, view(x))
+def linear(params: Any, seen: Seen) -> Linear:
+  """The classifier with these params on what is seen; −∞ for classes without an item."""
+  return Linear(without_absent(params, seen.present), seen.view)
+
+
+def predict(variables: Any, adapted: Linear, x: Float[Array, "m D"]) -> Float[Array, "m N"]:
+  del variables
+  return apply_head(adapted.params, adapted.view(x))
 
 
 def cross_entropy(params: Any, seen: Seen) -> Float[Array, ""]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method, Tunable
-from mcdi_jax.baselines.view import VIEWS, linear, see, view_variables
+from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.view import VIEWS, linear, predict, see, view_variables
 from mcdi_jax.networks import prototype_head
 from mcdi_jax.tasks import Support, class_means
 
@@ -21,7 +21,9 @@ def adapt(
 
 
 def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  return Method("prototypes", adapt, view_variables(settings, feature_mean), settings)
+  return Method(
+    "prototypes", adapt, predict, view_variables(settings, feature_mean), settings
+  )
 
 
 PROTOTYPES = Tunable("prototypes", make, VIEWS)

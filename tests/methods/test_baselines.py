@@ -1,5 +1,6 @@
 """The baselines: what they find, from what, and the spaces that they are tuned over."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -9,16 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from mcdi_jax.baselines import TUNABLE, LogUniform, at_edge, draw_settings, prepared
-from mcdi_jax.baselines.cosine import COSINE
-from mcdi_jax.baselines.finetune import FINETUNE, FINETUNE_SGD
-from mcdi_jax.baselines.logistic import LOGISTIC
-from mcdi_jax.baselines.prototypes import PROTOTYPES
-from mcdi_jax.baselines.ridge import RIDGE
 from mcdi_jax.data import from_labels
-from mcdi_jax.networks import head
-from mcdi_jax.preparation import PreparationConfig, kept_support, prepare_task
-from mcdi_jax.tasks import Query, Support
+from mcdi_jax.families import Heads
+from mcdi_jax.methods import TUNABLE, LogUniform, at_edge, draw_settings, prepared
+from mcdi_jax.methods.cosine import COSINE
+from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
+from mcdi_jax.methods.logistic import LOGISTIC
+from mcdi_jax.methods.prototypes import PROTOTYPES
+from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.preparation import PreparationConfig, prepare_task, support_key
+from mcdi_jax.tasks import Form, Query, Support, sample_support
 
 WAYS, SHOTS, WIDTH = 4, 3, 6
 MEAN = jnp.linspace(-1.0, 2.0, WIDTH)
@@ -58,8 +59,10 @@ METHODS = {
 
 
 def _adapt(method: Any, support: Support, ways: int = WAYS) -> Any:
+  """The predictor of a task."""
   adapt = jax.jit(method.adapt, static_argnums=3)
-  return adapt(method.variables, support, jax.random.key(0), ways)
+  adapted = adapt(method.variables, support, jax.random.key(0), ways)
+  return functools.partial(method.predict, method.variables, adapted)
 
 
 def _seen(support: Support, centre: str, unit: bool, x: Any = None) -> np.ndarray:
@@ -182,16 +185,16 @@ def test_prepared_is_what_the_bank_does_on_the_support(changes: dict[str, Any]):
   classes, path = prepare_task(
     key,
     items._replace(x=items.x[:, None]),
-    head(WIDTH, WAYS, scale=config.init_scale),
+    None,
+    Heads(image_shape=(16, 16, 1)),
     config,
-    ways=WAYS,
-    shots=2,
+    form=Form(WAYS, 2),
     targets=1,
   )
   method = prepared(PreparationConfig(steps=5, seed=3, **changes), MEAN)
-  predict = _adapt(method, kept_support(key, items, classes, 2))
+  predict = _adapt(method, sample_support(support_key(key), items, classes, 2))
   for name, expected in path.weights["head"].items():
-    found = predict.args[0]["head"][name]
+    found = predict.args[1].params["head"][name]
     np.testing.assert_allclose(found, expected[-1], rtol=1e-4, atol=1e-5)
   assert method.settings["prepare_on"] == "support"
 
@@ -218,7 +221,7 @@ def test_trials_share_their_functions():
   """One compilation for all trials of a method, whatever its settings."""
   for tunable in TUNABLE:
     trials = [tunable.make(s, MEAN) for s in draw_settings(tunable.space, 24)]
-    assert len({m.adapt for m in trials}) == 1
+    assert len({(m.adapt, m.predict) for m in trials}) == 1
     shapes = {
       tuple(
         (leaf.shape, leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(m.variables)

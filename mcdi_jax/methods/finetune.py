@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method, Tunable
-from mcdi_jax.baselines.space import LogUniform, Space
-from mcdi_jax.baselines.view import (
+from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.space import LogUniform, Space
+from mcdi_jax.methods.view import (
   VIEWS,
   cross_entropy,
   linear,
+  predict,
   see,
   view_variables,
   zero_head,
@@ -78,12 +79,16 @@ def _variables(
 
 def make_adamw(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
   variables = _variables(settings, feature_mean)
-  return Method("finetune", adapt_adamw, variables, {"optimiser": "adamw", **settings})
+  return Method(
+    "finetune", adapt_adamw, predict, variables, {"optimiser": "adamw", **settings}
+  )
 
 
 def make_sgd(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
   variables = _variables(settings, feature_mean)
-  return Method("finetune_sgd", adapt_sgd, variables, {"optimiser": "sgd", **settings})
+  return Method(
+    "finetune_sgd", adapt_sgd, predict, variables, {"optimiser": "sgd", **settings}
+  )
 
 
 FINETUNE = Tunable(

@@ -1,11 +1,11 @@
-"""The interface: a support of features in, a classifier of features out."""
+"""The interface: a support of embedded items in, a predictor for such items out."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from mcdi_jax.baselines.space import Space
+from mcdi_jax.methods.space import Space
 
 
 class Method(NamedTuple):
@@ -13,16 +13,17 @@ class Method(NamedTuple):
 
   Attributes:
     name: as in results.
-    adapt: `adapt(variables, support, key, ways) → predict`, pure; support.x [n, D], flat,
-      with classes of any number. `predict(x [m, D]) → logits [m, N]` is a
-      `jax.tree_util.Partial`: a pytree, so that `adapt` may be jitted. The logits of a
-      class without an item are −∞.
+    adapt: `adapt(variables, support, key, ways) → adapted`, pure: a pytree, such as the
+      params of a head; support.x [n, D], flat, with classes of any number.
+    predict: `predict(variables, adapted, x [m, D]) → outputs`, such as logits [m, N]. Those
+      of a class without an item are −∞.
     variables: what the method has learned before (a pytree), or ().
     settings: what distinguishes it, for results.
   """
 
   name: str
   adapt: Callable[..., Any]
+  predict: Callable[..., Any]
   variables: Any
   settings: dict[str, Any]
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method, Tunable
-from mcdi_jax.baselines.space import LogUniform
-from mcdi_jax.baselines.view import VIEWS, linear, see, view_variables
+from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.space import LogUniform
+from mcdi_jax.methods.view import VIEWS, linear, predict, see, view_variables
 from mcdi_jax.tasks import Support
 
 
@@ -42,7 +42,7 @@ def solve(
 def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
   variables = view_variables(settings, feature_mean)
   variables["penalty"] = jnp.float32(settings["penalty"])
-  return Method("ridge", adapt, variables, settings)
+  return Method("ridge", adapt, predict, variables, settings)
 
 
 RIDGE = Tunable("ridge", make, {"penalty": LogUniform(1e-4, 1e3), **VIEWS})

@@ -7,9 +7,9 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.baselines.method import Method
-from mcdi_jax.baselines.view import cross_entropy, linear, see, view_variables
 from mcdi_jax.lib.keys import key_for
+from mcdi_jax.methods.method import Method
+from mcdi_jax.methods.view import cross_entropy, linear, predict, see, view_variables
 from mcdi_jax.networks import head
 from mcdi_jax.preparation import PreparationConfig, trajectory
 from mcdi_jax.tasks import Support
@@ -24,7 +24,7 @@ def prepared(config: PreparationConfig, feature_mean: Float[Array, " D"]) -> Met
   settings = {name: getattr(config, name) for name in names}
   settings["prepare_on"] = "support"
   variables = view_variables(_AS_THEY_ARE, feature_mean)
-  return Method("prepared", _adapt_for(config), variables, settings)
+  return Method("prepared", _adapt_for(config), predict, variables, settings)
 
 
 @functools.cache

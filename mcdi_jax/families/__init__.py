@@ -1,0 +1,21 @@
+"""What the method must know of each of its uses: one file a use."""
+
+from mcdi_jax.families.family import (
+  Batch,
+  Metric,
+  PrepareOn,
+  TaskFamily,
+  family_from_json,
+  family_to_json,
+)
+from mcdi_jax.families.heads import Heads
+
+__all__ = [
+  "Batch",
+  "Heads",
+  "Metric",
+  "PrepareOn",
+  "TaskFamily",
+  "family_from_json",
+  "family_to_json",
+]

@@ -1,0 +1,225 @@
+"""`TaskFamily`: everything that the method must know of a use (the word is that of Metz et
+al.'s learned_optimization). No room below this one knows what kind of network it is that
+weights are generated for.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+from jaxtyping import Array, Bool, Float, Key
+
+from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Params
+from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
+from mcdi_jax.weights import Cut
+
+PrepareOn = Literal["all", "support", "support_and_query"]
+
+
+class Metric(NamedTuple):
+  """How well weights do on a task, the more the better.
+
+  Attributes:
+    name: as in results.
+    unit: that people read it in.
+    scale: from what `quality` returns to that unit.
+  """
+
+  name: str
+  unit: str
+  scale: float = 1.0
+
+
+class Batch(NamedTuple):
+  """What one step of an optimisation descends on: items x [m, ...], labels y [m], and
+  weights [m], of which 0 fills up the arrays."""
+
+  x: Any
+  y: Any
+  weight: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskFamily:
+  """A family of tasks, and the network whose weights are generated for them.
+
+  A subclass is a frozen dataclass of static numbers: hashable, so that equal families
+  share what is compiled, and JSON on disk. Arrays are always arguments of its functions,
+  which are pure; an array in a closure would be a constant of the compilation.
+
+  Attributes:
+    ways, shots: forms of task that generators are trained on: rows of classes, and items
+      in a support for each. Every combination takes its turn.
+  """
+
+  ways: tuple[int, ...] = (1,)
+  shots: tuple[int, ...] = (1,)
+  name: ClassVar[str] = ""
+  metric: ClassVar[Metric] = Metric("", "")
+  cuts: ClassVar[Mapping[str, Cut]] = {}
+  """Which leaves are generated, by patterns of paths, and how they are cut into tokens."""
+
+  @property
+  def largest(self) -> Form:
+    """The sizes of the arrays that tasks of all forms fit in."""
+    return Form(max(self.ways), max(self.shots))
+
+  @property
+  def item_shape(self) -> tuple[int, ...]:
+    """Of one item as a user gives it."""
+    raise NotImplementedError
+
+  # What there is to do.
+
+  def draw_task(self, key: Key[Array, ""], items: Any, ways: int) -> Any:
+    """Which task: a small pytree of integers, which the bank keeps beside its weights."""
+    raise NotImplementedError
+
+  def padded_task(self, tasks: Any) -> Any:
+    """Tasks of fewer ways, numpy arrays with a leading axis, in the form of the largest."""
+    return tasks
+
+  def support(
+    self,
+    key: Key[Array, ""],
+    items: Any,
+    task: Any,
+    shots: int,
+    *,
+    form: Form | None = None,
+  ) -> Support:
+    """What a generator may see of a task.
+
+    Args:
+      form: what of the arrays counts, where the task and `shots` are only their sizes.
+    """
+    raise NotImplementedError
+
+  def examples(
+    self,
+    key: Key[Array, ""],
+    items: Any,
+    task: Any,
+    protocol: Protocol,
+    *,
+    form: Form | None = None,
+  ) -> Task:
+    """A support and queries of a task, disjoint; `form` as in `support`."""
+    raise NotImplementedError
+
+  def sample(
+    self,
+    key: Key[Array, ""],
+    items: Any,
+    protocol: Protocol,
+    *,
+    form: Form | None = None,
+  ) -> Task:
+    """A task that is drawn, and its examples."""
+    k_task, k_items = jax.random.split(key)
+    task = self.draw_task(k_task, items, protocol.ways)
+    return self.examples(k_items, items, task, protocol, form=form)
+
+  def preparation_items(
+    self,
+    key: Key[Array, ""],
+    items: Any,
+    task: Any,
+    on: PrepareOn,
+    *,
+    shots: int,
+    queries: int,
+  ) -> Any:
+    """What the optimisation of a task's weights has to draw from, gathered once."""
+    raise NotImplementedError
+
+  def preparation_batch(self, key: Key[Array, ""], gathered: Any) -> Batch:
+    """What one step of it descends on."""
+    raise NotImplementedError
+
+  # The network.
+
+  def init_frozen(self, key: Key[Array, ""]) -> Params:
+    """The part that is the same for all tasks, untrained."""
+    raise NotImplementedError
+
+  def init(self, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0) -> Params:
+    """θ_0 of the generated leaves, Gaussian of this scale where it is not given by the use.
+
+    Args:
+      x: items as `apply` takes them; only their shape counts.
+    """
+    raise NotImplementedError
+
+  def embed(self, frozen: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """What the frozen part alone makes of a user's items: computed once, and kept."""
+    return x
+
+  def apply(self, frozen: Params, params: Params, x: Float[Array, "n ..."]) -> Array:
+    """Outputs [n, ...] for items as `embed` returns them."""
+    raise NotImplementedError
+
+  def merge(self, frozen: Params, params: Params) -> Params:
+    """The full tree: generated leaves and frozen ones."""
+    return {"frozen": frozen, **params}
+
+  def loss(self, output: Array, y: Array) -> Float[Array, " n"]:
+    """Of each item."""
+    raise NotImplementedError
+
+  def quality(self, output: Array, query: Query) -> Float[Array, ""]:
+    """Of the outputs for a task's queries, the more the better; times `metric.scale` it is
+    in the metric's unit."""
+    raise NotImplementedError
+
+  # What is known of a task.
+
+  def condition(self, support: Support, ways: int) -> tuple[Any, Bool[Array, " N"]]:
+    """What the score network's `encode` is given, and which classes there are; from a
+    support alone, whose x is as `embed` returns it."""
+    raise NotImplementedError
+
+  def base(self, name: str, support: Support, ways: int) -> Params | None:
+    """The params that generated ones are a difference from; None: no base."""
+    raise NotImplementedError
+
+  def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
+    """The same, with no answer for the classes that are not there."""
+    return params
+
+  def perturb(self, key: Key[Array, ""], x: Array, amount: float) -> Array:
+    """Embedded items with so much noise, in units of their rms coordinate."""
+    raise NotImplementedError
+
+  # What is given by a user.
+
+  def check_items(self, name: str, x: Any) -> None:
+    """Raises `InputError` unless x has the shape and dtype that `embed` takes."""
+    raise NotImplementedError
+
+  def check_support(self, support: Support, ways: int) -> None:
+    """Raises `InputError` for values that make no task; traced ones pass."""
+    raise NotImplementedError
+
+
+def family_to_json(family: TaskFamily) -> dict[str, Any]:
+  """Its name and its numbers."""
+  return {"name": family.name, **dataclasses.asdict(family)}
+
+
+def family_from_json(
+  known: Mapping[str, type[TaskFamily]], content: Mapping[str, Any], prefix: str
+) -> TaskFamily:
+  """The family of that name among those known.
+
+  Raises:
+    InputError: a name or a field that is not known.
+  """
+  fields = dict(content)
+  name = fields.pop("name", None)
+  if name not in known:
+    raise InputError(f"{prefix} is {name!r}: it must be one of {sorted(known)}")
+  return from_mapping(known[name], fields, prefix)

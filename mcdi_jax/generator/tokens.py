@@ -1,0 +1,165 @@
+"""The token network: weights of any kind as tokens, a condition of tokens beside them.
+
+Each token of weights has a learned place of its own (tokens of classes have none, as
+classes are a set, but their class's condition), attends to all others and to the tokens of
+the condition; time modulates the normalised activations (Peebles & Xie 2023).
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mcdi_jax.generator.score import Mlp, ScoreConfig, time_features
+from mcdi_jax.tasks import class_means
+
+
+class TokenCondition(NamedTuple):
+  """What is known of a task.
+
+  Attributes:
+    tokens: [m, w] that weights attend to.
+    mask: bool [m]; those that count.
+    by_class: [N, w], added to the tokens of classes; N may be 0.
+  """
+
+  tokens: Any
+  mask: Any
+  by_class: Any
+
+
+def attention(
+  q: Float[Array, "s h c"],
+  k: Float[Array, "m h c"],
+  v: Float[Array, "m h c"],
+  mask: Bool[Array, " m"],
+  chunk: int,
+) -> Float[Array, "s h c"]:
+  """Softmax attention over the items that count; `chunk` queries at a time, 0: all. On CPU
+  as products of three axes, which are several times as fast there as `einsum`'s."""
+
+  def by_matmuls(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    q, k, v = (jnp.swapaxes(x, 0, 1) for x in (q, k, v))
+    logits = q @ jnp.swapaxes(k, 1, 2) * q.shape[-1] ** -0.5
+    weights = jax.nn.softmax(logits, where=mask)
+    return jnp.swapaxes(weights @ v, 0, 1)
+
+  def fused(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    return jax.nn.dot_product_attention(q, k, v, mask=mask[None, None])
+
+  def whole(q: Array) -> Array:
+    return jax.lax.platform_dependent(q, k, v, mask, cpu=by_matmuls, default=fused)
+
+  if not chunk or chunk >= len(q):
+    return whole(q)
+  filled = jnp.pad(q, ((0, -len(q) % chunk), (0, 0), (0, 0)))
+  parts = jax.lax.map(whole, filled.reshape(-1, chunk, *q.shape[1:]))
+  return parts.reshape(-1, *q.shape[1:])[: len(q)]
+
+
+class _Attention(nn.Module):
+  """Of tokens to other tokens, of which some count."""
+
+  config: ScoreConfig
+
+  @nn.compact
+  def __call__(
+    self, h: Float[Array, "s w"], to: Float[Array, "m w"], mask: Bool[Array, " m"]
+  ) -> Float[Array, "s w"]:
+    c = self.config
+    heads = lambda x: x.reshape(len(x), c.heads, -1)  # noqa: E731
+    q = heads(nn.Dense(c.width, use_bias=False, name="query")(h))
+    k = heads(nn.Dense(c.width, use_bias=False, name="key")(to))
+    v = heads(nn.Dense(c.width, use_bias=False, name="value")(to))
+    mixed = attention(q, k, v, mask, c.chunk)
+    return nn.Dense(c.width, name="out")(mixed.reshape(len(h), -1))
+
+
+class _Block(nn.Module):
+  """Attention to weights, attention to the condition, an MLP; modulated by the time, whose
+  modulation all blocks share but for a bias (Chen et al. 2024, adaLN-single)."""
+
+  config: ScoreConfig
+
+  @nn.compact
+  def __call__(
+    self,
+    h: Float[Array, "s w"],
+    valid: Bool[Array, " s"],
+    condition: TokenCondition,
+    modulation: Float[Array, " m"],
+  ) -> Float[Array, "s w"]:
+    w = self.config.width
+    bias = self.param("modulation", nn.initializers.zeros, (9 * w,))
+    shift, scale, gate = (modulation + bias).reshape(3, 3, w)
+
+    def normal(x: Array, i: int) -> Array:
+      x = nn.LayerNorm(use_scale=False, use_bias=False)(x)
+      return x * (1 + scale[i]) + shift[i]
+
+    x = normal(h, 0)
+    h = h + (1 + gate[0]) * _Attention(self.config, name="weights")(x, x, valid)
+    given = nn.LayerNorm(name="given")(condition.tokens)
+    crossed = _Attention(self.config, name="condition")
+    h = h + (1 + gate[1]) * crossed(normal(h, 1), given, condition.mask)
+    return h + (1 + gate[2]) * Mlp(2 * w, w)(normal(h, 2))
+
+
+class TokenNetwork(nn.Module):
+  """See `score.py` for the two methods."""
+
+  config: ScoreConfig
+
+  def setup(self):
+    w = self.config.width
+    self.item_encoder = nn.Dense(w)
+    self.class_encoder = Mlp(2 * w, w)
+
+  def encode(
+    self,
+    x: Float[Array, "m d"],
+    member: Float[Array, "m N"],
+    mask: Bool[Array, " m"] | None = None,
+  ) -> TokenCondition:
+    """Items of a support, or whatever a family makes of one.
+
+    Args:
+      member: 1 where item m counts and belongs to class c; without classes N is 0.
+      mask: which items count; None: those that belong to a class.
+    """
+    mask = member.any(1) if mask is None else mask
+    x = jnp.where(mask[:, None], x, 0.0)  # the rest may hold anything
+    by_class = class_means(member, self.class_encoder(x))
+    return TokenCondition(self.item_encoder(x), mask, by_class)
+
+  @nn.compact
+  def denoise(
+    self,
+    context: TokenCondition,
+    present: Bool[Array, " N"],
+    x: Float[Array, "S W"],
+    time: Any,
+  ) -> Float[Array, "S W"]:
+    c, ways = self.config, len(context.by_class)
+    own = len(x) - ways
+    valid = jnp.concatenate([present, jnp.ones(own, bool)])
+    clock = time_features(time)
+    modulation = Mlp(c.width, 9 * c.width, name="time")(clock)
+    place = self.param("place", nn.initializers.normal(0.5), (own, c.width))
+    h = nn.Dense(c.width, name="in")(x) + jnp.concatenate([context.by_class, place])
+    block = nn.remat(_Block) if c.remat else _Block
+    for n in range(c.layers):
+      h = block(c, name=f"block_{n}")(h, valid, context, modulation)
+    return nn.Dense(x.shape[-1], name="out")(nn.LayerNorm(name="norm")(h))
+
+  def __call__(
+    self,
+    x: Float[Array, "m d"],
+    member: Float[Array, "m N"],
+    tokens: Float[Array, "S W"],
+    time: Any,
+    mask: Bool[Array, " m"] | None = None,
+  ) -> Float[Array, "S W"]:
+    return self.denoise(self.encode(x, member, mask), member.any(0), tokens, time)
