@@ -2,6 +2,7 @@
 
 from mcdi_jax.weights.cut import Cut, LeafSpec
 from mcdi_jax.weights.leaves import leaves_by_path, merged
+from mcdi_jax.weights.lora import lora, merge_adapters
 from mcdi_jax.weights.space import WeightSpace, weight_space
 from mcdi_jax.weights.storage import (
   load_distribution,
@@ -17,6 +18,8 @@ __all__ = [
   "leaves_by_path",
   "load_distribution",
   "load_weights",
+  "lora",
+  "merge_adapters",
   "merged",
   "save_distribution",
   "save_weights",
