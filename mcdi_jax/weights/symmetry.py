@@ -1,0 +1,76 @@
+"""Permutation symmetry: of all networks that are one function, the one nearest to a
+reference (Ainsworth et al. 2023, weight matching)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Params
+from mcdi_jax.weights.leaves import leaves_by_path, merged, nested
+
+Hidden = Mapping[str, int]  # path → axis: a layer's units, wherever they are counted
+
+
+def aligned(
+  params: Params, reference: Params, layers: Sequence[Hidden], *, rounds: int = 20
+) -> Params:
+  """The params with each layer's units in the order that is nearest to the reference in
+  squared distance. The function that they are does not change.
+
+  One layer after the other is put in its best order, by an assignment, until none moves
+  any more: the best of all orders for one layer, as good as any single change for several.
+
+  Args:
+    layers: for each hidden layer, the leaves and axes that run over its units, such as
+      `{"dense_0/kernel": 1, "dense_0/bias": 0, "dense_1/kernel": 0}`.
+    rounds: over the layers, at most.
+
+  Raises:
+    InputError: a leaf that is not there, or axes of different sizes in one layer.
+  """
+  given, target = (
+    {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
+    for tree in (params, reference)
+  )
+  for hidden in layers:
+    _check(hidden, given)
+  for _ in range(rounds):
+    moved = False
+    for hidden in layers:
+      order = _best_order(hidden, given, target)
+      moved |= (order != np.arange(len(order))).any()
+      for path, axis in hidden.items():
+        given[path] = np.take(given[path], order, axis)
+    if not moved:
+      break
+  chosen = {path: given[path] for hidden in layers for path in hidden}
+  return merged(params, nested(jax.tree.map(jax.numpy.asarray, chosen)))
+
+
+def _best_order(hidden: Hidden, given: dict[str, Any], target: dict[str, Any]) -> Any:
+  """Unit `order[u]` of the params takes place u: the products of corresponding weights are
+  as large as they can be together, so the squared distance is as small."""
+  products = sum(
+    _by_unit(target[path], axis) @ _by_unit(given[path], axis).T
+    for path, axis in hidden.items()
+  )
+  return linear_sum_assignment(products, maximize=True)[1]
+
+
+def _by_unit(leaf: np.ndarray, axis: int) -> np.ndarray:
+  return np.moveaxis(np.float64(leaf), axis, 0).reshape(leaf.shape[axis], -1)
+
+
+def _check(hidden: Hidden, given: dict[str, Any]) -> None:
+  for path, axis in hidden.items():
+    if path not in given:
+      raise InputError(f"there is no leaf {path}: there are {sorted(given)}")
+    if not 0 <= axis < given[path].ndim:
+      raise InputError(f"leaf {path} has shape {given[path].shape}: no axis {axis}")
+  sizes = {path: given[path].shape[axis] for path, axis in hidden.items()}
+  if len(set(sizes.values())) != 1:
+    raise InputError(f"the axes of one layer have different sizes: {sizes}")
