@@ -170,6 +170,10 @@ class TaskFamily:
     """Of each item."""
     raise NotImplementedError
 
+  def average(self, outputs: Array) -> Array:
+    """One output [n, ...] from those of several networks [m, n, ...]."""
+    return outputs.mean(0)
+
   def quality(self, output: Array, query: Query) -> Float[Array, ""]:
     """Of the outputs for a task's queries, the more the better; times `metric.scale` it is
     in the metric's unit."""

@@ -143,6 +143,11 @@ class Heads(TaskFamily):
   def loss(self, output: Float[Array, "n N"], y: Int[Array, " n"]) -> Float[Array, " n"]:
     return optax.softmax_cross_entropy_with_integer_labels(output, y)
 
+  def average(self, outputs: Float[Array, "m n N"]) -> Float[Array, "n N"]:
+    """Logits of the mean of the probabilities."""
+    log_p = jax.nn.log_softmax(outputs)
+    return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(outputs))
+
   def quality(self, output: Float[Array, "n N"], query: Query) -> Float[Array, ""]:
     """The share of right answers."""
     return jnp.mean(output.argmax(-1) == query.y, where=query.mask)

@@ -1,9 +1,11 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
+from mcdi_jax.generator.compose import ensemble, refine
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
 from mcdi_jax.generator.generator import Generator, GeneratorSpec
+from mcdi_jax.generator.model import Model
 from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.storage import load_generator, save_generator
 
@@ -11,10 +13,13 @@ __all__ = [
   "Condition",
   "Generator",
   "GeneratorSpec",
+  "Model",
   "ScoreConfig",
+  "ensemble",
   "export_generate",
   "generate",
   "generate_from_features",
   "load_generator",
+  "refine",
   "save_generator",
 ]

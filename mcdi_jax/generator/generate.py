@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.generator.generator import Generator, Params, as_array
+from mcdi_jax.generator.model import Model, as_array
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Support
 
 
 def generate(
-  generator: Generator,
+  generator: Model,
   support: Support,
   key: Key[Array, ""],
   *,
@@ -51,7 +52,7 @@ def generate(
 
 
 def generate_from_features(
-  generator: Generator,
+  generator: Model,
   support: Support,
   key: Key[Array, ""],
   *,
@@ -60,28 +61,27 @@ def generate_from_features(
 ) -> Params:
   """The same from features, support.x [n, D]: items as the family embeds them, for those
   that have done that already. Nothing is checked."""
-  with jax.default_matmul_precision(generator.spec.matmul_precision):
-    condition = generator.condition(support, _ways(generator, ways))
-    tokens, _ = generator.sample(condition, key, temperature=temperature)
-    return generator.decode(tokens, condition)
+  settings = {"temperature": temperature, "ways": _ways(generator, ways)}
+  with jax.default_matmul_precision(generator.matmul_precision):
+    return generator.from_features(support, key, **settings)
 
 
 @jax.jit(static_argnames="ways")
 def _generate(
-  generator: Generator, support: Support, key: Array, temperature: Any, ways: int
+  generator: Model, support: Support, key: Array, temperature: Any, ways: int
 ) -> Params:
   x = support.x
   if support.mask is not None:  # what does not count may hold anything, gradients included
     x = jnp.where(support.mask.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
-  with jax.default_matmul_precision(generator.spec.matmul_precision):
-    features = generator.spec.family.embed(generator.frozen, x)
+  with jax.default_matmul_precision(generator.matmul_precision):
+    features = generator.embed(x)
   support = support._replace(x=features)
   return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
 
 
 def _check_kinds(generator: Any, support: Any, key: Any) -> None:
   for name, value, kind, remedy in (
-    ("generator", generator, Generator, "give what load_generator returns"),
+    ("generator", generator, Model, "give what load_generator returns"),
     ("support", support, Support, "give a mcdi_jax.Support(x, y)"),
   ):
     if not isinstance(value, kind):
@@ -95,8 +95,8 @@ def _check_kinds(generator: Any, support: Any, key: Any) -> None:
     )
 
 
-def _ways(generator: Generator, ways: Any) -> int:
-  trained = generator.spec.family.ways
+def _ways(generator: Model, ways: Any) -> int:
+  trained = generator.family.ways
   if ways is None and len(trained) > 1:
     raise InputError(f"ways is not given: this generator was trained for {trained}")
   if ways is not None and not _concrete(ways):
@@ -112,15 +112,13 @@ def _ways(generator: Generator, ways: Any) -> int:
   return ways
 
 
-def _checked(
-  generator: Generator, support: Support, temperature: Any, ways: int
-) -> Support:
+def _checked(generator: Model, support: Support, temperature: Any, ways: int) -> Support:
   """The support as arrays. Shapes are checked always, values where they are known, which
   is not so under `jit`."""
   parts = (as_array(f"support.{n}", part) for n, part in support._asdict().items())
   support = Support(*parts)
-  generator.spec.family.check_items("support.x", support.x)
-  generator.spec.family.check_support(support, ways)
+  generator.family.check_items("support.x", support.x)
+  generator.family.check_support(support, ways)
   if _concrete(temperature) and not _is_share(temperature):
     raise InputError(f"temperature is {temperature!r}: give a number from 0 to 1")
   return support

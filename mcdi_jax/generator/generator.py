@@ -6,7 +6,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.diffusion import (
@@ -22,11 +21,11 @@ from mcdi_jax.diffusion import (
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.equivariant import EquivariantNetwork
+from mcdi_jax.generator.model import Model
 from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks import Network, Params
+from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Support
 from mcdi_jax.weights import WeightSpace
 
@@ -62,7 +61,7 @@ class GeneratorSpec:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Generator:
+class Generator(Model):
   """A pytree: `jit`, `vmap`, `grad` and checkpoints treat it as any other value.
 
   Attributes:
@@ -80,28 +79,29 @@ class Generator:
   spec: GeneratorSpec = dataclasses.field(metadata={"static": True})
 
   @property
-  def network(self) -> Network:
-    """The downstream network with its frozen leaves bound: `network.apply(params, x)`
-    takes generated params and items, such as images float [n, h, w, c] in [0, 1], to
-    outputs, such as logits [n, N]; n may be 0. Other shapes and dtypes raise
-    `InputError`."""
+  def family(self) -> TaskFamily:
+    return self.spec.family
 
-    def apply(params: Params, x: Any) -> Float[Array, "n N"]:
-      family, x = self.spec.family, as_array("x", x)
-      family.check_items("x", x)
-      with jax.default_matmul_precision(self.spec.matmul_precision):
-        embedded = family.embed(self.frozen, jnp.asarray(x))
-        return family.apply(self.frozen, params, embedded)
+  @property
+  def matmul_precision(self) -> str:
+    return self.spec.matmul_precision
 
-    def init(key: Key[Array, ""]) -> Params:
-      del key
-      raise TypeError("the weights of this network are generated: call mcdi_jax.generate")
+  def embed(self, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    return self.family.embed(self.frozen, x)
 
-    return Network(init, apply)
+  def outputs(self, params: Params, features: Float[Array, "n ..."]) -> Array:
+    return self.family.apply(self.frozen, params, features)
 
   def merge(self, params: Params) -> Params:
     """The full tree: generated leaves and frozen ones."""
-    return self.spec.family.merge(self.frozen, params)
+    return self.family.merge(self.frozen, params)
+
+  def from_features(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    condition = self.condition(support, ways)
+    tokens, _ = self.sample(condition, key, temperature=temperature)
+    return self.decode(tokens, condition)
 
   def chain(self) -> Chain:
     diffusion = self.spec.diffusion
@@ -109,10 +109,10 @@ class Generator:
 
   def condition(self, support: Support, ways: int) -> Condition:
     """What there is to know of a support whose items the family has embedded."""
-    inputs, present = self.spec.family.condition(support, ways)
+    inputs, present = self.family.condition(support, ways)
     network = self.spec.score_network
     context = network.apply({"params": self.score}, *inputs, method="encode")
-    base = self.spec.family.base(self.spec.base, support, ways)
+    base = self.family.base(self.spec.base, support, ways)
     return Condition(context, base, present)
 
   def predict(self, condition: Condition, x: Float[Array, "N W"], t: Any) -> Array:
@@ -138,7 +138,7 @@ class Generator:
   def decode(self, tokens: Float[Array, "N W"], condition: Condition) -> Params:
     """The params that tokens stand for."""
     params = self.space.decode(tokens, condition.base)
-    return self.spec.family.without_absent(params, condition.present)
+    return self.family.without_absent(params, condition.present)
 
   def sample(
     self,
@@ -164,19 +164,6 @@ class Generator:
       temperature=temperature,
       ancestral=diffusion.ancestral,
     )
-
-
-def as_array(name: str, x: Any) -> Any:
-  """Lists and the like as numpy arrays; jax arrays, traced or not, as they are."""
-  if x is None or isinstance(x, (jax.Array, np.ndarray)):
-    return x
-  try:
-    found = np.asarray(x)
-  except (ValueError, TypeError):
-    found = np.asarray(None)
-  if found.dtype == object:
-    raise InputError(f"{name} is a {type(x).__name__} that makes no array")
-  return found.astype(np.float32) if found.dtype == np.float64 else found
 
 
 def init_score(spec: GeneratorSpec, x: Array, width: int, key: Key[Array, ""]) -> Params:

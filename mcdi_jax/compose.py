@@ -1,0 +1,5 @@
+"""Models made of models: see `mcdi_jax.generator.compose`."""
+
+from mcdi_jax.generator.compose import ensemble, refine
+
+__all__ = ["ensemble", "refine"]

@@ -1,0 +1,133 @@
+"""Models made of models. What comes out is a model again, so compositions nest; each is a
+pytree and pure, under `jit`, `vmap` and `grad` like the generators in it.
+
+  better = refine(ensemble(load_generator("omniglot-5way"), samples=8), steps=5, rate=0.1)
+  params = generate(better, support, key, temperature=0.3, ways=5)
+  logits = better.network.apply(params, images)
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.families import TaskFamily
+from mcdi_jax.generator.model import Model
+from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Params
+from mcdi_jax.tasks import Support
+
+
+def refine(model: Model, *, steps: int, rate: Any) -> Model:
+  """The model's weights, after plain gradient steps on the loss of the support.
+
+  Args:
+    rate: of the steps; may be traced.
+  """
+  check(steps >= 0, "steps", steps, "give at least 0")
+  return Refined(model, rate, steps)
+
+
+def ensemble(*models: Model, samples: int = 1) -> Model:
+  """Several models for one family of tasks, or several samples of one: their outputs are
+  averaged as the family does it, such as probabilities. The params are all of theirs.
+
+  Args:
+    samples: of each model, which differ where the temperature is above 0.
+  """
+  check(samples >= 1, "samples", samples, "give at least 1")
+  if not models:
+    raise InputError("an ensemble of no models: give at least one")
+  if len({model.family.item_shape for model in models}) > 1:
+    shapes = [model.family.item_shape for model in models]
+    raise InputError(f"the models of an ensemble take items of different shapes: {shapes}")
+  return Ensemble(models, samples)
+
+
+def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:
+  """The mean loss of the items that count; support.x is what `embed` gives."""
+  losses = model.family.loss(model.outputs(params, support.x), support.y)
+  if support.mask is None:
+    return losses.mean()
+  return jnp.sum(jnp.where(support.mask, losses, 0.0)) / support.mask.sum()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Refined(Model):
+  """See `refine`."""
+
+  model: Any
+  rate: Any
+  steps: int = dataclasses.field(metadata={"static": True})
+
+  @property
+  def family(self) -> TaskFamily:
+    return self.model.family
+
+  @property
+  def matmul_precision(self) -> str:
+    return self.model.matmul_precision
+
+  def embed(self, x: Array) -> Any:
+    return self.model.embed(x)
+
+  def outputs(self, params: Params, features: Any) -> Array:
+    return self.model.outputs(params, features)
+
+  def from_features(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    settings = {"temperature": temperature, "ways": ways}
+    params = self.model.from_features(support, key, **settings)
+    gradient = jax.grad(lambda params: support_loss(self.model, params, support))
+
+    def step(params: Params, _: None) -> tuple[Params, None]:
+      down = lambda p, g: (p - self.rate * g).astype(p.dtype)  # noqa: E731
+      return jax.tree.map(down, params, gradient(params)), None
+
+    return jax.lax.scan(step, params, None, length=self.steps)[0]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Ensemble(Model):
+  """See `ensemble`. Params: a tuple with an entry a model, leading axis `samples`."""
+
+  models: tuple[Any, ...]
+  samples: int = dataclasses.field(metadata={"static": True})
+
+  @property
+  def family(self) -> TaskFamily:
+    return self.models[0].family
+
+  @property
+  def matmul_precision(self) -> str:
+    return self.models[0].matmul_precision
+
+  def embed(self, x: Array) -> tuple[Any, ...]:
+    return tuple(model.embed(x) for model in self.models)
+
+  def outputs(self, params: Params, features: Any) -> Array:
+    each = [
+      jax.vmap(model.outputs, in_axes=(0, None))(own, x)
+      for model, own, x in zip(self.models, params, features, strict=True)
+    ]
+    return self.family.average(jnp.concatenate(each))
+
+  def from_features(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    found = []
+    for n, model in enumerate(self.models):
+      own = support._replace(x=support.x[n])
+      keys = jax.random.split(jax.random.fold_in(key, n), self.samples)
+
+      def sample(key: Any, model: Model = model, own: Support = own) -> Params:
+        return model.from_features(own, key, temperature=temperature, ways=ways)
+
+      found.append(jax.vmap(sample)(keys))
+    return tuple(found)
