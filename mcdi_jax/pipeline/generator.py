@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
   Attributes:
     name: of the generator, with its rate factor, as in the log.
-    settings: the group of the config that its rate is in.
+    recipe: of the generator.
     start: untrained, or the one that training goes on from.
     seconds: that were spent on the start.
     training: its functions.
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
   """
 
   name: str
-  settings: str
+  recipe: Recipe
   start: Generator
   seconds: float
   training: Training
@@ -140,8 +140,7 @@ def _plan(
     counts = tuple(meta.loop_steps(recipe.algorithm, n) for n in counts)
   seconds = before.seconds if before else 0.0
   key = key_for(seed, f"training of {name}")
-  group = "finishing" if before else "meta"
-  return Plan(name, group, start, seconds, training, *counts, key)
+  return Plan(name, recipe, start, seconds, training, *counts, key)
 
 
 def _trained(
@@ -170,7 +169,7 @@ def _trained(
     validate_every=plan.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=plan.save_every,
-    remedy=_remedy(config, plan.settings, material.metrics.parent),
+    remedy=_remedy(config, plan.recipe, material.metrics.parent),
   )
   generator = dataclasses.replace(generator, score=selected(state, config.meta))
   spent = _seconds_spent(files.read_json_lines(material.metrics, tolerant=True), tags)
@@ -178,8 +177,9 @@ def _trained(
   return Trained(generator, plan.seconds + spent), quality
 
 
-def _remedy(config: Config, group: str, workdir: Path) -> str:
+def _remedy(config: Config, recipe: Recipe, workdir: Path) -> str:
   """Against divergence: another rate is another config, and a workdir belongs to one."""
+  group = "finishing" if recipe.starts_from else "meta"
   return (
     f"lower config.{group}.rate and name another --workdir, as one belongs to one config; "
     "it makes neither backbone nor bank anew with config.backbone_dir = "
