@@ -12,6 +12,7 @@ import pytest
 from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import (
+  Form,
   Protocol,
   Query,
   Support,
@@ -108,7 +109,7 @@ def test_check_protocol():
     check_protocol(items, Protocol(4, 2, 4), "val")
 
 
-@pytest.mark.parametrize("form", [(4, 2), (2, 1), (3, 2)])
+@pytest.mark.parametrize("form", [Form(4, 2), Form(2, 1), Form(3, 2)])
 def test_what_counts_in_a_task_does_not_depend_on_the_size_of_its_arrays(form):
   """The first ways and shots of larger arrays are those of smaller ones: the same
   classes, the same items; queries keep their number and stay apart."""
