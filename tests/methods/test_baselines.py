@@ -126,7 +126,7 @@ def test_ridge_solves_its_normal_equations(shots: int, centre: str, unit: bool):
 def test_logistic_regression_is_at_its_optimum(support: Support, penalty: float):
   """The gradient by hand, in float64; it is near 1 where the descent starts."""
   predict = _adapt(_method(LOGISTIC, "support", True, penalty=penalty), support)
-  params = predict.args[0]["head"]
+  params = predict.args[1].params["head"]
   kernel, bias = np.float64(params["kernel"]), np.float64(params["bias"])
   x = _seen(support, "support", True)
   logits = x @ kernel + bias
@@ -169,7 +169,7 @@ def test_epsilon_is_adams():
   """With a large one AdamW's step is the gradient's, else its sign."""
   slow = _adapt(_method(FINETUNE, steps=1, epsilon=1.0), MIXED)
   fast = _adapt(_method(FINETUNE, steps=1, epsilon=1e-8), MIXED)
-  sizes = [abs(p.args[0]["head"]["kernel"]) for p in (slow, fast)]
+  sizes = [abs(p.args[1].params["head"]["kernel"]) for p in (slow, fast)]
   assert sizes[0].max() < 0.9 * 0.05
   np.testing.assert_allclose(sizes[1], 0.05, rtol=1e-3)
 
