@@ -244,9 +244,9 @@ WEIGHTS = _in(
   ),
   (
     "every leaf in float32",
-    "space",
-    "jnp.moveaxis(part, 0, leaf.class_axis).astype(leaf.dtype)",
-    "jnp.moveaxis(part, 0, leaf.class_axis)",
+    "cut",
+    "return jnp.moveaxis(rows.reshape(-1, *others), 0, self.cut.axis).astype(self.dtype)",
+    "return jnp.moveaxis(rows.reshape(-1, *others), 0, self.cut.axis)",
     "tests/weights/test_space.py",
   ),
   (
@@ -386,8 +386,8 @@ GENERATOR = _in(
   ),
   (
     "the default precision",
-    "generator",
-    "with jax.default_matmul_precision(self.spec.matmul_precision):",
+    "model",
+    "with jax.default_matmul_precision(self.matmul_precision):",
     'with jax.default_matmul_precision("default"):',
     "tests/generator/test_generate.py -k precision",
   ),
@@ -775,8 +775,8 @@ PIPELINE = _in(
   (
     "finishing's budget without its start's",
     "generator",
-    "seconds += before.seconds if before else 0.0",
-    "seconds += 0.0",
+    "seconds = before.seconds if before else 0.0",
+    "seconds = 0.0",
     TRAINING,
   ),
   (
