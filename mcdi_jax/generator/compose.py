@@ -21,30 +21,56 @@ from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Support
 
 
-def refine(model: Model, *, steps: int, rate: Any) -> Model:
+def refine(model: Model, *, steps: Any, rate: Any) -> Model:
   """The model's weights, after plain gradient steps on the loss of the support.
 
   Args:
+    steps: how many, static.
     rate: of the steps; may be traced.
+
+  Raises:
+    InputError: no model, or no whole number of steps.
   """
-  check(steps >= 0, "steps", steps, "give at least 0")
+  whole = isinstance(steps, int) and steps >= 0
+  check(whole, "steps", steps, "give a whole number of at least 0")
+  _check_models(model)
   return Refined(model, rate, steps)
 
 
-def ensemble(*models: Model, samples: int = 1) -> Model:
+def ensemble(*models: Model, samples: Any = 1) -> Model:
   """Several models for one family of tasks, or several samples of one: their outputs are
   averaged as the family does it, such as probabilities. The params are all of theirs.
 
   Args:
-    samples: of each model, which differ where the temperature is above 0.
+    samples: of each model, static; they differ where the temperature is above 0.
+
+  Raises:
+    InputError: no model, no whole number of samples, or models of different item shapes or
+      matmul precisions.
   """
-  check(samples >= 1, "samples", samples, "give at least 1")
+  whole = isinstance(samples, int) and samples >= 1
+  check(whole, "samples", samples, "give a whole number of at least 1")
+  _check_models(*models)
   if not models:
     raise InputError("an ensemble of no models: give at least one")
-  if len({model.family.item_shape for model in models}) > 1:
-    shapes = [model.family.item_shape for model in models]
-    raise InputError(f"the models of an ensemble take items of different shapes: {shapes}")
+  for what, found in (
+    ("item shapes", [model.family.item_shape for model in models]),
+    ("matmul precisions", [model.matmul_precision for model in models]),
+  ):
+    if len(set(found)) > 1:
+      raise InputError(
+        f"the models of an ensemble have different {what}, {found}: give some of one kind"
+      )
   return Ensemble(models, samples)
+
+
+def _check_models(*models: Any) -> None:
+  for model in models:
+    if not isinstance(model, Model):
+      raise InputError(
+        f"{type(model).__name__} is no model: give what load_generator returns, or what is "
+        "composed of it"
+      )
 
 
 def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:

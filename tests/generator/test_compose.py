@@ -32,6 +32,11 @@ def other() -> Generator:
   return dataclasses.replace(made, score=shift(made.score), frozen=shift(made.frozen))
 
 
+def _less_precise(generator: Generator) -> Generator:
+  spec = dataclasses.replace(generator.spec, matmul_precision="default")
+  return dataclasses.replace(generator, spec=spec)
+
+
 def _log_p(generator: Generator, params: Any) -> np.ndarray:
   logits = np.float64(generator.network.apply(params, SUPPORT.x))
   return logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -122,9 +127,14 @@ def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: 
 @pytest.mark.parametrize(
   ("make", "said"),
   [
-    (lambda g: refine(g, steps=-1, rate=0.1), "steps is -1: give at least 0"),
-    (lambda g: ensemble(g, samples=0), "samples is 0: give at least 1"),
+    (
+      lambda g: refine(g, steps=-1, rate=0.1),
+      "steps is -1: give a whole number of at least 0",
+    ),
+    (lambda g: ensemble(g, samples=0), "samples is 0: give a whole number of at least 1"),
+    (lambda g: refine(g, steps=1.5, rate=0.1), "steps is 1.5: give a whole number"),
     (lambda g: ensemble(), "an ensemble of no models"),
+    (lambda g: ensemble(g, _less_precise(g)), "different matmul precisions, "),
     (lambda g: generate(ensemble(g), SUPPORT, KEY, ways=1), "at least 2 classes"),
   ],
 )
