@@ -3,7 +3,13 @@
   python -m launch.run --config configs/quickstart.py --workdir runs/quickstart
 
 Any setting can be overridden, as in --config.meta.steps=500 or --config.seeds="(0,1)".
+A config file that also has FAMILY and get_suite trains generators for a network of your
+own (docs/own_network.md).
 """
+
+import importlib.util
+import sys
+from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -11,7 +17,7 @@ from ml_collections import config_flags
 from mcdi_jax.commands.command import command, settings
 from mcdi_jax.data import source_settings
 from mcdi_jax.lib.config import from_mapping
-from mcdi_jax.pipeline import Config, run
+from mcdi_jax.pipeline import Config, Use, own_use, run
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A file of configs/; its docstring says what it does and how long."
@@ -33,4 +39,21 @@ def main(argv: list[str]) -> None:
   values = settings(_CONFIG)
   if _DATA.value is not None:
     values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
-  run(from_mapping(Config, values), _WORKDIR.value)
+  use = _use_of(config_flags.get_config_filename(flags.FLAGS["config"]))
+  if use is not None:
+    values["family"] = "own"
+  run(from_mapping(Config, values), _WORKDIR.value, use)
+
+
+def _use_of(path: str) -> Use | None:
+  """The use that a config file defines; None: it is one of the package's."""
+  place = Path(path)
+  name = f"mcdi_config_{place.stem}"
+  spec = importlib.util.spec_from_file_location(name, place)
+  if spec is None or spec.loader is None:
+    return None
+  module = importlib.util.module_from_spec(spec)
+  sys.modules[name] = module  # dataclasses look their own module up
+  spec.loader.exec_module(module)
+  family = getattr(module, "FAMILY", None)
+  return None if family is None else own_use(family, module.get_suite)

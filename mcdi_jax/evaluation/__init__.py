@@ -1,11 +1,12 @@
 """Protocols, intervals, latency, results."""
 
-from mcdi_jax.evaluation.accuracy import Counts, correct_counts, draw_task, task_keys
 from mcdi_jax.evaluation.config import EvaluationConfig
-from mcdi_jax.evaluation.intervals import difference, estimate
+from mcdi_jax.evaluation.examples import classified, reconstructed
+from mcdi_jax.evaluation.intervals import Measure, difference, estimate
 from mcdi_jax.evaluation.latency import Latency, measure
 from mcdi_jax.evaluation.pictures import pictures
-from mcdi_jax.evaluation.results import KEYS, Facts, accuracy_line, latency_line
+from mcdi_jax.evaluation.results import KEYS, Facts, latency_line, metric_line
+from mcdi_jax.evaluation.scores import Scores, draw_task, score, task_keys
 from mcdi_jax.evaluation.table import print_table
 from mcdi_jax.evaluation.timing import (
   BATCHES,
@@ -18,20 +19,23 @@ from mcdi_jax.evaluation.timing import (
 __all__ = [
   "BATCHES",
   "KEYS",
-  "Counts",
   "EvaluationConfig",
   "Facts",
   "Latency",
+  "Measure",
+  "Scores",
   "Timing",
-  "accuracy_line",
-  "correct_counts",
+  "classified",
   "difference",
   "draw_task",
   "estimate",
   "latency_line",
   "measure",
+  "metric_line",
   "pictures",
   "print_table",
+  "reconstructed",
+  "score",
   "task_keys",
   "time_generation",
   "time_methods",

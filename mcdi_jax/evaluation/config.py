@@ -18,6 +18,8 @@ class EvaluationConfig:
     tuning_tasks: validation tasks that each is tried on, the same for all methods.
     generator_rates: factors of meta.rate and finishing.rate to try for a generator; each
       is a training.
+    descent_steps: numbers of steps of the descent that generators are compared with; each
+      has a rate of its own.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -31,6 +33,7 @@ class EvaluationConfig:
   tuning_tasks: int = 4000
   generator_rates: tuple[float, ...] = (1.0,)
   temperatures: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+  descent_steps: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
   latency: bool = True
   latency_s: float = 4.0
 
@@ -47,4 +50,8 @@ class EvaluationConfig:
     within = within and 0 <= min(temperatures) <= max(temperatures) <= 1
     remedy = "give different numbers from 0 to 1"
     check(within, f"{where}.temperatures", temperatures, remedy)
+    steps = self.descent_steps
+    distinct = len(steps) == len(set(steps)) and min(steps, default=1) >= 1
+    remedy = "give different numbers of at least 1"
+    check(distinct, f"{where}.descent_steps", steps, remedy)
     check(self.latency_s > 0, f"{where}.latency_s", self.latency_s, "give a positive time")

@@ -1,8 +1,9 @@
-"""95 % intervals: over test tasks, and over the classes that the tasks are made of.
+"""95 % intervals: over test tasks, and over the clusters, such as classes, that the tasks
+are made of.
 
-Queries of one class are not independent. The interval over tasks says how well the
-accuracy on *these* classes is known, the one that is clustered by class how well that on
-unseen classes of the same kind is.
+Queries of one class are not independent. The interval over tasks says how well the figure
+on *these* classes is known, the one that is clustered by class how well that on unseen
+classes of the same kind is.
 """
 
 from typing import NamedTuple
@@ -10,11 +11,25 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from mcdi_jax.evaluation.accuracy import Counts
+from mcdi_jax.evaluation.scores import Scores
+
+
+class Measure(NamedTuple):
+  """What scores are in a figure.
+
+  Attributes:
+    asked: queries in a score.
+    clusters: c and c + `clusters` belong together, as a character and its turns do.
+    scale: from the mean score of a query to the figure: 100 for percent.
+  """
+
+  asked: int
+  clusters: int
+  scale: float = 100.0
 
 
 class Estimate(NamedTuple):
-  """In percent: a mean, its interval over tasks, and that over clusters of classes (None
+  """In the metric's unit: a mean, its interval over tasks, and that over clusters (None
   where there is one cluster)."""
 
   mean: float
@@ -22,24 +37,16 @@ class Estimate(NamedTuple):
   ci95_cluster: float | None
 
 
-def estimate(
-  right: np.ndarray, classes: np.ndarray, queries: int, clusters: int
-) -> Estimate:
-  """Of right answers, or of differences between those of two methods.
-
-  Args:
-    right: int [tasks, N], of `queries` each.
-    classes: int [tasks, N].
-    clusters: c and c + `clusters` belong together, as a character and its turns do.
-  """
-  by_task = 100 * right.mean(1) / queries
+def estimate(scores: Scores, measure: Measure) -> Estimate:
+  """Of scores, or of differences between those of two methods."""
+  by_task = measure.scale * scores.values.mean(1) / measure.asked
   mean, ci95 = mean_and_interval(by_task)
-  return Estimate(mean, ci95, clustered_interval(right, classes % clusters, queries))
+  return Estimate(mean, ci95, clustered_interval(scores, measure))
 
 
-def difference(this: Counts, rival: Counts, queries: int, clusters: int) -> Estimate:
-  """this − rival, task by task and class by class, on the same tasks."""
-  return estimate(this.right - rival.right, this.classes, queries, clusters)
+def difference(this: Scores, rival: Scores, measure: Measure) -> Estimate:
+  """this − rival, task by task and cluster by cluster, on the same tasks."""
+  return estimate(Scores(this.values - rival.values, this.clusters), measure)
 
 
 def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
@@ -47,16 +54,15 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
   return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def clustered_interval(
-  right: np.ndarray, cluster: np.ndarray, queries: int
-) -> float | None:
-  """Half width in percent, of p = Σ a_c / Σ n_c over C clusters with a_c of n_c right:
+def clustered_interval(scores: Scores, measure: Measure) -> float | None:
+  """Half width, of p = Σ a_c / Σ n_c over C clusters with a score a_c of n_c queries:
   Var = C/(C−1) Σ_c (a_c − p n_c)² / (Σ n_c)², times the t-quantile of C − 1 degrees."""
-  asked = queries * np.bincount(cluster.reshape(-1))
-  a = np.bincount(cluster.reshape(-1), weights=right.reshape(-1))[asked > 0]
+  cluster = (scores.clusters % measure.clusters).reshape(-1)
+  asked = measure.asked * np.bincount(cluster)
+  a = np.bincount(cluster, weights=scores.values.reshape(-1))[asked > 0]
   n = asked[asked > 0]
   if len(n) < 2:
     return None
   residual = a - a.sum() / n.sum() * n
   variance = len(n) / (len(n) - 1) * np.sum(residual**2) / n.sum() ** 2
-  return float(100 * stdtrit(len(n) - 1, 0.975) * np.sqrt(variance))
+  return float(measure.scale * stdtrit(len(n) - 1, 0.975) * np.sqrt(variance))

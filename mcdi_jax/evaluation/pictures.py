@@ -1,10 +1,11 @@
-"""What there is to see of a generator: its denoising chain, and some of its answers.
+"""What there is to see of a generator: its denoising chain, over the loss.
 
 Everything is computed on a few tasks and comes back as named arrays; drawing them is the
 report's business.
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -12,16 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.data import ClassSet
 from mcdi_jax.diffusion import FORMS
-from mcdi_jax.generator import Condition, Generator, generate_from_features
+from mcdi_jax.generator import Condition, Generator
 from mcdi_jax.preparation import PreparationConfig, prepare_task
 from mcdi_jax.tasks import Form, Protocol, Query, Support
 
 _TASKS = 64  # averaged along the chain
 _CHAINS = 6  # in the plane; the first at τ = 0, the others at τ = 1
 _GRID = 41
-_EXAMPLES, _SHOWN_QUERIES = 3, 5
 
 
 class PreparedTask(NamedTuple):
@@ -36,87 +35,82 @@ def pictures(
   generator: Generator,
   preparation: PreparationConfig,
   form: Protocol,
-  train: ClassSet,
-  test: ClassSet,
-  test_images: ClassSet,
+  train: Any,
+  test: Any,
   key: Key[Array, ""],
 ) -> dict[str, np.ndarray]:
   """Arrays for the report.
 
   Args:
-    train, test: features [n, D] of classes that were trained on, and of unseen ones.
-    test_images: the images uint8 that `test` are the features of.
+    train, test: items, embedded, of classes that were trained on, and of unseen ones.
 
   Returns:
     `chain_error_{train,test}` [T]: rms error of the estimate θ̂_t against the local target
     of the segment that holds t. `chain_gap_{train,test}` [k−1]: how far segment i+1 starts
     from where it was trained, in units of the noise. `chain_boundaries` [k]. `plane_…`: see
-    `_plane`. `example_…`: see `_examples`.
+    `_plane`.
   """
-  sets = (train, test, test_images)
-  found = _arrays(generator, *sets, key, preparation=preparation, form=form)
+  found = _arrays(generator, train, test, key, preparation=preparation, form=form)
   return {name: np.asarray(array) for name, array in found.items()}
 
 
 @functools.partial(jax.jit, static_argnames=("preparation", "form"))
 def _arrays(
   generator: Generator,
-  train: ClassSet,
-  test: ClassSet,
-  test_images: ClassSet,
+  train: Any,
+  test: Any,
   key: Key[Array, ""],
   *,
   preparation: PreparationConfig,
   form: Protocol,
 ) -> dict[str, Array]:
   """One program: piece by piece, most of the time would go into many small compilations."""
-  k_chain, k_plane, k_examples = jax.random.split(key, 3)
+  k_chain, k_plane = jax.random.split(key)
   prepare = functools.partial(_prepared, generator, preparation, form)
   found = {"chain_boundaries": generator.chain().stop}
-  for name, features in (("train", train), ("test", test)):
-    error, gap = _along_chain(generator, prepare, features, k_chain)
+  for name, items in (("train", train), ("test", test)):
+    error, gap = _along_chain(generator, prepare, items, form.ways, k_chain)
     found |= {f"chain_error_{name}": error, f"chain_gap_{name}": gap}
   k_task, k_items, k_walks = jax.random.split(k_plane, 3)
   task = prepare(test, k_task)
   number = form.shots + form.queries
-  items = generator.spec.family.support(k_items, test, task.number, number)
-  found |= _plane(generator, task, items, k_walks)
-  return found | _examples(generator, form, test, test_images, k_examples)
+  items = generator.family.support(k_items, test, task.number, number)
+  return found | _plane(generator, task, items, form.ways, k_walks)
 
 
 def _prepared(
   generator: Generator,
   preparation: PreparationConfig,
   form: Protocol,
-  features: ClassSet,
+  items: Any,
   key: Key[Array, ""],
 ) -> PreparedTask:
   """A task whose local targets are known: prepared as those of the bank are."""
   k_task, k_support = jax.random.split(key)
-  family = generator.spec.family
+  family = generator.family
   number, path = prepare_task(
     k_task,
-    features._replace(x=features.x[:, None]),
+    family.versions(items),
     generator.frozen,
     family,
     preparation,
     form=Form(form.ways, form.shots),
     targets=generator.spec.diffusion.segments,
   )
-  support = family.support(k_support, features, number, form.shots)
+  support = family.support(k_support, items, number, form.shots)
   condition = generator.condition(support, form.ways)
   encode = lambda params: generator.encode(params, condition)  # noqa: E731
   return PreparedTask(number, support, jax.vmap(encode)(path.weights))
 
 
 def _along_chain(
-  generator: Generator, prepare: Any, features: ClassSet, key: Key[Array, ""]
+  generator: Generator, prepare: Any, items: Any, ways: int, key: Key[Array, ""]
 ) -> tuple[Float[Array, " T"], Float[Array, " b"]]:
   """The mean over tasks of the squared error and gap of the chain at τ = 0, as rms."""
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array]:
-    task = prepare(features, key)
-    condition = generator.condition(task.support, task.targets.shape[1])
+    task = prepare(items, key)
+    condition = generator.condition(task.support, ways)
     chain, estimates = generator.chain(), _estimates(generator, condition)
     error = _mean_square(generator, estimates - task.targets[chain.segment])
     handed_over = estimates[chain.stop[:-1] - 1]
@@ -128,7 +122,7 @@ def _along_chain(
   return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
 
 
-def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T N W"]:
+def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T S W"]:
   """θ̂_t at every step of the chain at τ = 0, which no key has a part in."""
   chain = generator.chain()
   _, path = generator.sample(condition, jax.random.key(0), temperature=0.0)
@@ -140,14 +134,18 @@ def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T N 
   return jax.vmap(lambda o, x, own: form(o, x, own).theta)(output, x, chain.own())
 
 
-def _mean_square(generator: Generator, tokens: Float[Array, "n N W"]) -> Float[Array, " n"]:
+def _mean_square(generator: Generator, tokens: Float[Array, "n S W"]) -> Float[Array, " n"]:
   """Over the free weights."""
   free = generator.space.free_weights(generator.space.ways(tokens))
   return jnp.sum(tokens**2, (1, 2)) / free
 
 
 def _plane(
-  generator: Generator, task: PreparedTask, items: Support, key: Key[Array, ""]
+  generator: Generator,
+  task: PreparedTask,
+  items: Support,
+  ways: int,
+  key: Key[Array, ""],
 ) -> dict[str, Array]:
   """Inference chains of one unseen task over its loss (the paper's Figure 1).
 
@@ -156,11 +154,11 @@ def _plane(
 
   Returns:
     `plane_x`, `plane_y` [G]: coordinates, in units of a token's rms. `plane_loss` [G, G]:
-    cross-entropy of `items` of its classes, rows along y. `plane_chains` [S, T+1, 2],
-    projected. `plane_targets` [k, 2]. `plane_accuracy` [S]: percent at each chain's end.
+    loss of `items` of the task, rows along y. `plane_chains` [S, T+1, 2],
+    projected. `plane_targets` [k, 2]. `plane_quality` [S]: the metric at each chain's end.
   """
-  ways, width = task.targets.shape[1:]
-  family, condition = generator.spec.family, generator.condition(task.support, ways)
+  tokens_shape = task.targets.shape[1:]
+  family, condition = generator.family, generator.condition(task.support, ways)
   unit = generator.space.free_weights(ways) ** 0.5
   temperature = jnp.where(jnp.arange(_CHAINS) == 0, 0.0, 1.0)
 
@@ -171,7 +169,7 @@ def _plane(
     return jnp.concatenate([start[None], path])
 
   chains = jax.vmap(walk)(jax.random.split(key, _CHAINS), temperature)
-  points = jnp.concatenate([task.targets, chains[0]]).reshape(-1, ways * width)
+  points = jnp.concatenate([task.targets, chains[0]]).reshape(-1, math.prod(tokens_shape))
   first = points[len(task.targets) - 1]
   first = first / jnp.linalg.norm(first)
   rest = points - (points @ first)[:, None] * first
@@ -180,7 +178,7 @@ def _plane(
   targets, walked = place(task.targets), place(chains)
 
   def output(tokens: Array) -> Array:
-    params = generator.decode(tokens.reshape(ways, width), condition)
+    params = generator.decode(tokens.reshape(tokens_shape), condition)
     return family.apply(generator.frozen, params, items.x)
 
   def loss(at: Float[Array, "2"]) -> Array:
@@ -192,7 +190,7 @@ def _plane(
   x, y = jnp.linspace(low - margin, high + margin, _GRID).T
   grid = jnp.stack(jnp.meshgrid(x, y), -1)
 
-  def right(tokens: Float[Array, "N W"]) -> Array:
+  def quality(tokens: Float[Array, "S W"]) -> Array:
     return family.metric.scale * family.quality(output(tokens), Query(*items))
 
   return {
@@ -201,42 +199,5 @@ def _plane(
     "plane_loss": jax.vmap(jax.vmap(loss))(grid),
     "plane_chains": walked,
     "plane_targets": targets,
-    "plane_accuracy": jax.vmap(right)(chains[:, -1]),
-  }
-
-
-def _examples(
-  generator: Generator,
-  form: Protocol,
-  features: ClassSet,
-  images: ClassSet,
-  key: Key[Array, ""],
-) -> dict[str, Array]:
-  """Some test tasks with their answers.
-
-  Returns:
-    `example_support` uint8 [E, N, K, h, w, c]; `example_query` uint8 [E, N, Q, h, w, c],
-    row n holding images of class n; `example_predicted` int [E, N, Q].
-  """
-  shown = form._replace(queries=min(form.queries, _SHOWN_QUERIES))
-  family, image_shape = generator.spec.family, images.x.shape[1:]
-
-  def one(key: Key[Array, ""]) -> tuple[Array, Array, Array]:
-    k_task, k_generate = jax.random.split(key)
-    pixels = family.sample(k_task, images, shown)
-    task = family.sample(k_task, features, shown)
-    params = generate_from_features(generator, task.support, k_generate, ways=form.ways)
-    predicted = family.apply(generator.frozen, params, task.query.x).argmax(-1)
-    rows = lambda x, n: x.reshape(form.ways, n, *image_shape)  # noqa: E731
-    return (
-      rows(pixels.support.x, form.shots),
-      rows(pixels.query.x, shown.queries),
-      predicted.reshape(form.ways, shown.queries),
-    )
-
-  support, query, predicted = jax.vmap(one)(jax.random.split(key, _EXAMPLES))
-  return {
-    "example_support": support,
-    "example_query": query,
-    "example_predicted": predicted,
+    "plane_quality": jax.vmap(quality)(chains[:, -1]),
   }

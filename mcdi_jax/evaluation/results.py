@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Any
 
-from mcdi_jax.evaluation.accuracy import Counts
-from mcdi_jax.evaluation.intervals import difference, estimate
+from mcdi_jax.evaluation.intervals import Measure, difference, estimate
+from mcdi_jax.evaluation.scores import Scores
 from mcdi_jax.evaluation.timing import Timing
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib import provenance
 from mcdi_jax.tasks import Protocol
 
@@ -53,32 +54,33 @@ class Facts:
   """What all lines of one evaluation share.
 
   Attributes:
+    backbone: of the frozen part, such as `conv4-64`; None: there is none to name.
+    matmul_precision: as set.
+    family: the tasks.
     data: name of the data set.
     seed: of the generator's training; of a method without any, that of the generator it
       is paired with.
     eval_seed: of the test tasks.
-    backbone: such as `conv4-64`.
     config: sha256 of all that determines the result.
-    matmul_precision: as set.
   """
 
-  backbone: str
+  backbone: str | None
   matmul_precision: str
+  family: TaskFamily
   data: str | None = None
   seed: int | None = None
   eval_seed: int | None = None
   config: str | None = None
 
   def line(self, method: str, protocol: str, form: Protocol, **values: Any) -> dict:
-    """A line with null for what is not given."""
+    """A line with null for what is not given, or not meant: only classes have ways."""
+    form_values = form._asdict() if self.family.classifies else {}
     known = {
       "method": method,
-      "family": "heads",
+      "family": self.family.name,
       "data": self.data,
       "protocol": protocol,
-      "ways": form.ways,
-      "shots": form.shots,
-      "queries": form.queries,
+      **form_values,
       "seed": self.seed,
       "eval_seed": self.eval_seed,
       "backbone": self.backbone,
@@ -92,45 +94,46 @@ class Facts:
     return {key: known.get(key) for key in KEYS}
 
 
-def accuracy_line(
+def metric_line(
   facts: Facts,
   method: str,
   protocol: str,
   form: Protocol,
-  counts: Counts,
-  generated: Counts | None,
-  *,
-  clusters: int,
+  scores: Scores,
+  generated: Scores | None,
+  measure: Measure,
   **values: Any,
 ) -> dict[str, Any]:
-  """Accuracy in percent with its intervals over tasks and over classes.
+  """The family's metric with its intervals over tasks and over clusters.
 
   Args:
-    counts: of this method.
+    scores: of this method.
     generated: of `generated`, on the same tasks: the difference this − generated and its
-      intervals are taken task by task and class by class. None for `generated` itself.
-    clusters: of classes, as in `estimate`.
+      intervals are taken task by task and cluster by cluster. None for `generated` itself.
   """
-  found = estimate(*counts, form.queries, clusters)
+  found, metric = estimate(scores, measure), facts.family.metric.name
   if generated is not None:
-    diff = difference(counts, generated, form.queries, clusters)
+    diff = difference(scores, generated, measure)
     values |= {
       "paired_against": "generated",
       "paired_diff": diff.mean,
       "paired_ci95": diff.ci95,
       "paired_ci95_cluster": diff.ci95_cluster,
     }
+  if metric == "accuracy":
+    values |= {
+      "correct": int(scores.values.sum()),
+      "total": scores.values.size * measure.asked,
+      "accuracy": found.mean,
+    }
   return facts.line(
     method,
     protocol,
     form,
-    metric="accuracy",
+    metric=metric,
     cluster="class",
-    tasks=len(counts.right),
-    correct=int(counts.right.sum()),
-    total=counts.right.size * form.queries,
+    tasks=len(scores.values),
     value=found.mean,
-    accuracy=found.mean,
     ci95=found.ci95,
     ci95_cluster=found.ci95_cluster,
     transductive=False,

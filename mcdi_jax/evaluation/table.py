@@ -6,6 +6,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from mcdi_jax.families import Fields, Heads
 from mcdi_jax.lib.progress import CONSOLE
 
 SOURCES = {
@@ -13,19 +14,21 @@ SOURCES = {
   "latency-backbone": "images",
   "latency-public": "images, mcdi_jax.generate",
 }
+METRICS = {family.name: family.metric for family in (Heads, Fields)}
+UNITS = {metric.name: metric.unit for metric in METRICS.values()}
 Line = dict[str, Any]
 
 
 def print_table(lines: list[Line]) -> None:
   """A table for each form of task and protocol; latencies below them."""
-  accuracies = [line for line in lines if line["accuracy"] is not None]
+  found = [line for line in lines if line["value"] is not None]
   latencies = [line for line in lines if line["latency_ms"] is not None]
-  for title, group in _grouped(accuracies, lambda x: f"{_form(x)} on {x['protocol']}"):
-    CONSOLE.print(_accuracy_table(title, group))
-  if accuracies:
+  for title, group in _grouped(found, lambda x: f"{task_form(x)} on {x['protocol']}"):
+    CONSOLE.print(_metric_table(title, group))
+  if found:
     CONSOLE.print(
-      "accuracy in %, mean over seeds ± 95 % interval over tasks [± over classes]; the "
-      "interval over classes is the one for unseen classes"
+      f"{metric_title(found[0])}, mean over seeds ± 95 % interval over tasks [± over "
+      "classes]; the interval over classes is the one for unseen classes"
     )
   if latencies:
     CONSOLE.print(_latency_table(latencies))
@@ -38,16 +41,16 @@ def _grouped(lines: list[Line], name: Any) -> list[tuple[str, list[Line]]]:
   return list(groups.items())
 
 
-def _accuracy_table(title: str, lines: list[Line]) -> Table:
+def _metric_table(title: str, lines: list[Line]) -> Table:
   table = Table(title=Text(title))
   table.add_column("method", no_wrap=True)
-  for name in ("accuracy", "sd over seeds", "this − generated", "trials"):
+  for name in (str(lines[0]["metric"]), "sd over seeds", "this − generated", "trials"):
     table.add_column(name, justify="right")
   for method, group in _grouped(lines, lambda line: line["method"]):
-    values = [line["accuracy"] for line in group]
+    values = [line["value"] for line in group]
     table.add_row(
       Text(method),
-      _cell(group, "accuracy", "ci95", "ci95_cluster"),
+      _cell(group, "value", "ci95", "ci95_cluster"),
       f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else "–",
       _cell(group, "paired_diff", "paired_ci95", "paired_ci95_cluster", "+"),
       _trials(group),
@@ -84,12 +87,22 @@ def _latency_table(lines: list[Line]) -> Table:
     table.add_column(name, justify="right")
   for line in lines:
     share = line["settings"].get("share_of_matmul_peak")
-    row = [_form(line), line["method"], SOURCES[line["protocol"]], str(line["batch"])]
+    row = [task_form(line), line["method"], SOURCES[line["protocol"]], str(line["batch"])]
     row.append(f"{line['latency_ms']:.3g}")
     row += [] if not peak else ["" if share is None else f"{100 * share:.0f} %"]
     table.add_row(*map(Text, row))
   return table
 
 
-def _form(line: Line) -> str:
+def task_form(line: Line) -> str:
+  """Such as `5-way 1-shot`; of tasks without classes the family's name."""
+  if line.get("ways") is None:
+    return str(line.get("family"))
   return f"{line['ways']}-way {line['shots']}-shot"
+
+
+def metric_title(line: Line) -> str:
+  """Such as `accuracy in %`."""
+  name = line.get("metric") or "accuracy"
+  unit = UNITS.get(name)
+  return f"{name} in {unit}" if unit else str(name)

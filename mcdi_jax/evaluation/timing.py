@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
 from mcdi_jax.generator import Generator, generate, generate_from_features
 from mcdi_jax.methods import Method
-from mcdi_jax.tasks import Protocol, Support
+from mcdi_jax.tasks import Form, Protocol, Support
 
 BATCHES = (1, 256)  # tasks at once
 
@@ -93,30 +93,31 @@ def time_generation(
   temperature: float = 0.0,
   batches: tuple[int, ...] = (1,),
 ) -> list[Timing]:
-  """`latency-backbone` of each number of tasks and `latency-public` of one, from images of
+  """`latency-backbone` of each number of tasks and `latency-public` of one, from items of
   noise, whose values the work does not depend on."""
-  label = jnp.repeat(jnp.arange(form.ways), form.shots)
   key = jax.random.key(0)
-  images = jax.random.uniform(key, (len(label), *generator.spec.family.item_shape))
+  given = generator.family.example(Form(form.ways, form.shots))
+  items = jax.random.uniform(key, given.x.shape)
 
   def internal(g: Generator, x: Any, key: Any) -> Any:
-    support = Support(g.spec.family.embed(g.frozen, x), label)
+    support = given._replace(x=g.family.embed(g.frozen, x))
     return generate_from_features(g, support, key, temperature=temperature, ways=form.ways)
 
   def public(g: Generator, x: Any, key: Any) -> Any:
-    return generate(g, Support(x, label), key, temperature=temperature, ways=form.ways)
+    support = given._replace(x=x)
+    return generate(g, support, key, temperature=temperature, ways=form.ways)
 
   share = seconds / (len(batches) + 1)
   found = []
   for batch in batches:
-    fn, arguments = jax.jit(internal), (images, key)
+    fn, arguments = jax.jit(internal), (items, key)
     if batch > 1:
       fn = jax.jit(jax.vmap(internal, in_axes=(None, 0, 0)))
-      tiled = jnp.tile(images[None], (batch,) + (1,) * images.ndim)
+      tiled = jnp.tile(items[None], (batch,) + (1,) * items.ndim)
       arguments = (tiled, jax.random.split(key, batch))
     latency = measure(fn, generator, *arguments, batch=batch, seconds=share)
     found.append(_timing(name, "latency-backbone", latency))
-  latency = measure(public, generator, images, key, batch=1, seconds=share)
+  latency = measure(public, generator, items, key, batch=1, seconds=share)
   return [*found, _timing(name, "latency-public", latency)]
 
 
@@ -124,7 +125,7 @@ def with_share_of_peak(
   timings: list[Timing], generator: Generator, form: Protocol
 ) -> list[Timing]:
   """What share of the machine's float32 matmul peak generation from features reaches."""
-  peak, flops = matmul_peak(), _head_flops(generator, form)
+  peak, flops = matmul_peak(), _generation_flops(generator, form)
   found = []
   for timing in timings:
     rate = 1000 * flops * timing.latency.batch / timing.latency.median_ms
@@ -133,13 +134,13 @@ def with_share_of_peak(
   return found
 
 
-def _head_flops(generator: Generator, form: Protocol) -> float:
+def _generation_flops(generator: Generator, form: Protocol) -> float:
   """Of the condition and of T evaluations of the score network, counted apart because a
   loop's body counts once in XLA's analysis."""
-  x = jnp.zeros((form.ways * form.shots, generator.space.width - 1))
-  label = jnp.repeat(jnp.arange(form.ways), form.shots)
-  tokens = jnp.zeros((form.ways, generator.space.width))
-  condition = lambda x: generator.condition(Support(x, label), form.ways)  # noqa: E731
+  given = generator.family.example(Form(form.ways, form.shots))
+  x = generator.embed(given.x)
+  tokens = jnp.zeros((generator.space.rows(form.ways), generator.space.width))
+  condition = lambda x: generator.condition(given._replace(x=x), form.ways)  # noqa: E731
   step = lambda c, tokens: generator.predict(c, tokens, 0)  # noqa: E731
   once = program_flops(condition, x)
   each = program_flops(step, condition(x), tokens)

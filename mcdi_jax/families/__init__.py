@@ -8,10 +8,13 @@ from mcdi_jax.families.family import (
   family_from_json,
   family_to_json,
 )
+from mcdi_jax.families.fields import FieldItems, Fields
 from mcdi_jax.families.heads import Heads
 
 __all__ = [
   "Batch",
+  "FieldItems",
+  "Fields",
   "Heads",
   "Metric",
   "PrepareOn",

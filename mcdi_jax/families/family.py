@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, Float, Key
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
+from mcdi_jax.tasks import Form, Protocol, Query, Support, Task, mean_over_items
 from mcdi_jax.weights import Cut
 
 PrepareOn = Literal["all", "support", "support_and_query"]
@@ -50,6 +51,9 @@ class TaskFamily:
   share what is compiled, and JSON on disk. Arrays are always arguments of its functions,
   which are pure; an array in a closure would be a constant of the compilation.
 
+  Of one's own it must say `name`, `cuts`, `item_shape`, `draw_task`, `examples`, `fresh`,
+  `apply` and `loss`; for all else there is a usual answer here.
+
   Attributes:
     ways, shots: forms of task that generators are trained on: rows of classes, and items
       in a support for each. Every combination takes its turn.
@@ -58,9 +62,12 @@ class TaskFamily:
   ways: tuple[int, ...] = (1,)
   shots: tuple[int, ...] = (1,)
   name: ClassVar[str] = ""
-  metric: ClassVar[Metric] = Metric("", "")
+  metric: ClassVar[Metric] = Metric("−loss", "")
+  classifies: ClassVar[bool] = False
+  """Whether tasks have classes, `ways` of them."""
   cuts: ClassVar[Mapping[str, Cut]] = {}
-  """Which leaves are generated, by patterns of paths, and how they are cut into tokens."""
+  """Which leaves are generated, by patterns of paths, and how they are cut into tokens; of
+  several patterns that fit, the first counts."""
 
   @property
   def largest(self) -> Form:
@@ -72,6 +79,15 @@ class TaskFamily:
     """Of one item as a user gives it."""
     raise NotImplementedError
 
+  def example(self, form: Form) -> Support:
+    """A support of this form as a user could give it, of zeros: only shapes count. As a
+    rule one number to predict for each item."""
+    number = form.ways * form.shots
+    x = jnp.zeros((number, *self.item_shape))
+    if self.classifies:
+      return Support(x, jnp.repeat(jnp.arange(form.ways), form.shots))
+    return Support(x, jnp.zeros(number))
+
   # What there is to do.
 
   def draw_task(self, key: Key[Array, ""], items: Any, ways: int) -> Any:
@@ -81,6 +97,10 @@ class TaskFamily:
   def padded_task(self, tasks: Any) -> Any:
     """Tasks of fewer ways, numpy arrays with a leading axis, in the form of the largest."""
     return tasks
+
+  def unpadded(self, bank: Any, form: Protocol) -> Any:
+    """Of a bank's `tasks` and `weights`, the rows of classes that a form has."""
+    return bank
 
   def support(
     self,
@@ -96,7 +116,8 @@ class TaskFamily:
     Args:
       form: what of the arrays counts, where the task and `shots` are only their sizes.
     """
-    raise NotImplementedError
+    protocol = Protocol(self.largest.ways, shots, 1)
+    return self.examples(key, items, task, protocol, form=form).support
 
   def examples(
     self,
@@ -123,6 +144,10 @@ class TaskFamily:
     task = self.draw_task(k_task, items, protocol.ways)
     return self.examples(k_items, items, task, protocol, form=form)
 
+  def versions(self, items: Any) -> Any:
+    """Items as `preparation_items` takes them, where there is one version of each."""
+    return items
+
   def preparation_items(
     self,
     key: Key[Array, ""],
@@ -134,25 +159,38 @@ class TaskFamily:
     queries: int,
   ) -> Any:
     """What the optimisation of a task's weights has to draw from, gathered once."""
-    raise NotImplementedError
+    protocol = Protocol(self.largest.ways, shots, queries)
+    given, asked = self.examples(key, items, task, protocol)
+    if on == "support":
+      return Batch(given.x, given.y, jnp.ones(len(given.x)))
+    x, y = jnp.concatenate([given.x, asked.x]), jnp.concatenate([given.y, asked.y])
+    return Batch(x, y, jnp.ones(len(x)))
 
   def preparation_batch(self, key: Key[Array, ""], gathered: Any) -> Batch:
-    """What one step of it descends on."""
-    raise NotImplementedError
+    """What one step of it descends on: as a rule all there is."""
+    return gathered
 
   # The network.
 
   def init_frozen(self, key: Key[Array, ""]) -> Params:
-    """The part that is the same for all tasks, untrained."""
+    """What is the same for all tasks, untrained: as a rule the θ_0 that they share."""
+    return {"init": self.fresh(key)}
+
+  def fresh(self, key: Key[Array, ""]) -> Params:
+    """A θ_0 of the generated leaves, drawn."""
     raise NotImplementedError
 
-  def init(self, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0) -> Params:
-    """θ_0 of the generated leaves, Gaussian of this scale where it is not given by the use.
+  def init(
+    self, frozen: Params, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0
+  ) -> Params:
+    """θ_0 of a task: √(1 − scale²) of the one that all share, and `scale` of one of the
+    key's own, which is as large.
 
     Args:
       x: items as `apply` takes them; only their shape counts.
     """
-    raise NotImplementedError
+    mixed = lambda shared, own: (1 - scale**2) ** 0.5 * shared + scale * own  # noqa: E731
+    return jax.tree.map(mixed, frozen["init"], self.fresh(key))
 
   def embed(self, frozen: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """What the frozen part alone makes of a user's items: computed once, and kept."""
@@ -176,19 +214,46 @@ class TaskFamily:
 
   def quality(self, output: Array, query: Query) -> Float[Array, ""]:
     """Of the outputs for a task's queries, the more the better; times `metric.scale` it is
-    in the metric's unit."""
-    raise NotImplementedError
+    in the metric's unit. As a rule minus the mean loss."""
+    return -mean_over_items(self.loss(output, query.y), query.mask)
+
+  def scores(self, output: Array, query: Query, ways: int) -> Array:
+    """[U], the same by what may share its luck with other tasks, such as a class: each
+    is a sum over `asked(protocol)` queries, and the quality is their mean a query."""
+    return self.quality(output, query)[None]
+
+  def asked(self, protocol: Protocol) -> int:
+    """Queries in each of a task's scores."""
+    return 1
+
+  def clusters(self, items: Any, task: Any) -> Int[Array, " U"]:
+    """What each of a task's scores belongs to, a number from 0; as a rule all to one, so
+    that there is no interval over clusters."""
+    return jnp.zeros(1, jnp.int32)
 
   # What is known of a task.
 
-  def condition(self, support: Support, ways: int) -> tuple[Any, Bool[Array, " N"]]:
+  def condition(
+    self, frozen: Params, support: Support, ways: int
+  ) -> tuple[Any, Bool[Array, " N"]]:
     """What the score network's `encode` is given, and which classes there are; from a
-    support alone, whose x is as `embed` returns it."""
-    raise NotImplementedError
+    support alone, whose x is as `embed` returns it. As a rule, for the network `tokens`,
+    a token for each item, of x and y side by side, and no class."""
+    x = support.x.reshape(len(support.x), -1)
+    y = support.y.reshape(len(support.x), -1).astype(x.dtype)
+    number = len(x)
+    mask = jnp.ones(number, bool) if support.mask is None else support.mask
+    inputs = (jnp.concatenate([x, y], -1), jnp.zeros((number, 0)), mask)
+    return inputs, jnp.ones(0, bool)
 
-  def base(self, name: str, support: Support, ways: int) -> Params | None:
-    """The params that generated ones are a difference from; None: no base."""
-    raise NotImplementedError
+  def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
+    """The params that generated ones are a difference from: `init`, θ_0, and whatever else
+    the use knows; `none`: None."""
+    if name == "none":
+      return None
+    if name == "init":
+      return self.init(frozen, jax.random.key(0), support.x, ways)
+    raise InputError(f"base is {name!r}: {self.name} have 'none' and 'init'")
 
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     """The same, with no answer for the classes that are not there."""
@@ -196,17 +261,24 @@ class TaskFamily:
 
   def perturb(self, key: Key[Array, ""], x: Array, amount: float) -> Array:
     """Embedded items with so much noise, in units of their rms coordinate."""
-    raise NotImplementedError
+    return x + amount * jnp.sqrt(jnp.mean(x**2)) * jax.random.normal(key, x.shape)
 
   # What is given by a user.
 
   def check_items(self, name: str, x: Any) -> None:
     """Raises `InputError` unless x has the shape and dtype that `embed` takes."""
-    raise NotImplementedError
+    if jnp.ndim(x) == 0 or jnp.shape(x)[1:] != tuple(self.item_shape):
+      shape = ", ".join(map(str, self.item_shape))
+      raise InputError(f"{name} has shape {jnp.shape(x)}: give items [n, {shape}]")
+    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+      raise InputError(f"{name} is {jnp.result_type(x)}: give floats")
 
   def check_support(self, support: Support, ways: int) -> None:
     """Raises `InputError` for values that make no task; traced ones pass."""
-    raise NotImplementedError
+    if len(support.y) != len(support.x):
+      raise InputError(
+        f"support.y has {len(support.y)} entries for {len(support.x)} items: give one each"
+      )
 
 
 def family_to_json(family: TaskFamily) -> dict[str, Any]:

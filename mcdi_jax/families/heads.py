@@ -50,6 +50,7 @@ class Heads(TaskFamily):
   width: int = 64
   name: ClassVar[str] = "heads"
   metric: ClassVar[Metric] = Metric("accuracy", "%", 100.0)
+  classifies: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
     "head/kernel": Cut("classes", 1),
     "head/bias": Cut("classes", 0),
@@ -63,11 +64,20 @@ class Heads(TaskFamily):
   def item_shape(self) -> tuple[int, ...]:
     return self.image_shape
 
+  def example(self, form: Form) -> Support:
+    label = jnp.repeat(jnp.arange(form.ways), form.shots)
+    return Support(jnp.zeros((len(label), *self.image_shape)), label)
+
   def draw_task(self, key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
     return sample_classes(key, items, ways)
 
   def padded_task(self, tasks: Int[np.ndarray, "n N"]) -> Int[np.ndarray, "n M"]:
     return np.pad(tasks, ((0, 0), (0, self.largest.ways - tasks.shape[1])))
+
+  def unpadded(self, bank: Any, form: Protocol) -> Any:
+    head = bank.weights["head"]
+    own = {name: leaf[..., : form.ways] for name, leaf in head.items()}
+    return bank._replace(tasks=bank.tasks[:, : form.ways], weights={"head": own})
 
   def support(
     self,
@@ -90,6 +100,9 @@ class Heads(TaskFamily):
     form: Form | None = None,
   ) -> Task:
     return sample_examples(key, items, task, protocol, form=form)
+
+  def versions(self, items: ClassSet) -> ClassSet:
+    return items._replace(x=items.x[:, None])
 
   def preparation_items(
     self,
@@ -124,7 +137,11 @@ class Heads(TaskFamily):
   def init_frozen(self, key: Key[Array, ""]) -> Params:
     return self.backbone.init(key)
 
-  def init(self, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0) -> Params:
+  def init(
+    self, frozen: Params, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0
+  ) -> Params:
+    """Gaussian of this scale."""
+    del frozen
     return head(x.shape[-1], ways, scale=scale).init(key)
 
   def embed(self, frozen: Params, x: Float[Array, "n h w c"]) -> Float[Array, "n D"]:
@@ -152,17 +169,33 @@ class Heads(TaskFamily):
     """The share of right answers."""
     return jnp.mean(output.argmax(-1) == query.y, where=query.mask)
 
-  def condition(self, support: Support, ways: int) -> tuple[Any, Bool[Array, " N"]]:
+  def scores(
+    self, output: Float[Array, "n N"], query: Query, ways: int
+  ) -> Int[Array, " N"]:
+    """Right answers of each class."""
+    right = output.argmax(-1) == query.y
+    return jnp.zeros(ways, jnp.int32).at[query.y].add(right)
+
+  def asked(self, protocol: Protocol) -> int:
+    return protocol.queries
+
+  def clusters(self, items: ClassSet, task: Int[Array, " N"]) -> Int[Array, " N"]:
+    """The classes of the set."""
+    return task
+
+  def condition(
+    self, frozen: Params, support: Support, ways: int
+  ) -> tuple[Any, Bool[Array, " N"]]:
     """Features in coordinates of rms 1, as the tokens have, and `membership`."""
     member = membership(support, ways)
     x = jnp.where(member.any(1)[:, None], support.x, 0.0)  # the rest may hold anything
     return (x * x.shape[-1] ** 0.5, member), member.any(0)
 
-  def base(self, name: str, support: Support, ways: int) -> Params | None:
-    """`prototypes`: the prototype head."""
-    if name == "none":
-      return None
-    return prototype_head(class_means(membership(support, ways), support.x))
+  def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
+    """Also `prototypes`: the prototype head."""
+    if name == "prototypes":
+      return prototype_head(class_means(membership(support, ways), support.x))
+    return super().base(frozen, name, support, ways)
 
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     return without_absent(params, present)

@@ -18,7 +18,7 @@ from mcdi_jax.generator.model import Model
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Support, mean_over_items
 
 
 def refine(model: Model, *, steps: Any, rate: Any) -> Model:
@@ -76,9 +76,7 @@ def _check_models(*models: Any) -> None:
 def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:
   """The mean loss of the items that count; support.x is what `embed` gives."""
   losses = model.family.loss(model.outputs(params, support.x), support.y)
-  if support.mask is None:
-    return losses.mean()
-  return jnp.sum(jnp.where(support.mask, losses, 0.0)) / support.mask.sum()
+  return mean_over_items(losses, support.mask)
 
 
 @jax.tree_util.register_dataclass

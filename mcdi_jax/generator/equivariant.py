@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from mcdi_jax.generator.score import (
   Mlp,
-  ScoreConfig,
+  ScoreNetwork,
   class_statistics,
   take_by_class,
   time_features,
@@ -95,10 +95,8 @@ class _Block(nn.Module):
     return nn.Dense(self.width)(gathered), weights
 
 
-class EquivariantNetwork(nn.Module):
+class EquivariantNetwork(ScoreNetwork):
   """See `score.py` for the two methods."""
-
-  config: ScoreConfig
 
   def encode(
     self, x: Float[Array, "n D"], member: Float[Array, "n N"]
@@ -137,12 +135,3 @@ class EquivariantNetwork(nn.Module):
     coefficients = nn.Dense(c.vectors)(h) * c.vectors**-0.5
     vector = jnp.einsum("nvd,nv->nd", v, coefficients)
     return jnp.concatenate([vector, nn.Dense(rest.shape[-1])(h)], -1)
-
-  def __call__(
-    self,
-    x: Float[Array, "n D"],
-    member: Float[Array, "n N"],
-    tokens: Float[Array, "N W"],
-    time: Any,
-  ) -> Float[Array, "N W"]:
-    return self.denoise(self.encode(x, member), member.any(0), tokens, time)

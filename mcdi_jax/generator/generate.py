@@ -107,7 +107,7 @@ def _ways(generator: Model, ways: Any) -> int:
     ways = trained[0] if ways is None else operator.index(ways)
   except TypeError:
     raise InputError(f"ways is {ways!r}: give a whole number") from None
-  if ways < 2:
+  if ways < 2 and generator.family.classifies:
     raise InputError(f"ways is {ways}: a classifier needs at least 2 classes")
   return ways
 

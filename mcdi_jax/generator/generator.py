@@ -43,7 +43,7 @@ class GeneratorSpec:
   Attributes:
     score, diffusion: as it was trained.
     family: the tasks, and the network that weights are generated for.
-    base: that generated tokens are a difference from, such as `prototypes`.
+    base: that generated tokens are a difference from: θ_0 (`init`), or `prototypes`.
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
   """
@@ -51,12 +51,12 @@ class GeneratorSpec:
   score: ScoreConfig
   diffusion: DiffusionConfig
   family: TaskFamily
-  base: Literal["none", "prototypes"] = "none"
+  base: Literal["none", "init", "prototypes"] = "none"
   matmul_precision: Literal["highest", "high", "default"] = "highest"
 
-  @property
-  def score_network(self) -> nn.Module:
-    return SCORE_NETWORKS[self.score.network](self.score)
+  def score_network(self, own: int) -> nn.Module:
+    """own: tokens that belong to no class."""
+    return SCORE_NETWORKS[self.score.network](self.score, own)
 
 
 @jax.tree_util.register_dataclass
@@ -103,39 +103,41 @@ class Generator(Model):
     tokens, _ = self.sample(condition, key, temperature=temperature)
     return self.decode(tokens, condition)
 
+  @property
+  def score_network(self) -> nn.Module:
+    return self.spec.score_network(self.space.rows(0))
+
   def chain(self) -> Chain:
     diffusion = self.spec.diffusion
     return chain(self.schedule, make_segments(diffusion.steps, diffusion.segments))
 
   def condition(self, support: Support, ways: int) -> Condition:
     """What there is to know of a support whose items the family has embedded."""
-    inputs, present = self.family.condition(support, ways)
-    network = self.spec.score_network
-    context = network.apply({"params": self.score}, *inputs, method="encode")
-    base = self.family.base(self.spec.base, support, ways)
+    inputs, present = self.family.condition(self.frozen, support, ways)
+    context = self.score_network.apply({"params": self.score}, *inputs, method="encode")
+    base = self.family.base(self.frozen, self.spec.base, support, ways)
     return Condition(context, base, present)
 
-  def predict(self, condition: Condition, x: Float[Array, "N W"], t: Any) -> Array:
+  def predict(self, condition: Condition, x: Float[Array, "S W"], t: Any) -> Array:
     """The score network's output at step t, in the gauge."""
     time = t / self.spec.diffusion.steps
     inputs = (condition.context, condition.present, x, time)
-    network = self.spec.score_network
-    out = network.apply({"params": self.score}, *inputs, method="denoise")
+    out = self.score_network.apply({"params": self.score}, *inputs, method="denoise")
     return self.space.project(out, condition.present)
 
   def draw_noise(
     self, key: Key[Array, ""], present: Bool[Array, " N"]
-  ) -> Float[Array, "N W"]:
+  ) -> Float[Array, "S W"]:
     """Standard normal tokens, in the gauge. A class's noise depends on its row alone, and
     not on how many rows there are."""
     shape = (self.space.rows(len(present)), self.space.width)
     return self.space.project(jax.random.normal(key, shape), present)
 
-  def encode(self, params: Params, condition: Condition) -> Float[Array, "N W"]:
+  def encode(self, params: Params, condition: Condition) -> Float[Array, "S W"]:
     """The tokens of a task's params."""
     return self.space.encode(params, condition.base, condition.present)
 
-  def decode(self, tokens: Float[Array, "N W"], condition: Condition) -> Params:
+  def decode(self, tokens: Float[Array, "S W"], condition: Condition) -> Params:
     """The params that tokens stand for."""
     params = self.space.decode(tokens, condition.base)
     return self.family.without_absent(params, condition.present)
@@ -146,8 +148,8 @@ class Generator(Model):
     key: Key[Array, ""],
     *,
     temperature: Any,
-    initial: Float[Array, "N W"] | None = None,
-  ) -> tuple[Float[Array, "N W"], Float[Array, "T N W"]]:
+    initial: Float[Array, "S W"] | None = None,
+  ) -> tuple[Float[Array, "S W"], Float[Array, "T S W"]]:
     """Tokens from noise in T steps, and the path there; `initial` replaces the noise
     that the chain starts from."""
     k_initial, k_injected = jax.random.split(key)
@@ -166,12 +168,19 @@ class Generator(Model):
     )
 
 
-def init_score(spec: GeneratorSpec, x: Array, width: int, key: Key[Array, ""]) -> Params:
+def init_score(
+  spec: GeneratorSpec,
+  frozen: Params,
+  space: WeightSpace,
+  support: Support,
+  key: Key[Array, ""],
+) -> Params:
   """Fresh params of the score network.
 
   Args:
-    x: two embedded items, for their shape alone.
-    width: of a token.
+    support: of two classes, or of a task without any; for its shape alone.
   """
-  inputs, _ = spec.family.condition(Support(x, jnp.arange(2)), 2)
-  return spec.score_network.init(key, *inputs, jnp.zeros((2, width)), 0.0)["params"]
+  inputs, present = spec.family.condition(frozen, support, 2)
+  tokens = jnp.zeros((space.rows(len(present)), space.width))
+  network = spec.score_network(space.rows(0))
+  return network.init(key, inputs, present, tokens, 0.0)["params"]

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mcdi_jax.lib.config import check
 from mcdi_jax.tasks import class_means
@@ -59,6 +59,23 @@ def time_features(time: Any) -> Float[Array, " F"]:
   """sin and cos of π 2^j time, j = 0 … 5; time = t/T in [0, 1)."""
   angles = time * jnp.pi * 2.0 ** jnp.arange(_OCTAVES)
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+
+
+class ScoreNetwork(nn.Module):
+  """own: tokens that belong to no class."""
+
+  config: ScoreConfig
+  own: int = 0
+
+  def __call__(
+    self,
+    inputs: tuple[Any, ...],
+    present: Bool[Array, " N"],
+    tokens: Float[Array, "S W"],
+    time: Any,
+  ) -> Float[Array, "S W"]:
+    """Both methods, one after the other: for fresh params."""
+    return self.denoise(self.encode(*inputs), present, tokens, time)
 
 
 class Mlp(nn.Module):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from typing import Any, overload
 
 import jax
@@ -10,7 +11,13 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.diffusion import Schedule
-from mcdi_jax.families import Heads, family_from_json, family_to_json
+from mcdi_jax.families import (
+  Fields,
+  Heads,
+  TaskFamily,
+  family_from_json,
+  family_to_json,
+)
 from mcdi_jax.families.heads import spec_with_heads
 from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
 from mcdi_jax.lib import files
@@ -18,9 +25,10 @@ from mcdi_jax.lib.checkpoint import load_described, save_described
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.tasks import Form
 from mcdi_jax.weights import weight_space
 
-FAMILIES = {family.name: family for family in (Heads,)}
+FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in (Heads, Fields)}
 _FORMAT = 4
 _READABLE = (2, 3, 4)  # 2 has its weights always in weights/; before 4 all were heads
 _KEYS = ("format", "spec", "gauge", "about")
@@ -40,25 +48,30 @@ def save_generator(
 
 
 @overload
-def load_generator(name_or_directory: PathLike) -> Generator: ...
+def load_generator(
+  name_or_directory: PathLike, family: type[TaskFamily] | None = None
+) -> Generator: ...
 
 
 @overload
 def load_generator(name_or_directory: None = None) -> list[str]: ...
 
 
-def load_generator(name_or_directory: PathLike | None = None) -> Generator | list[str]:
+def load_generator(
+  name_or_directory: PathLike | None = None, family: type[TaskFamily] | None = None
+) -> Generator | list[str]:
   """Reads a generator.
 
   Args:
     name_or_directory: a name that ships with the package, a generator's directory, or
       the workdir of a run with one seed; None returns the list of names.
+    family: the class of the tasks, where it is one of a user's own; its numbers are read.
 
   Raises:
     MissingError: no generator there, or a workdir with several, which are listed.
     DamagedError: a checksum differs.
-    InputError: written by another version of this package, or weights of another
-      specification.
+    InputError: written by another version of this package, weights of another
+      specification, or tasks of a user's own whose class is not given.
   """
   if name_or_directory is None:
     return _shipped()
@@ -68,9 +81,9 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
     path,
     ("format",),
     "weights",
-    lambda content: _leaves(_template(content, path), _frozen_name(content)),
+    lambda content: _leaves(_template(content, path, family), _frozen_name(content)),
   )
-  template = _template(content, path)
+  template = _template(content, path, family)
   return dataclasses.replace(
     template,
     score=leaves["score"],
@@ -80,7 +93,9 @@ def load_generator(name_or_directory: PathLike | None = None) -> Generator | lis
   )
 
 
-def _template(content: dict[str, Any], path: Path) -> Generator:
+def _template(
+  content: dict[str, Any], path: Path, family: type[TaskFamily] | None
+) -> Generator:
   """Of shapes alone."""
   if content["format"] not in _READABLE:
     raise InputError(
@@ -93,7 +108,15 @@ def _template(content: dict[str, Any], path: Path) -> Generator:
     described = spec_with_heads(described)
   needed = [f.name for f in dataclasses.fields(GeneratorSpec) if f.default is _NO_DEFAULT]
   files.check_keys(path, described, *needed)
-  spec = spec_from_json(described)
+  files.check_keys(path, described["family"], "name")
+  known = FAMILIES if family is None else {**FAMILIES, family.name: family}
+  own = described["family"]["name"]
+  if own not in known:
+    raise InputError(
+      f"{path.parent} makes weights for the family {own!r}, which is not of this package: "
+      "give its class, as load_generator(…, family=…)"
+    )
+  spec = spec_from_json(described, known)
   key = jax.random.key(0)
   return jax.eval_shape(lambda: blank(spec, key, gauge=content["gauge"]))
 
@@ -106,8 +129,10 @@ def spec_to_json(spec: GeneratorSpec) -> dict[str, Any]:
   return {**dataclasses.asdict(spec), "family": family_to_json(spec.family)}
 
 
-def spec_from_json(content: dict[str, Any]) -> GeneratorSpec:
-  family = family_from_json(FAMILIES, content["family"], "spec.family")
+def spec_from_json(
+  content: dict[str, Any], known: Mapping[str, type[TaskFamily]] = FAMILIES
+) -> GeneratorSpec:
+  family = family_from_json(known, content["family"], "spec.family")
   return from_mapping(GeneratorSpec, {**content, "family": family}, "spec")
 
 
@@ -130,10 +155,13 @@ def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Ge
   """A generator of this specification with fresh leaves; its schedule is not set."""
   family = spec.family
   frozen = family.init_frozen(key)
-  x = family.embed(frozen, jnp.zeros((2, *family.item_shape)))
-  space = weight_space(family.init(key, x, 2), family.cuts, gauge=gauge)
+  ways = 2 if family.classifies else 1
+  support = family.example(Form(ways, 1))
+  support = support._replace(x=family.embed(frozen, support.x))
+  params = family.init(frozen, key, support.x, ways)
+  space = weight_space(params, family.cuts, gauge=gauge)
   return Generator(
-    score=init_score(spec, x, space.width, key),
+    score=init_score(spec, frozen, space, support, key),
     frozen=frozen,
     space=space,
     schedule=Schedule(jnp.zeros(spec.diffusion.steps)),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mcdi_jax.generator.score import Mlp, ScoreConfig, time_features
+from mcdi_jax.generator.score import Mlp, ScoreConfig, ScoreNetwork, time_features
 from mcdi_jax.tasks import class_means
 
 
@@ -23,11 +23,13 @@ class TokenCondition(NamedTuple):
     tokens: [m, w] that weights attend to.
     mask: bool [m]; those that count.
     by_class: [N, w], added to the tokens of classes; N may be 0.
+    by_place: [S − N, w], added to the other tokens.
   """
 
   tokens: Any
   mask: Any
   by_class: Any
+  by_place: Any
 
 
 def attention(
@@ -107,15 +109,16 @@ class _Block(nn.Module):
     return h + (1 + gate[2]) * Mlp(2 * w, w)(normal(h, 2))
 
 
-class TokenNetwork(nn.Module):
+class TokenNetwork(ScoreNetwork):
   """See `score.py` for the two methods."""
-
-  config: ScoreConfig
 
   def setup(self):
     w = self.config.width
     self.item_encoder = nn.Dense(w)
     self.class_encoder = Mlp(2 * w, w)
+    if self.own:
+      self.summary = nn.Dense(4 * w)
+      self.place_encoder = nn.Dense(self.own * w)
 
   def encode(
     self,
@@ -132,7 +135,17 @@ class TokenNetwork(nn.Module):
     mask = member.any(1) if mask is None else mask
     x = jnp.where(mask[:, None], x, 0.0)  # the rest may hold anything
     by_class = class_means(member, self.class_encoder(x))
-    return TokenCondition(self.item_encoder(x), mask, by_class)
+    return TokenCondition(self.item_encoder(x), mask, by_class, self._by_place(x, mask))
+
+  def _by_place(
+    self, x: Float[Array, "m d"], mask: Bool[Array, " m"]
+  ) -> Float[Array, "s w"]:
+    """What the items say together, with a linear map of its own for each place: attention
+    to them alone would have to carry it head by head."""
+    if not self.own:
+      return jnp.zeros((0, self.config.width))
+    summary = jnp.mean(nn.gelu(self.summary(x)), 0, where=mask[:, None])
+    return self.place_encoder(summary).reshape(self.own, -1)
 
   @nn.compact
   def denoise(
@@ -142,24 +155,14 @@ class TokenNetwork(nn.Module):
     x: Float[Array, "S W"],
     time: Any,
   ) -> Float[Array, "S W"]:
-    c, ways = self.config, len(context.by_class)
-    own = len(x) - ways
-    valid = jnp.concatenate([present, jnp.ones(own, bool)])
+    c = self.config
+    valid = jnp.concatenate([present, jnp.ones(self.own, bool)])
     clock = time_features(time)
     modulation = Mlp(c.width, 9 * c.width, name="time")(clock)
-    place = self.param("place", nn.initializers.normal(0.5), (own, c.width))
-    h = nn.Dense(c.width, name="in")(x) + jnp.concatenate([context.by_class, place])
+    place = self.param("place", nn.initializers.normal(0.5), (self.own, c.width))
+    given = jnp.concatenate([context.by_class, place + context.by_place])
+    h = nn.Dense(c.width, name="in")(x) + given
     block = nn.remat(_Block) if c.remat else _Block
     for n in range(c.layers):
       h = block(c, name=f"block_{n}")(h, valid, context, modulation)
     return nn.Dense(x.shape[-1], name="out")(nn.LayerNorm(name="norm")(h))
-
-  def __call__(
-    self,
-    x: Float[Array, "m d"],
-    member: Float[Array, "m N"],
-    tokens: Float[Array, "S W"],
-    time: Any,
-    mask: Bool[Array, " m"] | None = None,
-  ) -> Float[Array, "S W"]:
-    return self.denoise(self.encode(x, member, mask), member.any(0), tokens, time)

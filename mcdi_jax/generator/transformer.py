@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mcdi_jax.generator.score import Mlp, ScoreConfig, class_statistics, time_features
+from mcdi_jax.generator.score import Mlp, ScoreNetwork, class_statistics, time_features
 from mcdi_jax.tasks import class_means
 
 
@@ -48,10 +48,8 @@ def _attention(
   return nn.Dense(width)(mixed.reshape(-1, width))
 
 
-class TokenTransformer(nn.Module):
+class TokenTransformer(ScoreNetwork):
   """See `score.py` for the two methods; permuting the classes permutes the output."""
-
-  config: ScoreConfig
 
   def setup(self):
     w = self.config.width
@@ -85,12 +83,3 @@ class TokenTransformer(nn.Module):
     for block in self.blocks:
       h = block(h, modulation, present)
     return nn.Dense(x.shape[-1], name="out")(nn.LayerNorm(name="norm")(h))
-
-  def __call__(
-    self,
-    x: Float[Array, "n D"],
-    member: Float[Array, "n N"],
-    tokens: Float[Array, "N W"],
-    time: Any,
-  ) -> Float[Array, "N W"]:
-    return self.denoise(self.encode(x, member), member.any(0), tokens, time)

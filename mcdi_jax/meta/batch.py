@@ -152,6 +152,6 @@ def chain_targets(generator: Generator, weights: Any) -> Any:
 
 def encode_targets(
   generator: Generator, weights: Any, condition: Condition
-) -> Float[Array, "k N W"]:
+) -> Float[Array, "k S W"]:
   """Params with a leading axis k to tokens, as differences from the support's base."""
   return jax.vmap(lambda params: generator.encode(params, condition))(weights)

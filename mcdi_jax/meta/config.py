@@ -61,8 +61,6 @@ class MetaConfig:
     check(0 <= self.warmup < 1, "config.meta.warmup", self.warmup, "give a share in [0, 1)")
     check(self.clip >= 0, "config.meta.clip", self.clip, "give at least 0; 0 is off")
     check(0 <= self.ema < 1, "config.meta.ema", self.ema, "give a decay in [0, 1)")
-    ways_fit = min(self.ways, default=0) >= 2
-    check(ways_fit, "config.meta.ways", self.ways, "give numbers of at least 2")
     shots_fit = min(self.shots, default=0) >= 1
     check(shots_fit, "config.meta.shots", self.shots, "give numbers of at least 1")
 

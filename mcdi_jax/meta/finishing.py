@@ -8,7 +8,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
@@ -17,7 +16,7 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.meta.batch import TaskSource
 from mcdi_jax.meta.training import Training, adam, outer_training
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Form, Protocol, Task
+from mcdi_jax.tasks import Form, Protocol, Task, mean_over_items
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,8 @@ class FinishingConfig:
   same score network from scratch at T = 1 (`hypernetwork`).
 
   Attributes:
-    steps: of Adam, for finishing; the hypernetwork takes meta.steps more.
+    steps: of Adam, for finishing.
+    hypernetwork_steps: of Adam, for the hypernetwork; 0: meta.steps + steps.
     tasks: drawn anew from the training classes at each step.
     queries: a class.
     feature_noise: sd of Gaussian noise on the features of support and queries, in units
@@ -41,6 +41,7 @@ class FinishingConfig:
   """
 
   steps: int = 600
+  hypernetwork_steps: int = 0
   tasks: int = 16
   queries: int = 15
   feature_noise: float = 0.5
@@ -56,9 +57,9 @@ class FinishingConfig:
     for name in ("steps", "tasks", "queries", "validate_every", "save_every"):
       value = getattr(self, name)
       check(value >= 1, f"{where}.{name}", value, "give at least 1")
-    for name in ("feature_noise", "clip"):
+    for name in ("feature_noise", "clip", "hypernetwork_steps"):
       value = getattr(self, name)
-      check(value >= 0, f"{where}.{name}", value, "give at least 0; 0 is off")
+      check(value >= 0, f"{where}.{name}", value, "give at least 0")
     check(self.rate > 0, f"{where}.rate", self.rate, "give a positive rate")
     check(0 <= self.warmup < 1, f"{where}.warmup", self.warmup, "give a share in [0, 1)")
     check(0 <= self.ema < 1, f"{where}.ema", self.ema, "give a decay in [0, 1)")
@@ -77,12 +78,12 @@ def query_loss(
   """Mean loss of a task's queries under the weights that are generated from its support at
   τ = 0; and how good these are. x are embedded items [n, ...]."""
   generator = dataclasses.replace(generator, score=score)
-  family, (x, y, counted) = generator.spec.family, task.query
+  family, (x, y, mask) = generator.spec.family, task.query
   ways = family.largest.ways
   params = generate_from_features(generator, task.support, key, ways=ways)
   output = family.apply(generator.frozen, params, x)
-  losses = jnp.where(counted, family.loss(output, y), 0.0)
-  return jnp.sum(losses) / counted.sum(), family.quality(output, task.query)
+  loss = mean_over_items(family.loss(output, y), mask)
+  return loss, family.quality(output, task.query)
 
 
 def noisy_task(

@@ -1,25 +1,32 @@
 """Ways to adapt to a task, generation among them: one file a method, one interface."""
 
+from mcdi_jax.methods.controls import mean_of_bank, nearest_of_bank, shuffled_condition
 from mcdi_jax.methods.cosine import COSINE
+from mcdi_jax.methods.descent import descent
 from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
 from mcdi_jax.methods.generated import generated
 from mcdi_jax.methods.logistic import LOGISTIC
-from mcdi_jax.methods.method import Method, Tunable
+from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.prepared import prepared
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
 
-TUNABLE = (PROTOTYPES, COSINE, RIDGE, LOGISTIC, FINETUNE, FINETUNE_SGD)
+HEADS = (PROTOTYPES, COSINE, RIDGE, LOGISTIC, FINETUNE, FINETUNE_SGD)
 
 __all__ = [
-  "TUNABLE",
+  "HEADS",
+  "Known",
   "LogUniform",
   "Method",
   "Space",
   "Tunable",
   "at_edge",
+  "descent",
   "draw_settings",
   "generated",
+  "mean_of_bank",
+  "nearest_of_bank",
   "prepared",
+  "shuffled_condition",
 ]

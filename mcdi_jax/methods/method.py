@@ -3,9 +3,17 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float
-
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.methods.space import Space
+from mcdi_jax.networks import Params
+
+
+class Known(NamedTuple):
+  """What a method for any network knows of it: the family, which is static, and the frozen
+  params."""
+
+  family: TaskFamily
+  frozen: Params
 
 
 class Method(NamedTuple):
@@ -33,12 +41,13 @@ class Tunable(NamedTuple):
 
   Attributes:
     name: as in results.
-    make: `make(settings, feature_mean [D]) → Method`; the methods of one space share
-      their `adapt`, so that they share its compilation. The mean is what standardisation
-      took from the features, in their unit.
+    make: `make(settings, given) → Method`; the methods of one space share their `adapt`,
+      so that they share its compilation. What is given is the same for all methods of a
+      use: of those on features the mean [D] that standardisation took from them, in
+      their unit; of those for any network what it is (`Known`).
     space: setting → its values.
   """
 
   name: str
-  make: Callable[[dict[str, Any], Float[Array, " D"]], Method]
+  make: Callable[[dict[str, Any], Any], Method]
   space: Space

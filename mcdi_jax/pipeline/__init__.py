@@ -5,6 +5,7 @@ giving the same command; what is deleted is made anew.
 """
 
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.own import own_config, own_use
 from mcdi_jax.pipeline.prediction import (
   Predictions,
   generate_from_folder,
@@ -13,11 +14,16 @@ from mcdi_jax.pipeline.prediction import (
   write_predictions,
 )
 from mcdi_jax.pipeline.run import run
+from mcdi_jax.pipeline.use import Suite, Use
 
 __all__ = [
   "Config",
   "Predictions",
+  "Suite",
+  "Use",
   "generate_from_folder",
+  "own_config",
+  "own_use",
   "predict",
   "predictions_file",
   "run",

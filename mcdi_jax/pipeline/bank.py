@@ -9,6 +9,7 @@ from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource, task_source
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.use import Prepared
 from mcdi_jax.preparation import (
   Bank,
   PreparationConfig,
@@ -22,26 +23,13 @@ from mcdi_jax.tasks import Form
 _FORMAT = 2  # of the shards
 
 
-def prepare_banks(
-  config: Config,
-  family: TaskFamily,
-  frozen: Any,
-  versions: Any,
-  items: Any,
-  frozen_digest: str,
-  directory: Path,
-) -> TaskSource:
+def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSource:
   """Tasks of all forms.
 
   Tasks prepared on all drawings do not depend on the shots and are shared between them.
   A bank's directory is named by a hash of what determines its content.
-
-  Args:
-    frozen: params of the network that are the same for all tasks.
-    versions: of the training items, embedded, to prepare on: x [n, V, ...].
-    items: the same, x [n, ...], to draw supports from.
-    frozen_digest: sha256 of what the frozen params were made from.
   """
+  family = prepared.family
   made: dict[str, Bank] = {}
   banks = []
   forms = [Form(protocol.ways, protocol.shots) for protocol in config.forms]
@@ -52,7 +40,7 @@ def prepare_banks(
     prepare = functools.partial(_prepare, family, config.preparation, own, targets)
     content = {
       "format": _FORMAT,
-      "frozen": frozen_digest,
+      "frozen": prepared.digest,
       "matmul_precision": config.matmul_precision,
       "family": family.name,
       "ways": form.ways,
@@ -65,15 +53,16 @@ def prepare_banks(
       made[digest] = open_bank(
         directory / digest,
         prepare,
-        (frozen, versions),
+        (prepared.frozen, prepared.versions),
         content,
         seed=config.preparation.seed,
         tasks=config.preparation.tasks,
         shard_tasks=config.preparation.shard_tasks,
-        title=f"bank of {form.ways}-way tasks",
+        title=f"bank of {form.ways}-way tasks" if family.classifies else "bank",
       )
     banks.append(made[digest])
-  return task_source(family, forms, banks, items, bank_key(config.preparation.seed))
+  key = bank_key(config.preparation.seed)
+  return task_source(family, forms, banks, prepared.suite.train, key)
 
 
 def _prepare(

@@ -4,18 +4,16 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from mcdi_jax.data import ClassSet, DataConfig, Splits
+from mcdi_jax.data import DataConfig
 from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
-from mcdi_jax.families import Heads, TaskFamily
-from mcdi_jax.families.heads import check_image_shape
+from mcdi_jax.families import Fields, Heads, TaskFamily
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
-from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.preparation import PreparationConfig
-from mcdi_jax.tasks import Protocol, check_protocol
+from mcdi_jax.tasks import Protocol
 
 
 class Recipe(NamedTuple):
@@ -23,13 +21,13 @@ class Recipe(NamedTuple):
 
   Attributes:
     algorithm: REPTILE or single level on the local consistency loss, or the query loss.
-    base: of the generated weights.
+    base: of the generated weights; empty: the configured one.
     starts_from: the generator that it is trained on from; empty: from scratch.
     chain: what its chain makes of the configured one.
   """
 
   algorithm: Literal["reptile", "single_level", "query_loss"]
-  base: Literal["none", "prototypes"] = "none"
+  base: Literal["", "prototypes"] = ""
   starts_from: str = ""
   chain: Callable[[DiffusionConfig], DiffusionConfig] = lambda diffusion: diffusion
 
@@ -50,12 +48,32 @@ def naive_targets(diffusion: DiffusionConfig) -> DiffusionConfig:
   return dataclasses.replace(one_segment(diffusion), objective="naive", sampler=sampler)
 
 
+@dataclasses.dataclass(frozen=True)
+class FieldsConfig:
+  """The network that holds an image, in `fields`.
+
+  Attributes:
+    frequencies: of the Fourier features, a sine and a cosine each.
+    bandwidth: their sd, in periods over the image.
+    hidden: units.
+  """
+
+  frequencies: int = 64
+  bandwidth: float = 4.0
+  hidden: int = 12
+
+  def __post_init__(self):
+    for name, value in dataclasses.asdict(self).items():
+      check(value > 0, f"config.fields.{name}", value, "give a positive number")
+
+
 GENERATORS = {
   "generated": Recipe("reptile"),
   "generated_single_level": Recipe("single_level"),
   "generated_delta": Recipe("reptile", base="prototypes"),
   "generated_finished": Recipe("query_loss", starts_from="generated"),
   "hypernetwork": Recipe("query_loss", chain=one_step),
+  "hypernetwork_weights": Recipe("reptile", chain=one_step),
   "k1": Recipe("reptile", chain=one_segment),
   "naive_targets": Recipe("reptile", chain=naive_targets),
 }
@@ -66,10 +84,14 @@ class Config:
   """All settings of `launch.run`.
 
   Attributes:
+    family: of the tasks: `heads` (few-shot classifiers on a backbone's features), `fields`
+      (all weights of a network that holds an image), `own` (of the config's own file).
+    base: that generated weights are a difference from: `none`, or `init`, θ_0.
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
       difference from the prototype head), `generated_finished` (`generated`, trained on
       by the query loss), `hypernetwork` (the same network at T = 1, by the query loss),
+      `hypernetwork_weights` (the same at T = 1, by the weights of the bank),
       `k1` (vanilla diffusion: the last of the bank's targets, one segment),
       `naive_targets` (all of them, each as the end of the whole chain).
     seeds: each trains a backbone, and every generator on it, once.
@@ -79,7 +101,10 @@ class Config:
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
+  family: Literal["heads", "fields", "own"] = "heads"
+  base: Literal["none", "init"] = "none"
   data: DataConfig = DataConfig()
+  fields: FieldsConfig = FieldsConfig()
   backbone: BackboneConfig = BackboneConfig()
   preparation: PreparationConfig = PreparationConfig()
   diffusion: DiffusionConfig = DiffusionConfig()
@@ -106,6 +131,9 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
+    ways, least = self.meta.ways, 2 if self.family == "heads" else 1
+    remedy = f"give numbers of at least {least}"
+    check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
     self.preparation.recorded_steps(self.diffusion.segments)
     alphas(self.diffusion)
 
@@ -118,45 +146,8 @@ class Config:
 
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   """The use that a config is of."""
-  return Heads(
-    ways=config.meta.ways,
-    shots=config.meta.shots,
-    image_shape=image_shape,
-    width=config.backbone.width,
-  )
-
-
-def check_data(config: Config, splits: Splits) -> None:
-  """Raises `InputError` before any work is done if the sets are too small."""
-  turns = 4 if config.data.rotations else 1
-  height, width, _ = splits.image_shape
-  check_image_shape(splits.image_shape)
-  if turns > 1 and height != width:
-    raise InputError(
-      f"the images are {height}×{width}: only square ones can be turned, so set "
-      "config.data.rotations to False"
-    )
-  for form in config.forms:
-    check_protocol(splits.val, form, "val")
-    check_protocol(splits.test, form, "test")
-    check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
-  _check_episode(config.backbone, splits.train, turns)
-
-
-def _training_queries(config: Config) -> int:
-  """Queries a class that preparation or the query loss needs beside the support."""
-  preparation, finishing = config.preparation, config.finishing
-  query_loss = any(GENERATORS[g].algorithm == "query_loss" for g in config.generators)
-  return max(
-    preparation.queries if preparation.prepare_on == "support_and_query" else 0,
-    finishing.queries if query_loss else 0,
-  )
-
-
-def _check_episode(backbone: BackboneConfig, items: ClassSet, turns: int) -> None:
-  classes, smallest = turns * items.classes, int(items.count.min())
-  remedy = f"the train split has {classes} classes: lower it"
-  check(backbone.ways <= classes, "config.backbone.ways", backbone.ways, remedy)
-  remedy = f"a class of the train split has {smallest} images: lower it"
-  fits = backbone.drawings <= smallest
-  check(fits, "config.backbone.drawings", backbone.drawings, remedy)
+  forms = {"ways": config.meta.ways, "shots": config.meta.shots}
+  if config.family == "fields":
+    numbers = dataclasses.asdict(config.fields)
+    return Fields(image_shape=image_shape, **forms, **numbers)
+  return Heads(image_shape=image_shape, width=config.backbone.width, **forms)

@@ -7,32 +7,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcdi_jax.data import ClassSet, DataConfig, Splits
+from mcdi_jax.data import DataConfig
 from mcdi_jax.evaluation import (
   BATCHES,
   Facts,
+  Measure,
+  Scores,
   Timing,
-  accuracy_line,
-  correct_counts,
   difference,
   draw_task,
   latency_line,
+  metric_line,
+  score,
   task_keys,
   time_generation,
   time_methods,
   with_share_of_peak,
 )
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.methods import TUNABLE, Method, generated, prepared
-from mcdi_jax.pipeline.backbone import Features
+from mcdi_jax.meta import TaskSource
+from mcdi_jax.methods import (
+  Known,
+  Method,
+  generated,
+  mean_of_bank,
+  nearest_of_bank,
+  shuffled_condition,
+)
 from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.pipeline.tuning import Choice, Tuned, tuned_baseline
-from mcdi_jax.tasks import Protocol, Support
+from mcdi_jax.pipeline.use import Prepared, Rivals, Suite
+from mcdi_jax.preparation import Bank
+from mcdi_jax.tasks import Form, Protocol, Support
 
 _UNTUNED = Choice({}, 1, [], None)
+_OTHER_TASKS = 64  # whose supports stand in for a task's own
+_MOST_OF_BANK = 4096  # tasks, among which the nearest is looked for
 Methods = list[tuple[Method, Choice]]
 
 
@@ -40,49 +55,89 @@ def evaluate(
   config: Config,
   facts: Facts,
   generators: dict[str, Tuned],
-  features: Features,
+  source: TaskSource,
+  suite: Suite,
+  rivals: Rivals,
   choices: Path,
 ) -> list[dict[str, Any]]:
-  """The lines of one seed: accuracies of the generators and the baselines on the same
-  tasks, for each form of task and each way to take the test classes; with the first seed
-  also latencies.
+  """The lines of one seed: the metric of the generators, their rivals and the controls on
+  the same tasks, for each form of task and each way to take the test items; with the first
+  seed also latencies.
 
   Args:
     choices: the directory that tuned settings are kept in.
   """
-  upright = features.upright_test
-  tests = {f"{facts.data}-{upright.classes}": upright}
-  if config.data.rotations:
-    tests[f"{facts.data}-{upright.classes}-rotated"] = features.test
   lines, latencies = [], []
-  for form in config.forms:
-    methods = _methods(config, generators, form, features, choices)
-    for protocol, test in tests.items():
-      lines += _compare(config, facts, methods, generators, form, protocol, test, upright)
+  for number, form in enumerate(config.forms):
+    methods = _methods(config, facts.family, generators, form, suite, rivals, choices)
+    controls = _controls(config, generators, source, number, form, suite)
+    for protocol, test in suite.tests.items():
+      call = (config, facts, methods + controls, generators, form, protocol, test)
+      lines += _compare(*call, suite.clusters)
     if config.evaluation.latency and facts.seed == config.seeds[0]:
-      found = [method for method, _ in methods]
-      latencies += _latencies(config, facts, found, generators, form, upright)
+      found, test = [method for method, _ in methods], next(iter(suite.tests.values()))
+      latencies += _latencies(config, facts, found, generators, form, test)
   return lines + latencies
 
 
 def _methods(
   config: Config,
+  family: TaskFamily,
   generators: dict[str, Tuned],
   form: Protocol,
-  features: Features,
+  suite: Suite,
+  rivals: Rivals,
   choices: Path,
 ) -> Methods:
-  backbone = next(iter(generators.values())).trained.generator.frozen
-  mean = backbone["mean"] / backbone["scale"]
   found: Methods = [
     (generated(name, trained.generator, choice.settings["temperature"]), choice)
     for name, (trained, choice) in generators.items()
   ]
   found += [
-    tuned_baseline(config, tunable, form, features.val, mean, choices)
-    for tunable in TUNABLE
+    tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)
+    for tunable in rivals.tunable
   ]
-  return [*found, (prepared(config.preparation, mean), _UNTUNED)]
+  return [*found, *((method, _UNTUNED) for method in rivals.fixed)]
+
+
+def _controls(
+  config: Config,
+  generators: dict[str, Tuned],
+  source: TaskSource,
+  number: int,
+  form: Protocol,
+  suite: Suite,
+) -> Methods:
+  """What a generator that does not read its condition would reach."""
+  (generator, _), choice = next(iter(generators.values()))
+  family, known = generator.family, Known(generator.family, generator.frozen)
+  key = key_for(config.evaluation.eval_seed, "other tasks")
+  test = next(iter(suite.tests.values()))
+  draw = jax.jit(lambda key: draw_task(key, family, test, form)[0].support)
+  others = jax.lax.map(draw, jax.random.split(key, _OTHER_TASKS))
+  bank = _bank_of(source, number, form, family)
+  supports = _supports_of(bank, family, suite.train, form, key)
+  temperature = choice.settings["temperature"]
+  found = (
+    shuffled_condition(generator, temperature, others),
+    mean_of_bank(known, bank),
+    nearest_of_bank(known, bank, supports, form.ways),
+  )
+  return [(method, _UNTUNED) for method in found]
+
+
+def _bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:
+  """The first tasks of a form's bank, without what only fills up the arrays."""
+  first = int(source.first[number])
+  stop = first + min(int(source.count[number]), _MOST_OF_BANK)
+  return family.unpadded(jax.tree.map(lambda leaf: leaf[first:stop], source.bank), form)
+
+
+def _supports_of(
+  bank: Bank, family: TaskFamily, items: Any, form: Protocol, key: Any
+) -> Support:
+  draw = lambda task: family.support(key, items, task, form.shots)  # noqa: E731
+  return jax.lax.map(draw, bank.tasks)
 
 
 def _compare(
@@ -92,34 +147,34 @@ def _compare(
   generators: dict[str, Tuned],
   form: Protocol,
   protocol: str,
-  test: ClassSet,
-  upright: ClassSet,
+  test: Any,
+  clusters: int,
 ) -> list[dict[str, Any]]:
   """Lines of all methods on one list of test tasks. Each is paired with `generated`; a
-  generator's settings also tell its difference from prototypes."""
+  generator's settings also tell its difference from prototypes, where there are some."""
   keys = task_keys(config.evaluation.eval_seed, config.evaluation.tasks)
   CONSOLE.print(f"{form}, {protocol}: {len(methods)} methods on {len(keys)} tasks")
-  counts = correct_counts([method for method, _ in methods], test, form, keys)
-  by_name = {m.name: c for (m, _), c in zip(methods, counts, strict=True)}
+  family = facts.family
+  measure = Measure(family.asked(form), clusters, family.metric.scale)
+  found = score([method for method, _ in methods], family, test, form, keys)
+  by_name = {m.name: s for (m, _), s in zip(methods, found, strict=True)}
   lines = []
   for method, choice in methods:
     mine, settings, values = by_name[method.name], dict(method.settings), {}
     if choice.at_edge:
       settings["at_edge"] = choice.at_edge
     if method.name in generators:
-      about, values = _about_generator(method.name, generators)
-      rival = by_name["prototypes"]
-      above = difference(mine, rival, form.queries, upright.classes)
-      settings |= about | {"minus_prototypes": list(above)}
+      about, values = _about_generator(method.name, generators, form)
+      settings |= about | _minus_prototypes(mine, by_name, measure)
     lines.append(
-      accuracy_line(
+      metric_line(
         facts,
         method.name,
         protocol,
         form,
         mine,
         by_name["generated"] if method.name != "generated" else None,
-        clusters=upright.classes,
+        measure,
         settings=settings,
         trials=choice.trials,
         **values,
@@ -128,12 +183,21 @@ def _compare(
   return lines
 
 
+def _minus_prototypes(
+  mine: Scores, by_name: dict[str, Scores], measure: Measure
+) -> dict[str, Any]:
+  if "prototypes" not in by_name:
+    return {}
+  return {"minus_prototypes": list(difference(mine, by_name["prototypes"], measure))}
+
+
 def _about_generator(
-  name: str, generators: dict[str, Tuned]
+  name: str, generators: dict[str, Tuned], form: Protocol
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Further settings of a generator, and further values of its lines."""
   (generator, seconds), choice = generators[name]
-  settings = {"rate_factor": choice.settings["rate_factor"]}
+  weights = generator.space.weights(form.ways)
+  settings = {"rate_factor": choice.settings["rate_factor"], "weights": weights}
   start = GENERATORS[name].starts_from
   if start and _same(generator, generators[start].trained.generator):
     settings["unchanged_start"] = True
@@ -153,12 +217,13 @@ def _latencies(
   methods: list[Method],
   generators: dict[str, Tuned],
   form: Protocol,
-  test: ClassSet,
+  test: Any,
 ) -> list[dict[str, Any]]:
-  """Of every method from features, one task and many; of generators also from images."""
+  """Of every method from embedded items, one task and many; of generators also from
+  raw ones."""
   CONSOLE.print(f"{form}: timing {len(methods)} methods")
   keys = task_keys(config.evaluation.eval_seed, max(BATCHES))
-  supports = jax.vmap(lambda key: draw_task(key, test, form)[0].support)(keys)
+  supports = jax.vmap(lambda key: draw_task(key, facts.family, test, form)[0].support)(keys)
   seconds = config.evaluation.latency_s / len(config.forms)
   measures = 2 * len(methods) + 2 * len(generators)
   share = lambda number: seconds * number / measures  # noqa: E731
@@ -171,28 +236,32 @@ def _latencies(
 
 
 def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[Timing]:
-  """Times a generator from features and from images, without any data."""
-  method = generated("generated", generator, 0.0)
-  label = jnp.repeat(jnp.arange(form.ways), form.shots)
-  width, tasks = generator.space.width - 1, max(BATCHES)
-  x = jax.random.normal(jax.random.key(0), (tasks, len(label), width)) / width**0.5
-  supports = Support(x, jnp.tile(label, (tasks, 1)))
+  """Times a generator from embedded items and from raw ones, without any data."""
+  method, tasks = generated("generated", generator, 0.0), max(BATCHES)
+  given = generator.family.example(Form(form.ways, form.shots))
+  shape = jax.eval_shape(generator.embed, given.x).shape
+  x = jax.random.normal(jax.random.key(0), (tasks, *shape)) / shape[-1] ** 0.5
+  labels = jnp.broadcast_to(given.y, (tasks, *given.y.shape))
+  supports = Support(x, labels)
   found = time_methods([method], supports, form.ways, seconds=seconds / 2)
   found = with_share_of_peak(found, generator, form)
-  images = {"seconds": seconds / 2, "batches": BATCHES}
-  return found + time_generation(method.name, generator, form, **images)
+  raw = {"seconds": seconds / 2, "batches": BATCHES}
+  return found + time_generation(method.name, generator, form, **raw)
 
 
-def result_facts(config: Config, splits: Splits, seed: int) -> Facts:
+def result_facts(config: Config, data: Any, prepared: Prepared, seed: int) -> Facts:
   """What all of a seed's lines share; whence the images were read, and where files lie,
   is no part of the config's hash; the seed that settings were chosen with is."""
-  data = DataConfig(path=splits.digest, rotations=config.data.rotations)
-  same = dataclasses.replace(config, data=data, seeds=(seed,), backbone_dir="", bank_dir="")
+  content = DataConfig(path=data.digest, rotations=config.data.rotations)
+  same = dataclasses.replace(
+    config, data=content, seeds=(seed,), backbone_dir="", bank_dir=""
+  )
   return Facts(
-    data=splits.name,
+    backbone=prepared.backbone,
+    matmul_precision=config.matmul_precision,
+    family=prepared.family,
+    data=data.name,
     seed=seed,
     eval_seed=config.evaluation.eval_seed,
-    backbone=f"conv4-{config.backbone.width}",
     config=content_hash({"config": same, "tuned_with": config.seeds[0]}),
-    matmul_precision=config.matmul_precision,
   )

@@ -28,7 +28,6 @@ from mcdi_jax.meta import (
   selected,
   validation,
 )
-from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe
 
 
@@ -39,7 +38,7 @@ class Material(NamedTuple):
     family: the tasks, and the network that weights are generated for.
     frozen: params of the network that are the same for all tasks.
     source: the tasks of all forms.
-    features: of all splits.
+    val: the validation items, embedded.
     metrics: the JSON lines that training is logged in.
     about: facts of the data that are kept beside a generator.
   """
@@ -47,7 +46,7 @@ class Material(NamedTuple):
   family: TaskFamily
   frozen: Any
   source: TaskSource
-  features: Features
+  val: Any
   metrics: Path
   about: dict[str, Any]
 
@@ -111,7 +110,7 @@ def prepare_generator(
     "method": name,
     "seed": seed,
     "seconds": trained.seconds,
-    "validation_accuracy": quality,
+    f"validation_{material.family.metric.name}": quality,
     **material.about,
     "config": content_hash(config),
     "versions": provenance.versions(),
@@ -130,8 +129,8 @@ def _plan(
   start = before.generator if before else _untrained(config, recipe, material, seed)
   if recipe.algorithm == "query_loss":
     steps, rate = last.steps, last.rate
-    if not before:  # as many steps as the finished generator had in all
-      steps, rate = meta.steps + steps, meta.rate
+    if not before:  # as a rule as many steps as the finished generator had in all
+      steps, rate = last.hypernetwork_steps or meta.steps + steps, meta.rate
     training = finishing(last, steps=steps, rate=rate)
     counts = (steps, last.validate_every, last.save_every)
   else:
@@ -165,7 +164,7 @@ def _trained(
     steps=plan.steps,
     title=f"{plan.name}, seed {seed}",
     write=lambda line: files.append_json(material.metrics, {**tags, **line}),
-    validate=lambda state: validate(state, generator, material.features.val),
+    validate=lambda state: validate(state, generator, material.val),
     validate_every=plan.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=plan.save_every,
@@ -218,7 +217,7 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
     score=config.score,
     diffusion=diffusion,
     family=material.family,
-    base=recipe.base,
+    base=recipe.base or config.base,
     matmul_precision=config.matmul_precision,
   )
   generator = dataclasses.replace(

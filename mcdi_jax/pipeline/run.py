@@ -1,46 +1,42 @@
 """`run(config, workdir)`: all stages in order, for one seed after the other."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from mcdi_jax.data import Splits, load_splits
-from mcdi_jax.data.images import border_brightness
 from mcdi_jax.diffusion import chain, make_schedule, make_segments
 from mcdi_jax.evaluation import pictures, print_table
-from mcdi_jax.generator import Generator
 from mcdi_jax.lib import files, outputs, provenance
+from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE, stage
-from mcdi_jax.pipeline.backbone import (
-  Features,
-  augmented_features,
-  embed_splits,
-  prepare_backbone,
-)
+from mcdi_jax.methods import generated
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import Config, check_data, task_family
+from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import evaluate, result_facts
+from mcdi_jax.pipeline.fields import FIELDS_USE
 from mcdi_jax.pipeline.generator import Material
+from mcdi_jax.pipeline.heads import HEADS_USE
 from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
+from mcdi_jax.pipeline.use import Prepared, Stage, Use, cache
 from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
 from mcdi_jax.report import write_report
 
-Stage = Callable[[str], AbstractContextManager[None]]
+USES = {"heads": HEADS_USE, "fields": FIELDS_USE}
 
 
-def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
+def run(config: Config, workdir: PathLike, use: Use | None = None) -> list[dict[str, Any]]:
   """Runs or continues the chain in `workdir`; returns the lines of `results.jsonl`.
+
+  Args:
+    use: one of a user's own, as `own_use` gives it; None: the config's family.
 
   Raises:
     InputError: the workdir belongs to another config or process; data too small; …
   """
+  use = use or _known_use(config)
   workdir = files.as_path(workdir)
   provenance.commit()  # as it is now: files may change while this runs
   precision = jax.default_matmul_precision(config.matmul_precision)
@@ -48,12 +44,12 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
     if place := getattr(config, name):
       outputs.checked(place, f"config.{name}", folder=True)
   with stage("total"), files.exclusive(workdir), precision:
-    splits = load_splits(config.data)
-    check_data(config, splits)
-    splits = claim(config, splits, workdir)
+    data = use.load(config)
+    use.check(config, data)
+    data = claim(config, data, workdir)
     _print_chain(config)
     for seed in config.seeds:
-      _run_seed(config, splits, seed, workdir)
+      _run_seed(config, use, data, seed, workdir)
       lines = gather_results(config, workdir)
     print_table(lines)
     CONSOLE.print(f"results: {workdir / 'results.jsonl'}")
@@ -61,11 +57,23 @@ def run(config: Config, workdir: PathLike) -> list[dict[str, Any]]:
   return lines
 
 
-def _run_seed(config: Config, splits: Splits, seed: int, workdir: Path) -> None:
+def _known_use(config: Config) -> Use:
+  remedy = "give --config the file that has FAMILY and get_suite"
+  check(config.family in USES, "config.family", config.family, remedy)
+  return USES[config.family]
+
+
+def _run_seed(config: Config, use: Use, data: Any, seed: int, workdir: Path) -> None:
   """The whole chain of one seed: it trains a backbone of its own, and so on."""
   prefix = f"seed {seed}, " if len(config.seeds) > 1 else ""
   timed: Stage = lambda title: stage(prefix + title)  # noqa: E731
-  material = _prepare(config, splits, seed, workdir, timed)
+  prepared = use.prepare(config, data, seed, workdir, timed)
+  with timed("bank"):
+    directory = cache(config.bank_dir, workdir / "bank")
+    source = prepare_banks(config, prepared, directory)
+  metrics = workdir / "metrics.jsonl"
+  parts = (prepared.family, prepared.frozen, source, prepared.suite.val)
+  material = Material(*parts, metrics, prepared.about)
   found: dict[str, Tuned] = {}
   choices = workdir / "tuning"
   for name in config.generators:
@@ -74,72 +82,39 @@ def _run_seed(config: Config, splits: Splits, seed: int, workdir: Path) -> None:
     with timed(name):
       found[name] = tuned_generator(config, name, seed, material, place, found, choices)
   if read_results(workdir, seed) is None:
-    facts = result_facts(config, splits, seed)
+    facts = result_facts(config, data, prepared, seed)
+    rivals = use.rivals(config, prepared)
     with timed("evaluation"):
-      lines = evaluate(config, facts, found, material.features, choices)
+      lines = evaluate(config, facts, found, source, prepared.suite, rivals, choices)
     write_results(workdir, seed, lines)
   if seed == config.seeds[0]:
     with timed("pictures"):
-      main_one = found[config.generators[0]].trained.generator
-      _draw(config, splits, main_one, material.features, workdir)
-
-
-def _prepare(
-  config: Config, splits: Splits, seed: int, workdir: Path, timed: Stage
-) -> Material:
-  """Backbone, features and banks: what the generators of this seed are trained from."""
-  metrics = workdir / "metrics.jsonl"
-  family = task_family(config, splits.image_shape)
-  with timed("backbone"):
-    directory = _cache(config.backbone_dir, workdir / "backbone")
-    backbone = prepare_backbone(config, splits, directory, metrics, seed)
-  with timed("features"):
-    features = embed_splits(config, splits, backbone)
-    versions = augmented_features(config, splits, backbone, features.train)
-  with timed("bank"):
-    directory = _cache(config.bank_dir, workdir / "bank")
-    source = prepare_banks(
-      config,
-      family,
-      backbone.params,
-      versions,
-      features.train,
-      backbone.digest,
-      directory,
-    )
-  about = {
-    "data": splits.name,
-    "border_brightness": border_brightness(np.asarray(splits.train.x)) / 255,
-  }
-  return Material(family, backbone.params, source, features, metrics, about)
+      _draw(config, use, data, prepared, found, workdir)
 
 
 def _draw(
-  config: Config, splits: Splits, generator: Generator, features: Features, workdir: Path
+  config: Config,
+  use: Use,
+  data: Any,
+  prepared: Prepared,
+  generators: dict[str, Tuned],
+  workdir: Path,
 ) -> None:
-  """What the report shows of one generator."""
+  """What the report shows: of the first generator its chain, and answers."""
   path = workdir / "pictures.safetensors"
   try:
     files.read_checked_arrays(path)
     return
   except InputError:  # not there, unfinished or damaged
     CONSOLE.print("pictures: the denoising chain, and some test tasks")
-  images = jax.tree.map(jnp.asarray, splits.test)
-  key = key_for(config.evaluation.eval_seed, "pictures")
-  found = pictures(
-    generator,
-    config.preparation,
-    config.forms[0],
-    features.train,
-    features.upright_test,
-    images,
-    key,
-  )
+  suite, key = prepared.suite, key_for(config.evaluation.eval_seed, "pictures")
+  main = generators[config.generators[0]].trained.generator
+  test = next(iter(suite.tests.values()))
+  found = pictures(main, config.preparation, config.forms[0], suite.train, test, key)
+  methods = [generated(n, g.trained.generator, 0.0) for n, g in generators.items()]
+  key = jax.random.fold_in(key, 1)
+  found |= use.examples(config, data, prepared, methods, key)
   files.write_checked_arrays(path, found)
-
-
-def _cache(setting: str, default: Path) -> Path:
-  return files.as_path(setting) if setting else default
 
 
 def _print_chain(config: Config) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
 
-from mcdi_jax.data import ClassSet
-from mcdi_jax.evaluation import correct_counts, task_keys
+from mcdi_jax.evaluation import score, task_keys
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import save_generator
 from mcdi_jax.generator.storage import about_generator
 from mcdi_jax.lib import files
@@ -33,16 +32,17 @@ class Choice(NamedTuple):
   """What was chosen.
 
   Attributes:
-    settings: of the trial with the highest accuracy.
+    settings: of the trial that did best.
     trials: how many were scored.
     at_edge: names of settings that lie at an end of their range.
-    accuracy: in percent on the validation tasks; None where there was nothing to choose.
+    quality: on the validation tasks, in the metric's unit, such as accuracy in percent;
+      None where there was nothing to choose.
   """
 
   settings: dict[str, Any]
   trials: int
   at_edge: list[str]
-  accuracy: float | None
+  quality: float | None
 
 
 class Tuned(NamedTuple):
@@ -56,20 +56,23 @@ def tuned_baseline(
   config: Config,
   tunable: Tunable,
   form: Protocol,
-  val: ClassSet,
-  feature_mean: Float[Array, " D"],
+  family: TaskFamily,
+  val: Any,
+  given: Any,
   choices: Path,
 ) -> tuple[Method, Choice]:
   """A baseline with its settings for this form of task.
 
   Args:
-    val: features of the validation classes.
+    val: the validation items, embedded.
+    given: what the use's methods are made from beside their settings.
     choices: the directory that choices are kept in.
   """
-  make = lambda settings: tunable.make(settings, feature_mean)  # noqa: E731
+  make = lambda settings: tunable.make(settings, given)  # noqa: E731
   place = choices / f"{form.ways}w{form.shots}s" / f"{tunable.name}.json"
   choice = _kept(place) or _keep(
-    place, choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], val)
+    place,
+    choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], family, val),
   )
   return make(choice.settings), choice
 
@@ -108,8 +111,8 @@ def tuned_generator(
     return generated(name, generator, settings["temperature"])
 
   space: Space = {"rate_factor": rates, "temperature": config.evaluation.temperatures}
-  val = material.features.val
-  choice = choose(config, name, space, make, config.forms, val)
+  tasks = (config.forms, material.family, material.val)
+  choice = choose(config, name, space, make, *tasks)
   rate = choice.settings["rate_factor"]
   if not (place / "generator" / "generator.json").exists():
     about = about_generator(places[rate] / "generator")
@@ -123,9 +126,10 @@ def choose(
   space: Space,
   make: Callable[[dict[str, Any]], Method],
   forms: list[Protocol],
-  val: ClassSet,
+  family: TaskFamily,
+  val: Any,
 ) -> Choice:
-  """The settings with the highest accuracy on validation tasks, the mean over forms."""
+  """The settings that do best on validation tasks, the mean over forms."""
   settings = config.evaluation
   tried = draw_settings(space, settings.trials)
   if len(tried) == 1:
@@ -133,17 +137,17 @@ def choose(
   CONSOLE.print(f"{title}: choosing among {len(tried)} settings")
   methods = [make(one) for one in tried]
   keys = task_keys(settings.eval_seed, settings.tuning_tasks, "tuning")
-  accuracies = np.zeros(len(tried))
+  qualities = np.zeros(len(tried))
   for form in forms:
-    counts = correct_counts(methods, val, form, keys)
-    share = np.array([c.right.mean() / form.queries for c in counts])
-    accuracies += 100 * share / len(forms)
-  best = int(np.argmax(accuracies))
+    scores = score(methods, family, val, form, keys)
+    mean = np.array([s.values.mean() / family.asked(form) for s in scores])
+    qualities += family.metric.scale * mean / len(forms)
+  best = int(np.argmax(np.nan_to_num(qualities, nan=-np.inf)))  # some may diverge
   edges = at_edge(space, tried[best])
   if edges:
     said = ", ".join(f"{name} = {tried[best][name]:g}" for name in edges)
     CONSOLE.print(f"warning: {title}: {said} lies at an edge of what was tried")
-  return Choice(tried[best], len(tried), edges, float(accuracies[best]))
+  return Choice(tried[best], len(tried), edges, float(qualities[best]))
 
 
 def _kept(place: Path) -> Choice | None:

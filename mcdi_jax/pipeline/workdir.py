@@ -5,7 +5,6 @@ import json
 import shlex
 from typing import Any
 
-from mcdi_jax.data import Splits
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
@@ -18,14 +17,14 @@ _READING = "config.data."  # how the images are read, of which their content is 
 _ROTATIONS = "config.data.rotations"
 
 
-def claim(config: Config, splits: Splits, workdir: Path) -> Splits:
+def claim(config: Config, given: Any, workdir: Path) -> Any:
   """Writes data.json and config.json, or refuses a workdir that another run has made.
 
   A run is what its settings say and what its images show; where they and its caches lie,
   and from what kind of source the images are read, is no part of it.
 
   Returns:
-    The splits, under the name that this run has called them from its start.
+    What was read, under the name that this run has called them from its start.
 
   Raises:
     InputError: another run's; or one that does not say whose it is.
@@ -34,19 +33,19 @@ def claim(config: Config, splits: Splits, workdir: Path) -> Splits:
   content = json.loads(json.dumps(dataclasses.asdict(config)))
   data = _read_data(workdir) if before is not None else None
   if before is not None:
-    differing = _differing(before, content, data, splits.digest)
+    differing = _differing(before, content, data, given.digest)
     if differing:
       raise InputError(
         f"workdir {workdir} was made with another config ({', '.join(differing)} differ): "
         f"name another --workdir{_caches(config, workdir)}"
       )
   if data is not None:
-    splits = splits._replace(name=data["name"])
-  counts = [len(names) for names in splits.classes]
-  about = {"name": splits.name, "content": splits.digest, "classes": counts}
+    given = given._replace(name=data["name"])
+  counts = [len(names) for names in given.classes]
+  about = {"name": given.name, "content": given.digest, "classes": counts}
   files.write_json(workdir / "data.json", about)
   files.write_json(workdir / "config.json", content)
-  return splits
+  return given
 
 
 def _read_config(workdir: Path) -> dict[str, Any] | None:

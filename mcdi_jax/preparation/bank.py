@@ -6,13 +6,14 @@ bank was made from, comes first. What is there is not made again.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import traverse_util
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from mcdi_jax.lib import disk, files
 from mcdi_jax.lib.config import content_hash
@@ -73,7 +74,7 @@ def open_bank(
   """
   _check_manifest(directory, content, tasks, shard_tasks)
   key = bank_key(seed)
-  shard_fn = jax.jit(jax.vmap(lambda n, data: prepare(task_key(key, n), data), (0, None)))
+  shard_fn = jax.jit(functools.partial(_prepare_shard, prepare, key))
   sizes = [min(shard_tasks, tasks - a) for a in range(0, tasks, shard_tasks)]
   missing = [s for s in range(len(sizes)) if not _complete(directory, s)]
   with Bar(title, len(sizes)) as bar:
@@ -86,6 +87,22 @@ def open_bank(
         bar.update(s + 1, f"shards of {shard_tasks} tasks")
   shards = [_read_shard(directory, s) for s in range(len(sizes))]
   return jax.tree.map(lambda *parts: np.concatenate(parts), *shards)
+
+
+def _prepare_shard(
+  prepare: PrepareTask, key: Key[Array, ""], numbers: Int[Array, " n"], items: Any
+) -> tuple[Any, Trajectory]:
+  """`vmap` fills an accelerator. On CPU one task follows the other, so that its trajectory
+  stays in cache: twice as fast."""
+  one = lambda items, number: prepare(task_key(key, number), items)  # noqa: E731
+
+  def at_once(numbers: Any, items: Any) -> Any:
+    return jax.vmap(one, (None, 0))(items, numbers)
+
+  def one_by_one(numbers: Any, items: Any) -> Any:
+    return jax.lax.map(functools.partial(one, items), numbers)
+
+  return jax.lax.platform_dependent(numbers, items, cpu=one_by_one, default=at_once)
 
 
 def _check_manifest(

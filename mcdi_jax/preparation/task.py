@@ -115,7 +115,7 @@ def prepare_task(
   x = jax.eval_shape(draw, k_steps).x
   path = trajectory(
     loss,
-    family.init(k_init, x, form.ways, scale=config.init_scale),
+    family.init(frozen, k_init, x, form.ways, scale=config.init_scale),
     draw,
     k_steps,
     optimiser=optax.adam(config.rate, eps=config.epsilon),

@@ -28,7 +28,7 @@ PLANE_ARRAYS = (
   "plane_y",
   "plane_chains",
   "plane_targets",
-  "plane_accuracy",
+  "plane_quality",
 )
 
 
@@ -181,17 +181,17 @@ def _contours(axes: Axes, arrays: Arrays) -> None:
     cmap="Greys",
   )
   beside = axes.inset_axes((1.04, 0, 0.05, 1))
-  bar = axes.figure.colorbar(drawn, cax=beside, label="cross-entropy")
+  bar = axes.figure.colorbar(drawn, cax=beside, label="loss")
   bar.ax.yaxis.set_minor_locator(NullLocator())
   bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
 
 
 def _ends(arrays: Arrays) -> str:
-  """Accuracy where the chains end."""
-  first, *others = (float(a) for a in arrays["plane_accuracy"])
-  text = f"The chain at τ = 0 ends at {first:.1f} % right"
+  """The metric where the chains end."""
+  first, *others = (float(a) for a in arrays["plane_quality"])
+  text = f"The chain at τ = 0 ends at {first:.1f} in the metric's unit"
   if others:
     text += (
-      f", {len(others)} samples at τ = 1 between {min(others):.1f} and {max(others):.1f} %"
+      f", {len(others)} samples at τ = 1 between {min(others):.1f} and {max(others):.1f}"
     )
   return f"{text}."

@@ -12,10 +12,10 @@ import numpy as np
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
-from mcdi_jax.report import accuracy
-from mcdi_jax.report.accuracy import Difference, Row, TaskList
+from mcdi_jax.report import figures
 from mcdi_jax.report.curves import VALIDATION, measures, seeds_of
 from mcdi_jax.report.figure import Series, line_figure
+from mcdi_jax.report.figures import Difference, Row, TaskList
 from mcdi_jax.report.markup import (
   Html,
   bullets,
@@ -66,7 +66,7 @@ def comparison(runs: list[Run]) -> str:
     title,
     tag("h1", title),
     tag("div", bullets(gaps), class_="warning note") if gaps else None,
-    _accuracy_section(names, runs),
+    _figures_section(names, runs),
     _settings_section(names, runs),
     _curves_section(names, runs),
     foot(runs),
@@ -79,27 +79,27 @@ def _names(runs: list[Run]) -> list[str]:
   return short if len(set(short)) == len(short) else [run.name for run in runs]
 
 
-def _accuracy_section(names: list[str], runs: list[Run]) -> Html:
+def _figures_section(names: list[str], runs: list[Run]) -> Html:
   found: dict[_Tasks, dict[str, dict[str, Row]]] = {}
   for name, run in zip(names, runs, strict=True):
     data = run.content or json.dumps(run.config.get("data"), sort_keys=True)
-    for tasks, rows in accuracy.group(run.accuracies).items():
+    for tasks, rows in figures.group(run.figures).items():
       found.setdefault((tasks, data), {})[name] = rows
   if not found:
-    return section("Accuracy", paragraph("None of these runs has results yet."))
+    return section("Results", paragraph("None of these runs has results yet."))
   reading = (
-    "Percent right, ± the 95 % interval over test tasks [± that over classes, which claims "
+    "The metric, ± the 95 % interval over test tasks [± that over classes, which claims "
     "about unseen classes go by]; over several seeds the mean. The last column is the "
     "difference of the generated weights from those of the table's first run; its "
     "intervals take the two as independent, which on the same tasks is wider than needed."
   )
   tables = [_table(key, rows, found) for key, rows in found.items()]
-  return section("Accuracy", *_refusals(runs, found), note(reading), *tables)
+  return section("Results", *_refusals(runs, found), note(reading), *tables)
 
 
 def _refusals(runs: list[Run], found: dict[_Tasks, Any]) -> list[Html]:
   """Says which settings made test tasks differ."""
-  tested = sum(bool(run.accuracies) for run in runs)
+  tested = sum(bool(run.figures) for run in runs)
   if all(len(rows) == tested for rows in found.values()):
     return []
   flats = [flat(run.config) for run in runs]
@@ -142,7 +142,7 @@ def _table(key: _Tasks, rows: dict[str, dict[str, Row]], found: dict[_Tasks, Any
 
 
 def _cell(row: Row) -> Html:
-  lines = [row.accuracy, *([row.note] if row.note else [])]
+  lines = [row.figure, *([row.note] if row.note else [])]
   if row.spread is not None:
     lines.append(f"sd {row.spread:.2f}, {len(row.lines)} seeds")
   return join(lines, "<br>")
@@ -152,7 +152,7 @@ def _difference(row: Row | None, first: Row | None) -> str:
   """Of two runs on the same test tasks; their outcomes task by task are not at hand."""
   if row is None or first is None or row is first:
     return "–"
-  values = [row.mean("accuracy"), first.mean("accuracy")]
+  values = [row.mean("value"), first.mean("value")]
   if None in (*values, row.mean("ci95"), first.mean("ci95")):
     return "–"
   both = lambda key: (row.mean(key), first.mean(key))  # noqa: E731
@@ -177,7 +177,7 @@ def _settings_section(names: list[str], runs: list[Run]) -> Html:
 
 
 def _curves_section(names: list[str], runs: list[Run]) -> Html | None:
-  """Validation accuracy over the steps, a figure for each form of task."""
+  """The metric of the validation tasks over the steps, a figure for each form of task."""
   lines: dict[str, Series] = {}
   for name, run in zip(names, runs, strict=True):
     phases = dict.fromkeys(str(x["phase"]) for x in run.metrics if x.get("phase"))
@@ -187,10 +187,10 @@ def _curves_section(names: list[str], runs: list[Run]) -> Html | None:
         for seed in seeds_of(run.metrics, phase):
           points = curve(run.metrics, measure, phase, seed)
           lines.setdefault(measure.removeprefix("val_"), []).append((label, points))
-  figures = []
+  title, figures = runs[0].metric_title, []
   for name, series in lines.items():
-    caption = f"Accuracy on the validation tasks, {name}; a line for each seed."
-    figures.append(line_figure(f"val-{name}", caption, caption, series, y="accuracy, %"))
+    caption = f"On the validation tasks, {name}: {title}; a line for each seed."
+    figures.append(line_figure(f"val-{name}", caption, caption, series, y=title))
   shown = [figure for figure in figures if figure]
   if not shown:
     return None

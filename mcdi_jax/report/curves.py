@@ -10,12 +10,13 @@ VALIDATION = r"val_\d+w\d+s"  # measures such as `val_5w1s`
 
 
 def training_section(run: Run) -> Html | None:
-  """Loss and accuracy over the steps of every training; None if nothing was logged."""
+  """Loss and metric over the steps of every training; None if nothing was logged."""
   phases = list(dict.fromkeys(str(x["phase"]) for x in run.metrics if x.get("phase")))
   parts: list[Html] = []
   for number, phase in enumerate(phases):
     draw = _backbone_figures if phase == "backbone" else _generator_figures
-    figures = [figure for figure in draw(run.metrics, phase, f"curve{number}") if figure]
+    drawn = draw(run, phase, f"curve{number}")
+    figures = [figure for figure in drawn if figure]
     if figures:
       parts += [tag("h3", tag("code", phase)), tag("div", *figures, class_="figures")]
   if not parts:
@@ -36,7 +37,8 @@ def measures(lines: list[Line], phase: str, pattern: str) -> list[str]:
   return sorted(found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
 
 
-def _backbone_figures(lines: list[Line], phase: str, name: str) -> list[Html | None]:
+def _backbone_figures(run: Run, phase: str, name: str) -> list[Html | None]:
+  lines = run.metrics
   figures, seeds = [], seeds_of(lines, phase)
   for measure, y in (("loss", "loss"), ("accuracy", "accuracy, %")):
     series = [("", curve(lines, measure, phase, seed)) for seed in seeds]
@@ -46,7 +48,8 @@ def _backbone_figures(lines: list[Line], phase: str, name: str) -> list[Html | N
   return figures
 
 
-def _generator_figures(lines: list[Line], phase: str, name: str) -> list[Html | None]:
+def _generator_figures(run: Run, phase: str, name: str) -> list[Html | None]:
+  lines = run.metrics
   seeds = seeds_of(lines, phase)
   segments = measures(lines, phase, r"loss_\d+")
   series = [
@@ -61,9 +64,9 @@ def _generator_figures(lines: list[Line], phase: str, name: str) -> list[Html | 
   each = _each(seeds)
   caption = f"Loss of {phase} {what}{each}."
   loss = line_figure(f"{name}-loss", caption, caption, series, y="loss")
-  caption = f"Accuracy of {phase} on the validation tasks{each}."
+  caption = f"{phase} on the validation tasks, {run.metric_title}{each}."
   looks = validation_series(lines, phase)
-  found = line_figure(f"{name}-val", caption, caption, looks, y="accuracy, %")
+  found = line_figure(f"{name}-val", caption, caption, looks, y=run.metric_title)
   return [loss, found]
 
 
@@ -72,7 +75,8 @@ def _each(seeds: list[int | None]) -> str:
 
 
 def validation_series(lines: list[Line], phase: str) -> Series:
-  """Validation accuracy, told apart by form of task, or by seed where there is one form."""
+  """On the validation tasks, told apart by form of task, or by seed where there is one
+  form."""
   names, seeds = measures(lines, phase, VALIDATION), seeds_of(lines, phase)
 
   def label(name: str, seed: int | None) -> str:

@@ -1,8 +1,8 @@
 """How long every method takes: in a section of the page, and as Markdown."""
 
-from mcdi_jax.evaluation.table import SOURCES
+from mcdi_jax.evaluation.table import SOURCES, task_form
 from mcdi_jax.report.markup import Html, note, section, table, tag
-from mcdi_jax.report.workdir import Line, form
+from mcdi_jax.report.workdir import Line
 
 _READING = (
   "The median over calls, each until its result is there; compilation is apart. From "
@@ -19,7 +19,7 @@ def latency_section(lines: list[Line]) -> Html | None:
   peak = any(share is not None for share in shares)
   rows = []
   for line, share in zip(lines, shares, strict=True):
-    row = [form(line), tag("code", line.get("method")), source(line)]
+    row = [task_form(line), tag("code", line.get("method")), source(line)]
     row += [line.get("device") or "–", line.get("seed"), line.get("batch")]
     row.append(f"{line['latency_ms']:.2f}")
     if peak:
@@ -36,7 +36,7 @@ def latency_tables(lines: list[Line]) -> list[str]:
   forms: dict[str, dict[str, dict[str, float]]] = {}
   for line in lines:
     tasks = "1 task" if line.get("batch") == 1 else f"{line.get('batch')} tasks"
-    where = f"{form(line)} on {line.get('device')}"
+    where = f"{task_form(line)} on {line.get('device')}"
     cells = forms.setdefault(where, {}).setdefault(str(line.get("method")), {})
     cells[f"{source(line)}, {tasks}"] = line["latency_ms"]
   found = []

@@ -4,27 +4,30 @@ from typing import Any
 
 import numpy as np
 
+from mcdi_jax.evaluation.table import task_form
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import PathLike
-from mcdi_jax.report.accuracy import Row, group, mean_difference
+from mcdi_jax.report.figures import Row, group, mean_difference
 from mcdi_jax.report.latency import latency_tables
-from mcdi_jax.report.workdir import Line, form
+from mcdi_jax.report.workdir import Line
 
 _BEGIN = "<!-- results: python -m launch.table FILE --into README.md -->"
 _END = "<!-- end of results -->"
 
 
 def results_tables(lines: list[Line]) -> str:
-  """For each protocol, methods by forms of task: accuracy in percent, mean over seeds ± the
+  """For each protocol, methods by forms of task: the metric, mean over seeds ± the
   95 % interval over tasks [± that over classes] and the sd over seeds; below it the paired
   difference of each generator from prototypes, mean over seeds with the same intervals.
   Then, for each form of task, what every method takes in time."""
-  groups = group([line for line in lines if line.get("accuracy") is not None])
+  groups = group([line for line in lines if line.get("value") is not None])
   parts = []
   for protocol in dict.fromkeys(tasks.protocol for tasks in groups):
-    here = {form(t._asdict()): rows for t, rows in groups.items() if t.protocol == protocol}
-    parts.append(_table(f"{protocol}, accuracy in %", here, _accuracy))
+    own = {tasks: rows for tasks, rows in groups.items() if tasks.protocol == protocol}
+    here = {task_form(tasks._asdict()): rows for tasks, rows in own.items()}
+    title = next(iter(own)).metric_title
+    parts.append(_table(f"{protocol}, {title}", here, _figure))
     parts.append(_table(f"{protocol}, this − prototypes", here, _minus_prototypes))
   parts += latency_tables([x for x in lines if x.get("latency_ms") is not None])
   return "\n\n".join(filter(None, parts))
@@ -64,8 +67,8 @@ def _table(title: str, forms: dict[str, dict[str, Row]], cell: Any) -> str:
   return "\n".join([head, *lines])
 
 
-def _accuracy(row: Row) -> str:
-  parts = [row.accuracy]
+def _figure(row: Row) -> str:
+  parts = [row.figure]
   parts += [] if row.spread is None else [f"sd {row.spread:.2f}"]
   return "; ".join([*parts, *([row.note] if row.note else [])])
 

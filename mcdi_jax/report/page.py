@@ -9,7 +9,7 @@ import numpy as np
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.files import Path, PathLike
-from mcdi_jax.report import accuracy
+from mcdi_jax.report import figures
 from mcdi_jax.report.chain import (
   ERROR_ARRAYS,
   PLANE_ARRAYS,
@@ -18,6 +18,7 @@ from mcdi_jax.report.chain import (
   plane_section,
 )
 from mcdi_jax.report.curves import training_section
+from mcdi_jax.report.fields import is_field, reconstructions_section
 from mcdi_jax.report.latency import latency_section
 from mcdi_jax.report.markup import (
   Html,
@@ -33,7 +34,7 @@ from mcdi_jax.report.markup import (
 from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
 from mcdi_jax.report.workdir import Line, Run, flat, read_run
 
-_PLACED = {*ERROR_ARRAYS, *PLANE_ARRAYS} - {"plane_loss", "plane_accuracy"}
+_PLACED = {*ERROR_ARRAYS, *PLANE_ARRAYS} - {"plane_loss", "plane_quality"}
 _LARGEST = 1e6  # where targets have rms 1
 _PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[Arrays], Html]], ...] = (
   ("the error along the denoising chain", ERROR_ARRAYS, error_section),
@@ -64,7 +65,7 @@ def report(run: Run) -> str:
     tag("h1", title),
     *_summary(run),
     tag("div", bullets(gaps), class_="warning note") if gaps else None,
-    _accuracy_section(run),
+    _figures_section(run),
     latency_section(run.latencies),
     training_section(run),
     *pictures,
@@ -81,32 +82,37 @@ def forms_in_words(forms: list[str]) -> str:
 
 
 def _summary(run: Run) -> list[Html]:
-  said = accuracy.sentences(accuracy.group(run.accuracies))
+  said = figures.sentences(figures.group(run.figures))
   if not said:
-    return [paragraph("This run has no accuracy of its generated weights yet.")]
+    return [paragraph("This run has no figure of its generated weights yet.")]
   return [paragraph(sentence) for sentence in said]
 
 
-def _accuracy_section(run: Run) -> Html | None:
-  groups = accuracy.group(run.accuracies)
+def _figures_section(run: Run) -> Html | None:
+  groups = figures.group(run.figures)
   if not groups:
     return None
-  tables = [accuracy.accuracy_table(tasks, rows) for tasks, rows in groups.items()]
+  title = next(iter(groups)).metric_title
+  tables = [figures.metric_table(tasks, rows) for tasks, rows in groups.items()]
   reading = (
-    "Percent right on classes that no training saw, ± the 95 % interval over test tasks "
+    f"{title[0].upper()}{title[1:]} on classes that no training saw, ± the 95 % interval "
+    "over test tasks "
     "[± that over classes]. The first says how well the figure is known for these classes, "
     "the second for unseen classes of their kind: “above” and “below” are said only where "
     "the interval over classes of the difference excludes 0. Differences are taken task by "
     "task. Over several seeds: the mean, with the mean of their intervals; the spread over "
     "seeds stands apart. Trials: settings tried on the same validation tasks."
   )
-  return section("Accuracy", note(reading), *tables)
+  return section("Results", note(reading), *tables)
 
 
 def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:
   """The sections that the arrays suffice for, and a sentence for each other one."""
   found, gaps = [], []
+  fields = any(map(is_field, arrays))
   for subject, names, draw in _PICTURES:
+    if fields and names == TASK_ARRAYS:
+      continue
     missing = [name for name in names if name not in arrays]
     there = [name for name in names if name in arrays]
     wild = [name for name in there if name in _PLACED and _wild(arrays[name])]
@@ -116,6 +122,8 @@ def _picture_sections(arrays: Arrays) -> tuple[list[Html], list[str]]:
       gaps.append(f"{', '.join(wild)} is not of a size to be drawn: {subject} left out.")
     elif not missing:
       found.append(draw(arrays))
+  if fields:
+    found.append(reconstructions_section(arrays))
   return found, gaps
 
 

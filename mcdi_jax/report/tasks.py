@@ -52,7 +52,7 @@ def _task(
   for i, (shots, queries, classes) in enumerate(
     zip(support, query, predicted, strict=True)
   ):
-    given = [_picture(image, f"support of class {i + 1}") for image in shots]
+    given = [picture(image, f"support of class {i + 1}") for image in shots]
     asked = [
       _query(image, i, int(found)) for image, found in zip(queries, classes, strict=True)
     ]
@@ -70,13 +70,13 @@ def _task(
 
 def _query(image: np.ndarray, true: int, found: int) -> Html:
   if found == true:
-    picture = _picture(image, f"query of class {true + 1}, rightly classified")
-    return tag("div", picture, "✓", class_="picture")
-  picture = _picture(image, f"query of class {true + 1}, wrongly taken for {found + 1}")
-  return tag("div", picture, f"✗ as {found + 1}", class_="picture wrong")
+    shown = picture(image, f"query of class {true + 1}, rightly classified")
+    return tag("div", shown, "✓", class_="picture")
+  shown = picture(image, f"query of class {true + 1}, wrongly taken for {found + 1}")
+  return tag("div", shown, f"✗ as {found + 1}", class_="picture wrong")
 
 
-def _picture(image: np.ndarray, text: str) -> Html:
+def picture(image: np.ndarray, text: str) -> Html:
   """An image as a data URI; uint8 [h, w, c] with c = 1 or 3."""
   grey = image.shape[-1] != 3
   picture = Image.fromarray(image[..., 0] if grey else image)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mcdi_jax.evaluation.table import METRICS, metric_title, task_form
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
@@ -22,7 +23,7 @@ class Run:
     config: the nested settings.
     content: digest of the data and its split, whatever it was read from; empty if unknown.
     metrics: lines of the trainings, in the order written.
-    results: accuracy and latency lines.
+    results: lines of the metric and of latency.
     pictures: arrays by name; empty where there are none.
     gaps: sentences on what could not be read.
   """
@@ -36,8 +37,9 @@ class Run:
   gaps: list[str]
 
   @property
-  def accuracies(self) -> list[Line]:
-    return [line for line in self.results if _is_number(line.get("accuracy"))]
+  def figures(self) -> list[Line]:
+    """Lines of the metric."""
+    return [line for line in self.results if _is_number(line.get("value"))]
 
   @property
   def latencies(self) -> list[Line]:
@@ -54,10 +56,19 @@ class Run:
     return names[0] if names else path or str(settings.get("source") or "data not named")
 
   @property
+  def metric_title(self) -> str:
+    """Such as `accuracy in %`, of the results or else of the settings."""
+    family = str(self.config.get("family") or "heads")
+    planned = {"metric": METRICS[family].name if family in METRICS else "quality"}
+    return metric_title(next(iter(self.figures), planned))
+
+  @property
   def forms(self) -> list[str]:
     """Forms of task, such as `5-way 1-shot`, of the results or else of the settings."""
-    found = [form(line) for line in self.accuracies]
+    found = [task_form(line) for line in self.figures]
     meta = self.config.get("meta") or {}
+    if self.config.get("family", "heads") != "heads":
+      return [self.config["family"]]
     planned = [
       f"{ways}-way {shots}-shot"
       for ways in meta.get("ways") or []
@@ -68,10 +79,6 @@ class Run:
 
 def _is_number(value: Any) -> bool:
   return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def form(line: Line) -> str:
-  return f"{line.get('ways')}-way {line.get('shots')}-shot"
 
 
 def read_run(workdir: PathLike) -> Run:

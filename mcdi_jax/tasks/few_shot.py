@@ -64,6 +64,15 @@ def membership(support: Support, ways: int) -> Float[Array, "n N"]:
   return member if support.mask is None else member * support.mask[:, None]
 
 
+def mean_over_items(
+  losses: Float[Array, " n"], mask: Bool[Array, " n"] | None
+) -> Float[Array, ""]:
+  """Of the items that count; the others may hold anything. None: all count."""
+  if mask is None:
+    return losses.mean()
+  return jnp.sum(jnp.where(mask, losses, 0.0)) / mask.sum()
+
+
 def class_sums(
   member: Float[Array, "n N"], x: Float[Array, "n *s"]
 ) -> Float[Array, "N *s"]:

@@ -1,7 +1,7 @@
 """Weights as data: params pytree ⇄ tokens, params ⇄ disk."""
 
 from mcdi_jax.weights.cut import Cut, LeafSpec
-from mcdi_jax.weights.leaves import leaves_by_path, merged
+from mcdi_jax.weights.leaves import leaves_by_path, merged, nested
 from mcdi_jax.weights.lora import lora, merge_adapters
 from mcdi_jax.weights.space import WeightSpace, weight_space
 from mcdi_jax.weights.storage import (
@@ -21,6 +21,7 @@ __all__ = [
   "lora",
   "merge_adapters",
   "merged",
+  "nested",
   "save_distribution",
   "save_weights",
   "weight_space",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcdi_jax.evaluation import Counts, difference, estimate
+from mcdi_jax.evaluation import Measure, Scores, difference, estimate
 from mcdi_jax.evaluation.intervals import clustered_interval, mean_and_interval
 
 
@@ -24,7 +24,7 @@ def test_a_case_by_hand():
   1 has 4 of 4, 2 has 2 of 4; p = 12/16. Residuals 0, 1, −1; Var = 3/2 · 2/256; the
   t-quantile of 2 degrees is 4.302653."""
   right, classes = np.array([[2, 4], [4, 2]]), np.array([[0, 1], [0, 2]])
-  found = estimate(right, classes, queries=4, clusters=3)
+  found = estimate(Scores(right, classes), Measure(asked=4, clusters=3))
   assert found.mean == pytest.approx(75)
   assert found.ci95_cluster == pytest.approx(100 * 4.302653 * np.sqrt(3 / 256), rel=1e-6)
 
@@ -33,34 +33,35 @@ def test_a_character_and_its_turns_are_one_cluster():
   """With 3 upright classes, 4 is class 1 turned; told apart they are two."""
   right = np.array([[2, 4], [4, 2]])
   turned, upright = np.array([[3, 4], [0, 8]]), np.array([[0, 1], [0, 2]])
-  found = estimate(right, turned, 4, 3)
-  assert found == estimate(right, upright, 4, 3)
-  assert found != estimate(right, turned, 4, 12)
+  found = estimate(Scores(right, turned), Measure(4, 3))
+  assert found == estimate(Scores(right, upright), Measure(4, 3))
+  assert found != estimate(Scores(right, turned), Measure(4, 12))
 
 
 def test_one_cluster_says_nothing_about_others():
-  assert estimate(np.array([[1], [2]]), np.array([[0], [0]]), 4, 3).ci95_cluster is None
+  scores = Scores(np.array([[1], [2]]), np.array([[0], [0]]))
+  assert estimate(scores, Measure(4, 3)).ci95_cluster is None
 
 
-def _drawn(tasks: int, classes: int, spread: float, seed: int) -> Counts:
+def _drawn(tasks: int, classes: int, spread: float, seed: int) -> Scores:
   """5-way tasks of 4 queries; classes differ in how easy they are."""
   rng = np.random.default_rng(seed)
   ease = np.clip(0.7 + spread * rng.normal(size=classes), 0, 1)
   drawn = np.stack([rng.choice(classes, 5, replace=False) for _ in range(tasks)])
-  return Counts(rng.binomial(4, ease[drawn]), drawn)
+  return Scores(rng.binomial(4, ease[drawn]), drawn)
 
 
 def test_it_is_what_drawing_classes_anew_gives():
   """The sd of a bootstrap over classes, 1.96 of which the interval is for many of them;
   classes that differ make it wider than that over tasks."""
-  counts = _drawn(800, 60, 0.2, 0)
+  scores = _drawn(800, 60, 0.2, 0)
   rng = np.random.default_rng(1)
-  flat = counts.classes.reshape(-1)
-  a = np.bincount(flat, counts.right.reshape(-1), 60)
+  flat = scores.clusters.reshape(-1)
+  a = np.bincount(flat, scores.values.reshape(-1), 60)
   n = 4 * np.bincount(flat, minlength=60)
   draws = rng.integers(0, 60, (4000, 60))
   boot = 100 * np.std(a[draws].sum(1) / n[draws].sum(1))
-  found = estimate(*counts, 4, 60)
+  found = estimate(scores, Measure(4, 60))
   assert found.ci95_cluster == pytest.approx(2.001 * boot, rel=0.06)
   assert found.ci95_cluster > 2 * found.ci95
 
@@ -71,7 +72,7 @@ def test_it_covers_the_mean_of_unseen_classes():
   covered = [
     abs(found.mean - 70) <= found.ci95_cluster
     for seed in range(400)
-    for found in [estimate(*_drawn(100, 12, 0.1, seed), 4, 12)]
+    for found in [estimate(_drawn(100, 12, 0.1, seed), Measure(4, 12))]
   ]
   assert 0.92 <= np.mean(covered) <= 0.98
 
@@ -79,12 +80,13 @@ def test_it_covers_the_mean_of_unseen_classes():
 def test_differences_are_paired_by_task_and_class():
   """Equal outcomes leave nothing; else a_c is that of the difference."""
   this, rival = _drawn(50, 10, 0.3, 0), _drawn(50, 10, 0.3, 0)
-  assert difference(this, rival, 4, 10) == (0, 0, 0)
-  worse = Counts(np.maximum(rival.right - (rival.classes == 3), 0), rival.classes)
-  found = difference(this, worse, 4, 10)
-  gap = this.right - worse.right
-  a = np.array([gap[this.classes == c].sum() for c in range(10)])
-  n = np.array([4 * (this.classes == c).sum() for c in range(10)])
+  measure = Measure(4, 10)
+  assert difference(this, rival, measure) == (0, 0, 0)
+  worse = Scores(np.maximum(rival.values - (rival.clusters == 3), 0), rival.clusters)
+  found = difference(this, worse, measure)
+  gap = this.values - worse.values
+  a = np.array([gap[this.clusters == c].sum() for c in range(10)])
+  n = np.array([4 * (this.clusters == c).sum() for c in range(10)])
   p = a.sum() / n.sum()
   variance = 10 / 9 * sum((a - p * n) ** 2) / n.sum() ** 2
   assert found.mean == pytest.approx(100 * p)
@@ -95,4 +97,5 @@ def test_differences_are_paired_by_task_and_class():
 def test_classes_that_are_never_drawn_are_no_clusters():
   right, classes = np.array([[2, 4], [4, 1]]), np.array([[0, 7], [0, 7]])
   dense = np.array([[0, 1], [0, 1]])
-  assert clustered_interval(right, classes, 4) == clustered_interval(right, dense, 4)
+  found = clustered_interval(Scores(right, classes), Measure(4, 8))
+  assert found == clustered_interval(Scores(right, dense), Measure(4, 8))

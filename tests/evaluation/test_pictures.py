@@ -11,6 +11,7 @@ import pytest
 from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, make_generator, make_source
 
 from mcdi_jax.data import from_labels
+from mcdi_jax.evaluation import classified, examples
 from mcdi_jax.generator import generate_from_features
 from mcdi_jax.networks.head import apply_head, head
 from mcdi_jax.preparation import PreparationConfig
@@ -45,9 +46,10 @@ def found(generator, features):
   preparation = PreparationConfig(steps=6)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module, "_TASKS", 4)
-    return module.pictures(
-      generator, preparation, FORM, features, features, images, jax.random.key(4)
-    )
+    key = jax.random.key(4)
+    found = module.pictures(generator, preparation, FORM, features, features, key)
+  answers = classified(generator, FORM, features, images, key)
+  return found | {name: np.asarray(array) for name, array in answers.items()}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def along_chain(generator, features, task, offset=0.0):
   target = own_sample(generator, task.support) + offset
   prepared = task._replace(targets=jnp.stack([target] * SEGMENTS))
   error, gap = module._along_chain(
-    generator, lambda features, key: prepared, features, jax.random.key(2)
+    generator, lambda features, key: prepared, features, WAYS, jax.random.key(2)
   )
   return np.asarray(error), np.asarray(gap)
 
@@ -102,11 +104,13 @@ def flat_plane(generator, task):
   prepared = prepared._replace(targets=jnp.stack([one, one + two, two - 0.3 * one]))
   idle = jax.tree.map(jnp.zeros_like, generator.score)
   generator = dataclasses.replace(generator, score=idle)
-  return prepared.targets, module._plane(generator, prepared, items, jax.random.key(5))
+  return prepared.targets, module._plane(
+    generator, prepared, items, WAYS, jax.random.key(5)
+  )
 
 
 def test_arrays_have_the_shapes_that_are_promised(found):
-  grid, chains, examples = module._GRID, module._CHAINS, module._EXAMPLES
+  grid, chains, tasks = module._GRID, module._CHAINS, examples._TASKS
   expected = {
     "chain_boundaries": (SEGMENTS,),
     "chain_error_train": (STEPS,),
@@ -118,10 +122,10 @@ def test_arrays_have_the_shapes_that_are_promised(found):
     "plane_loss": (grid, grid),
     "plane_chains": (chains, STEPS + 1, 2),
     "plane_targets": (SEGMENTS, 2),
-    "plane_accuracy": (chains,),
-    "example_support": (examples, WAYS, SHOTS, *IMAGE),
-    "example_query": (examples, WAYS, FORM.queries, *IMAGE),
-    "example_predicted": (examples, WAYS, FORM.queries),
+    "plane_quality": (chains,),
+    "example_support": (tasks, WAYS, SHOTS, *IMAGE),
+    "example_query": (tasks, WAYS, FORM.queries, *IMAGE),
+    "example_predicted": (tasks, WAYS, FORM.queries),
   }
   assert {name: array.shape for name, array in found.items()} == expected
   assert all(np.isfinite(array).all() for array in found.values())
@@ -171,6 +175,7 @@ def test_a_step_is_measured_against_the_target_of_its_own_segment(
       generator,
       lambda features, key: prepared._replace(targets=targets),
       features,
+      WAYS,
       jax.random.key(2),
     )
 
@@ -215,8 +220,8 @@ def test_examples_are_answered_as_generate_answers_them(found, generator, featur
       generate_from_features(generator, support, jax.random.key(9)), query
     )
   )
-  examples = [found[f"example_{k}"] for k in ("support", "query", "predicted")]
-  for support, query, predicted in zip(*examples, strict=True):
+  arrays = [found[f"example_{k}"] for k in ("support", "query", "predicted")]
+  for support, query, predicted in zip(*arrays, strict=True):
     shown, asked = support[..., 0, 0, 0], query[..., 0, 0, 0]
     assert (support == shown[..., None, None, None]).all()  # whole images
     assert len(np.unique([*shown.ravel(), *asked.ravel()])) == shown.size + asked.size
@@ -231,7 +236,7 @@ def test_the_last_target_lies_on_the_first_axis(generator, task):
   """Its distance from the origin is its rms; the chain at τ = 0 starts at the origin, the
   others do not."""
   prepared, items = task
-  found = module._plane(generator, prepared, items, jax.random.key(5))
+  found = module._plane(generator, prepared, items, WAYS, jax.random.key(5))
   last = np.linalg.norm(prepared.targets[-1]) / UNIT
   np.testing.assert_allclose(found["plane_targets"][-1], [last, 0], atol=1e-5)
   starts = np.linalg.norm(found["plane_chains"][:, 0], axis=1)
@@ -241,14 +246,14 @@ def test_the_last_target_lies_on_the_first_axis(generator, task):
   np.testing.assert_allclose(found["plane_chains"][0, -1, 0], along / UNIT, atol=ROUNDING)
   params = generator.space.decode(sample)
   right = 100 * np.mean(apply_head(params, items.x).argmax(-1) == items.y)
-  np.testing.assert_allclose(found["plane_accuracy"][0], right, rtol=1e-5)
+  np.testing.assert_allclose(found["plane_quality"][0], right, rtol=1e-5)
 
 
 def test_warm_chains_start_from_the_noise_that_they_then_follow(generator, task):
   """From the noise by hand, the sampler ends where the drawn chains end."""
   prepared, items = task
   key = jax.random.key(5)
-  found = module._plane(generator, prepared, items, key)
+  found = module._plane(generator, prepared, items, WAYS, key)
   last = prepared.targets[-1].ravel() / jnp.linalg.norm(prepared.targets[-1])
   for n, k in enumerate(jax.random.split(key, module._CHAINS)):
     if n in (1, 4):

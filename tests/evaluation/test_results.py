@@ -12,21 +12,23 @@ from miniature import SHOTS, WAYS, WIDTH, make_generator
 from mcdi_jax.evaluation import (
   BATCHES,
   KEYS,
-  Counts,
   EvaluationConfig,
   Facts,
   Latency,
+  Measure,
+  Scores,
   Timing,
-  accuracy_line,
   difference,
   estimate,
   latency_line,
   measure,
+  metric_line,
   time_generation,
   time_methods,
   with_share_of_peak,
 )
 from mcdi_jax.evaluation.latency import median_error, program_flops
+from mcdi_jax.families import Heads
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.methods import Method
 from mcdi_jax.pipeline.tuning import generated
@@ -47,12 +49,13 @@ FACTS = Facts(
   backbone="conv4-4",
   config="0" * 64,
   matmul_precision="highest",
+  family=Heads(image_shape=(16, 16, 1)),
 )
 FORM = Protocol(5, 1, 4)  # 20 queries a task
 CLASSES = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 0], [2, 4, 6, 8, 1], [1, 3, 5, 7, 0]])
 RIGHT = np.array([[4, 4, 4, 4, 4], [2, 2, 2, 2, 2], [3, 3, 3, 3, 3], [0, 1, 1, 1, 2]])
-CORRECT = Counts(RIGHT, CLASSES)
-GENERATED = Counts(np.minimum(RIGHT + CLASSES % 2, 4), CLASSES)
+CORRECT = Scores(RIGHT, CLASSES)
+GENERATED = Scores(np.minimum(RIGHT + CLASSES % 2, 4), CLASSES)
 
 
 def _by_hand(values: Any) -> tuple[float, float]:
@@ -65,15 +68,16 @@ def test_the_keys_are_those_of_the_design():
   assert ", ".join(KEYS) == EXPECTED
 
 
-def test_an_accuracy_line():
-  line = accuracy_line(
+def test_a_line_of_the_metric():
+  measure = Measure(4, clusters=9)
+  line = metric_line(
     FACTS,
     "generated",
     "toys-9",
     FORM,
     CORRECT,
     None,
-    clusters=9,
+    measure,
     parameters=7,
     trials=24,
     settings={"k": 3},
@@ -87,7 +91,7 @@ def test_an_accuracy_line():
     "cluster": "class",
     "trials": 24,
     "value": pytest.approx(mean),
-    "ci95_cluster": estimate(*CORRECT, 4, 9).ci95_cluster,
+    "ci95_cluster": estimate(CORRECT, measure).ci95_cluster,
     "data": "toys",
     "protocol": "toys-9",
     "ways": 5,
@@ -124,14 +128,15 @@ def test_an_accuracy_line():
 def test_a_paired_line():
   """The difference this − generated is taken task by task, and class by class; a turned
   class belongs to its upright one."""
-  line = accuracy_line(FACTS, "prototypes", "toys-9", FORM, CORRECT, GENERATED, clusters=5)
-  diff, ci95 = _by_hand(list(5 * (RIGHT - GENERATED.right).sum(1)))
+  call = (FACTS, "prototypes", "toys-9", FORM, CORRECT, GENERATED)
+  line = metric_line(*call, Measure(4, clusters=5))
+  diff, ci95 = _by_hand(list(5 * (RIGHT - GENERATED.values).sum(1)))
   assert line["paired_against"] == "generated"
   assert line["paired_diff"] == pytest.approx(diff)
   assert line["paired_ci95"] == pytest.approx(ci95)
-  clustered = difference(CORRECT, GENERATED, 4, 5).ci95_cluster
+  clustered = difference(CORRECT, GENERATED, Measure(4, 5)).ci95_cluster
   assert line["paired_ci95_cluster"] == clustered > 0
-  assert clustered != difference(CORRECT, GENERATED, 4, 9).ci95_cluster
+  assert clustered != difference(CORRECT, GENERATED, Measure(4, 9)).ci95_cluster
   assert line["accuracy"] == pytest.approx(62.5)
 
 
@@ -244,6 +249,8 @@ def test_generators_are_timed_from_images_and_as_they_are_called():
     ("generator_rates", (0.0,)),
     ("temperatures", (0.0, 1.5)),
     ("temperatures", ()),
+    ("descent_steps", (0,)),
+    ("descent_steps", (5, 5)),
     ("latency_s", 0.0),
   ],
 )

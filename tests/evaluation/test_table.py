@@ -10,7 +10,8 @@ from mcdi_jax.evaluation.results import KEYS
 
 def _line(method: str, seed: int, accuracy: float | None, **values: Any) -> dict[str, Any]:
   known = {"protocol": "[toys]-9", "ways": 5, "shots": 1, "device": "cpu", "settings": {}}
-  known |= {"method": method, "seed": seed, "accuracy": accuracy, "trials": 24}
+  known |= {"method": method, "seed": seed, "value": accuracy, "trials": 24}
+  known |= {"metric": "accuracy"} if accuracy is not None else {}
   return dict.fromkeys(KEYS) | known | values
 
 

@@ -78,7 +78,7 @@ def test_quality_is_the_share_of_queries_that_count(mask: Any):
 def test_the_full_tree_and_the_bound_network_are_of_the_family():
   generator, support = make_generator(), make_support()
   family = generator.spec.family
-  params = family.init(jax.random.key(0), jnp.zeros((1, 4)), 3, scale=0.5)
+  params = family.init(generator.frozen, jax.random.key(0), jnp.zeros((1, 4)), 3, scale=0.5)
   features = family.embed(generator.frozen, support.x)
   expected = family.apply(generator.frozen, params, features)
   found = generator.network.apply(params, support.x)

@@ -32,7 +32,8 @@ def make_network(name):
 
   def call(f, shots, x, time):
     support = flat(jnp.asarray(shots))
-    return f(support.x, membership(support, len(shots)), x, time)
+    member = membership(support, len(shots))
+    return f((support.x, member), member.any(0), x, time)
 
   shapes = jax.eval_shape(
     lambda *inputs: call(functools.partial(module.init, jax.random.key(0)), *inputs),

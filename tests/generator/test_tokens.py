@@ -27,8 +27,9 @@ NO_CLASSES = jnp.zeros((ITEMS, 0))
 
 
 def _params(member: Any = MEMBER) -> Any:
-  network = TokenNetwork(CONFIG)
-  shapes = network.init(jax.random.key(0), X, member, TOKENS, 0.5, MASK)
+  network = TokenNetwork(CONFIG, len(TOKENS) - member.shape[1])
+  given = ((X, member, MASK), member.any(0), TOKENS, 0.5)
+  shapes = network.init(jax.random.key(0), *given)
   rng = np.random.default_rng(2)  # no zeros that hide what depends on them
   return jax.tree.map(lambda p: jnp.float32(0.4 * rng.normal(size=p.shape)), shapes)
 
@@ -42,8 +43,8 @@ def _apply(
   member: Any = MEMBER,
   tokens: Any = TOKENS,
 ) -> Any:
-  network = TokenNetwork(config)
-  return jax.jit(network.apply)(PARAMS, x, member, tokens, 0.25)
+  network = TokenNetwork(config, OWN)
+  return jax.jit(network.apply)(PARAMS, (x, member), member.any(0), tokens, 0.25)
 
 
 @pytest.mark.parametrize("changes", [{"chunk": 4}, {"chunk": 1}, {"remat": True}])
@@ -52,7 +53,8 @@ def test_settings_of_memory_change_no_output(changes: dict[str, Any]):
   other = dataclasses.replace(CONFIG, **changes)
 
   def loss(params: Any, config: ScoreConfig) -> Any:
-    out = TokenNetwork(config).apply(params, X, MEMBER, TOKENS, 0.25, MASK)
+    given = ((X, MEMBER, MASK), MEMBER.any(0), TOKENS, 0.25)
+    out = TokenNetwork(config, OWN).apply(params, *given)
     return jnp.sum(out**2)
 
   np.testing.assert_allclose(_apply(other), _apply(), **NEAR)
@@ -105,7 +107,8 @@ def test_every_token_depends_on_the_condition_the_others_and_its_place():
 def test_without_classes_all_tokens_have_places():
   params = _params(NO_CLASSES)
   assert params["params"]["place"].shape == (WAYS + OWN, CONFIG.width)
-  out = TokenNetwork(CONFIG).apply(params, X, NO_CLASSES, TOKENS, 0.25, MASK)
+  given = ((X, NO_CLASSES, MASK), NO_CLASSES.any(0), TOKENS, 0.25)
+  out = TokenNetwork(CONFIG, WAYS + OWN).apply(params, *given)
   assert out.shape == TOKENS.shape
 
 

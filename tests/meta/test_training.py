@@ -450,7 +450,6 @@ def test_single_level_takes_as_many_draws_as_reptile():
     ({"inner_steps": 0}, "config.meta.inner_steps"),
     ({"inner_rate": 0.0}, "config.meta.inner_rate"),
     ({"ema": 1.0}, "config.meta.ema"),
-    ({"ways": (1, 5)}, "config.meta.ways"),
     ({"shots": ()}, "config.meta.shots"),
   ],
 )

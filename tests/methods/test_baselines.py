@@ -12,7 +12,7 @@ import pytest
 
 from mcdi_jax.data import from_labels
 from mcdi_jax.families import Heads
-from mcdi_jax.methods import TUNABLE, LogUniform, at_edge, draw_settings, prepared
+from mcdi_jax.methods import HEADS, LogUniform, at_edge, draw_settings, prepared
 from mcdi_jax.methods.cosine import COSINE
 from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
 from mcdi_jax.methods.logistic import LOGISTIC
@@ -53,7 +53,7 @@ def _method(tunable: Any, centre: str = "source", unit: bool = False, **more: An
 
 
 METHODS = {
-  **{tunable.name: _method(tunable) for tunable in TUNABLE},
+  **{tunable.name: _method(tunable) for tunable in HEADS},
   "prepared": prepared(PreparationConfig(steps=6), MEAN),
 }
 
@@ -219,7 +219,7 @@ def test_what_is_masked_counts_nothing_and_absent_classes_are_never_chosen(name:
 
 def test_trials_share_their_functions():
   """One compilation for all trials of a method, whatever its settings."""
-  for tunable in TUNABLE:
+  for tunable in HEADS:
     trials = [tunable.make(s, MEAN) for s in draw_settings(tunable.space, 24)]
     assert len({(m.adapt, m.predict) for m in trials}) == 1
     shapes = {

@@ -19,7 +19,8 @@ from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import task_family
+from mcdi_jax.pipeline.config import FieldsConfig, task_family
+from mcdi_jax.pipeline.use import Prepared, Suite
 from mcdi_jax.preparation import Bank, PreparationConfig
 
 CONFIG = Config(meta=MetaConfig(support="kept"))
@@ -56,6 +57,8 @@ OTHERS: dict[str, Any] = {
   "generators": ("generated", "generated_delta"),
   "seeds": (0, 7),
   "gauge": False,
+  "base": "init",
+  "fields": FieldsConfig(hidden=8),
   "diffusion": DiffusionConfig(steps=30, handover=0.5, end=0.03, ancestral=True),
   "meta": MetaConfig(support="kept", steps=7, rate=1e-4, tasks=3, ema=0.9),
   "data": DataConfig(source="npz", path="elsewhere", grey=True),
@@ -95,7 +98,9 @@ def _bank_places(
   monkeypatch.setattr(bank, "open_bank", open_bank)
   features = ITEMS._replace(x=np.zeros((2, 4), np.float32))
   family = task_family(config, (16, 16, 1))
-  prepare_banks(config, family, None, features, features, digest, as_path("/nowhere"))
+  suite = Suite(features, None, {}, 2)
+  prepared = Prepared(family, None, digest, None, suite, features, {})
+  prepare_banks(config, prepared, as_path("/nowhere"))
   return found
 
 
@@ -108,7 +113,7 @@ def test_every_setting_of_these_groups_is_tried():
   names = lambda config: {field.name for field in dataclasses.fields(config)}  # noqa: E731
   assert set(OF_BACKBONE) == names(BackboneConfig)
   assert set(OF_BANK) == names(PreparationConfig)
-  groups = {"backbone", "preparation", "matmul_precision"}
+  groups = {"family", "backbone", "preparation", "matmul_precision"}
   assert set(OTHERS) | groups == names(Config)
 
 
@@ -134,11 +139,12 @@ def test_a_backbone_depends_on_its_settings_its_seed_and_the_images(
 def test_a_bank_depends_on_its_settings_the_form_of_task_and_the_backbone(
   monkeypatch: pytest.MonkeyPatch,
 ):
-  """k and the ways among them, and nothing else but the backbone's digest."""
+  """k, the ways and the family among them, and nothing else but the backbone's digest."""
   configs = [CONFIG, *(_with("preparation", **{n: v}) for n, v in OF_BANK.items())]
   configs.append(_with("diffusion", segments=2))
   configs.append(_with("meta", ways=(7,)))
   configs.append(dataclasses.replace(CONFIG, matmul_precision="default"))
+  configs.append(dataclasses.replace(CONFIG, family="fields"))
   places = [place for config in configs for place in _bank_places(monkeypatch, config)]
   places += _bank_places(monkeypatch, digest="c")
   assert len(places) == len(configs) + 1

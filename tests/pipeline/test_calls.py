@@ -1,6 +1,7 @@
 """What each stage is given by the one that calls it: the seed, the split, the key, the
 place. The stages themselves are stand-ins that note what they were given."""
 
+import contextlib
 import dataclasses
 import importlib
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 from miniature import IMAGE, make_generator, make_source
 
 from mcdi_jax.data import DataConfig, Splits, from_labels
+from mcdi_jax.lib import files
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
-from mcdi_jax.pipeline import Config, backbone, bank
+from mcdi_jax.pipeline import Config, backbone, bank, heads
 from mcdi_jax.pipeline.backbone import Backbone, Features
 from mcdi_jax.pipeline.config import task_family
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
+from mcdi_jax.pipeline.use import Prepared, Suite
 from mcdi_jax.preparation import Bank, PreparationConfig
 from mcdi_jax.preparation.bank import bank_key
 from mcdi_jax.tasks import Form
@@ -46,25 +49,30 @@ def _same(a: Any, b: Any) -> bool:
   return np.array_equal(jax.random.key_data(a), jax.random.key_data(b))
 
 
+class _Items(str):
+  """What stands for a set of items."""
+
+  @property
+  def classes(self) -> int:
+    return 5 if "upright" in self else 20
+
+
+_OF_HEADS = ("prepare_backbone", "embed_splits", "augmented_features", "classified")
+_OF_RUN = ("prepare_banks", "tuned_generator", "evaluate", "pictures", "print_table")
+
+
 class _Stages:
-  """In place of those of `run`; notes what they are given, by their names."""
+  """In place of those of `run`, and of heads; notes what they are given, by their names."""
 
   def __init__(self, monkeypatch: pytest.MonkeyPatch):
     self.given: dict[str, list[tuple[Any, ...]]] = {}
-    for name in (
-      "check_data",
-      "prepare_backbone",
-      "embed_splits",
-      "augmented_features",
-      "prepare_banks",
-      "tuned_generator",
-      "evaluate",
-      "pictures",
-      "print_table",
-      "write_report",
-    ):
-      monkeypatch.setattr(run_module, name, self._stand_in(name))
-    monkeypatch.setattr(run_module, "load_splits", lambda _: _splits())
+    for module, names in ((heads, _OF_HEADS), (run_module, (*_OF_RUN, "write_report"))):
+      for name in names:
+        monkeypatch.setattr(module, name, self._stand_in(name))
+    own = {name: self._stand_in(name) for name in ("check", "rivals")}
+    use = run_module.USES["heads"]._replace(**own)
+    monkeypatch.setattr(run_module, "USES", {"heads": use})
+    monkeypatch.setattr(heads, "load_splits", lambda _: _splits())
 
   def _stand_in(self, name: str) -> Any:
     def stage(*arguments: Any) -> Any:
@@ -80,13 +88,16 @@ class _Stages:
 
   def _embed_splits(self, config: Any, splits: Any, backbone: Backbone) -> Any:
     sets = ("train", "val", "test", "upright")
-    return Features(*(f"{name} of {backbone.params}" for name in sets))
+    return Features(*(_Items(f"{name} of {backbone.params}") for name in sets))
 
   def _augmented_features(self, *arguments: Any) -> Any:
     return f"versions of {arguments[-1]}"
 
-  def _prepare_banks(self, *arguments: Any) -> Any:
-    return f"bank on {arguments[5]}"
+  def _rivals(self, config: Any, prepared: Prepared) -> Any:
+    return f"rivals on {prepared.digest}"
+
+  def _prepare_banks(self, config: Any, prepared: Prepared, directory: Any) -> Any:
+    return f"bank on {prepared.digest}"
 
   def _tuned_generator(self, config: Any, name: str, seed: int, *_: Any) -> Any:
     made = make_generator()
@@ -99,6 +110,9 @@ class _Stages:
 
   def _pictures(self, *_: Any) -> Any:
     return {"a": np.zeros(1)}
+
+  def _classified(self, *_: Any) -> Any:
+    return {"b": np.ones(1)}
 
 
 def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
@@ -117,34 +131,62 @@ def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
   for n, seed in enumerate(SEEDS):
     features = stages._embed_splits(None, None, Backbone(None, f"params {seed}", "", w))
     assert given["augmented_features"][n][-1] == features.train
-    assert given["prepare_banks"][n][1:] == (
+    suite = Suite(features.train, features.val, {"toys-5": features.upright_test}, 5)
+    prepared = Prepared(
       task_family(config, IMAGE),
       f"params {seed}",
-      f"versions of {features.train}",
-      features.train,
       f"digest {seed}",
-      as_path(tmp_path / "banks"),
+      f"conv4-{config.backbone.width}",
+      suite,
+      f"versions of {features.train}",
+      {"data": "toys", "border_brightness": pytest.approx(2.5 / 255)},
     )
+    assert given["prepare_banks"][n] == (config, prepared, as_path(tmp_path / "banks"))
+    assert given["rivals"][n] == (config, prepared)
     for name in NAMES:
       arguments = given["tuned_generator"][2 * n + NAMES.index(name)]
       _, asked, of_seed, material, place, _, choices = arguments
       assert (asked, of_seed) == (name, seed)
       assert material.frozen == f"params {seed}"
       assert material.source == f"bank on digest {seed}"
-      assert material.features == features
-      assert material.about["border_brightness"] == pytest.approx(2.5 / 255)
+      assert material.family == prepared.family
+      assert material.val == features.val
+      assert material.about == prepared.about
       inside = "" if name == "generated" else name
       assert place == w / f"seed_{seed}" / inside
       assert choices == w / "tuning"
-    _, facts, found, tested, choices = given["evaluate"][n]
-    assert (facts.seed, tested, choices) == (seed, features, w / "tuning")
+    _, facts, found, source, tested, rivals, choices = given["evaluate"][n]
+    assert (facts.seed, tested, choices) == (seed, suite, w / "tuning")
+    assert (facts.backbone, facts.family) == (prepared.backbone, prepared.family)
+    assert (source, rivals) == (f"bank on digest {seed}", f"rivals on digest {seed}")
     scores = [float(found[name].trained.generator.score["number"]) for name in NAMES]
     assert scores == [10 * seed, 10 * seed + 1]
-  ((shown, _, form, train, upright, images, _),) = given["pictures"]
+  ((shown, _, form, train, upright, _),) = given["pictures"]
   assert float(shown.score["number"]) == 50
   assert form == config.forms[0]
   assert (train, upright) == ("train of params 5", "upright of params 5")
+  ((shown, form, upright, images, _),) = given["classified"]
+  assert float(shown.score["number"]) == 50
+  assert (form, upright) == (config.forms[0], "upright of params 5")
   np.testing.assert_array_equal(images.x, _splits().test.x)
+  drawn = files.read_checked_arrays(w / "pictures.safetensors")
+  assert drawn.keys() == {"a", "b"}
+
+
+def test_tests_are_upright_and_where_classes_are_turned_also_rotated(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """Clusters are the upright classes either way."""
+  stages = _Stages(monkeypatch)
+  timed = lambda title: contextlib.nullcontext()  # noqa: E731
+  for rotations in (False, True):
+    config = Config(data=DataConfig(rotations=rotations))
+    found = heads.prepare_heads(config, _splits(), 5, as_path(tmp_path), timed).suite
+    features = stages._embed_splits(None, None, Backbone(None, "params 5", "", None))
+    expected = {"toys-5": features.upright_test}
+    expected |= {"toys-5-rotated": features.test} if rotations else {}
+    assert found == Suite(features.train, features.val, expected, 5)
+    assert list(found.tests) == list(expected)
 
 
 @pytest.mark.parametrize("rotations", [False, True])
@@ -231,10 +273,13 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   versions = features._replace(x=np.ones((6, 1, 4), np.float32))
   family = task_family(config, (16, 16, 1))
   place = as_path("/nowhere")
-  bank.prepare_banks(config, family, None, versions, features, "b", place)
+  other = features._replace(x=np.ones((6, 4), np.float32))
+  suite = Suite(features, other, {"toys-3": other}, 3)
+  prepared = Prepared(family, None, "b", None, suite, versions, {})
+  bank.prepare_banks(config, prepared, place)
   assert given["seed"] == 3
   assert _same(given["key"], bank_key(3))
   assert given["items"].x.shape == (6, 1, 4)
-  assert given["features"].x.shape == (6, 4)
+  assert given["features"] is features
   assert given["forms"] == [(5, 1), (5, 2)]
   assert given["prepare"] == (family, preparation, Form(5, 2), 3)

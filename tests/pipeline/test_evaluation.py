@@ -7,18 +7,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import IMAGE, SHOTS, WAYS, WIDTH, make_generator
+from miniature import IMAGE, SHOTS, WAYS, WIDTH, make_generator, make_source
 
 from mcdi_jax.data import DataConfig, from_labels
-from mcdi_jax.evaluation import EvaluationConfig, Facts, task_keys
-from mcdi_jax.evaluation.accuracy import Counts
-from mcdi_jax.evaluation.intervals import difference
+from mcdi_jax.evaluation import (
+  EvaluationConfig,
+  Facts,
+  Measure,
+  Scores,
+  difference,
+  task_keys,
+)
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
+from mcdi_jax.methods import HEADS
 from mcdi_jax.pipeline import Config, evaluation
-from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.generator import Trained
+from mcdi_jax.pipeline.heads import head_rivals
 from mcdi_jax.pipeline.tuning import Choice, Tuned
+from mcdi_jax.pipeline.use import Prepared, Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
 CONFIG = Config(
@@ -28,7 +35,8 @@ CONFIG = Config(
   generators=("generated", "k1"),
   seeds=(5, 6),
 )
-FACTS = Facts("conv4-4", "highest", data="toys", seed=5)
+FAMILY = make_generator().family
+FACTS = Facts("conv4-4", "highest", FAMILY, data="toys", seed=5)
 PLACE = as_path("unused")
 
 
@@ -40,7 +48,10 @@ def _features(classes: int) -> Any:
   return jax.tree.map(jnp.asarray, from_labels(np.float32(x), labels))
 
 
-FEATURES = Features(*(_features(classes) for classes in (9, 7, 20, 5)))
+UPRIGHT, ROTATED = _features(5), _features(20)
+TESTS = {"toys-5": UPRIGHT, "toys-5-rotated": ROTATED}
+SUITE = Suite(_features(9), _features(7), TESTS, clusters=5)
+RIVALS = Rivals((), None, ())
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +76,24 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
 ):
   compared: list[Any] = []
-  methods = lambda config, generators, form, features, choices: (form, features)  # noqa: E731
-  monkeypatch.setattr(evaluation, "_methods", methods)
-  monkeypatch.setattr(evaluation, "_compare", _note(compared))
-  evaluation.evaluate(CONFIG, FACTS, generators, FEATURES, PLACE)
-  found = []
-  for _, facts, of_form, given, form, protocol, test, upright in compared:
-    assert (facts, given, upright) == (FACTS, generators, FEATURES.upright_test)
-    assert of_form == (form, FEATURES)
-    found.append((form.ways, form.shots, protocol, test))
-  sets = {"toys-5": FEATURES.upright_test, "toys-5-rotated": FEATURES.test}
   forms = [(n, k) for n in (2, WAYS) for k in (1, SHOTS)]
-  expected = [(*form, name, test) for form in forms for name, test in sets.items()]
+  source = make_source(forms=tuple(forms))
+  methods = lambda config, family, generators, form, *rest: [(family, form, rest)]  # noqa: E731
+  controls = lambda config, generators, *rest: [rest]  # noqa: E731
+  monkeypatch.setattr(evaluation, "_methods", methods)
+  monkeypatch.setattr(evaluation, "_controls", controls)
+  monkeypatch.setattr(evaluation, "_compare", _note(compared))
+  evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
+  found = []
+  for _, facts, of_form, given, form, protocol, test, clusters in compared:
+    assert (facts, given, clusters) == (FACTS, generators, 5)
+    number = forms.index((form.ways, form.shots))
+    (family, own, tuned_by), (of_source, *control_of) = of_form
+    assert (family, own, tuned_by) == (FAMILY, form, (SUITE, RIVALS, PLACE))
+    assert of_source is source
+    assert control_of == [number, form, SUITE]
+    found.append((form.ways, form.shots, protocol, test))
+  expected = [(*form, name, test) for form in forms for name, test in TESTS.items()]
   assert [x[:3] for x in found] == [x[:3] for x in expected]
   assert all(a[3] is b[3] for a, b in zip(found, expected, strict=True))
 
@@ -89,11 +106,15 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
   some = evaluation.generated("some", make_generator(), 0.0), Choice({}, 1, [], None)
   monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: some))
   form = Protocol(WAYS, SHOTS, 4)
-  found = evaluation._methods(CONFIG, generators, form, FEATURES, PLACE)
   backbone = generators["generated"].trained.generator.frozen
+  rivals = head_rivals(CONFIG, Prepared(FAMILY, backbone, "", "conv4-4", SUITE, None, {}))
+  call = (CONFIG, FAMILY, generators, form, SUITE, rivals, PLACE)
+  found = evaluation._methods(*call)
   assert float(backbone["scale"]) != 1
-  for _, tunable, of_form, val, mean, choices in tuned:
-    assert (of_form, val, choices) == (form, FEATURES.val, PLACE), tunable.name
+  assert [tunable for _, tunable, *_ in tuned] == list(HEADS)
+  for _, tunable, of_form, family, val, mean, choices in tuned:
+    assert (of_form, family, choices) == (form, FAMILY, PLACE), tunable.name
+    assert val is SUITE.val
     np.testing.assert_allclose(mean * backbone["scale"], backbone["mean"], rtol=1e-6)
   for n, name in enumerate(CONFIG.generators):
     method, choice = found[n]
@@ -111,32 +132,32 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
   rng = np.random.default_rng(0)
   classes = np.stack([rng.permutation(20)[:WAYS] for _ in range(20)])
   names = ("generated", "k1", "prototypes")
-  counts = [Counts(rng.integers(0, 5, classes.shape), classes) for _ in names]
+  scores = [Scores(rng.integers(0, 5, classes.shape), classes) for _ in names]
   methods = [
     (evaluation.generated(name, make_generator(), 0.0), Choice({}, 3, [], None))
     for name in names
   ]
   asked: list[Any] = []
-  monkeypatch.setattr(evaluation, "correct_counts", _note(asked, lambda *_: counts))
-  form, tests = Protocol(WAYS, SHOTS, 4), (FEATURES.test, FEATURES.upright_test)
-  lines = evaluation._compare(
-    CONFIG, FACTS, methods, generators, form, "toys-5-rotated", *tests
-  )
-  ((_, features, _, keys),) = asked
-  assert features is FEATURES.test
+  monkeypatch.setattr(evaluation, "score", _note(asked, lambda *_: scores))
+  form, measure = Protocol(WAYS, SHOTS, 4), Measure(4, 5)
+  call = (CONFIG, FACTS, methods, generators, form, "toys-5-rotated", ROTATED)
+  lines = evaluation._compare(*call, clusters=5)
+  ((_, family, features, _, keys),) = asked
+  assert features is ROTATED and family == FAMILY
   drawn = task_keys(CONFIG.evaluation.eval_seed, 20)
   np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(drawn))
   assert [line["method"] for line in lines] == list(names)
   for n, line in enumerate(lines):
-    from_generated = difference(counts[n], counts[0], 4, 5)
+    from_generated = difference(scores[n], scores[0], measure)
     if n:
       assert line["paired_ci95_cluster"] == pytest.approx(from_generated.ci95_cluster)
     if n < 2:
-      above = difference(counts[n], counts[2], 4, 5)
+      above = difference(scores[n], scores[2], measure)
       assert line["settings"]["minus_prototypes"] == pytest.approx(list(above))
       assert line["budget_s"] == 1.0 + n
-  turned = counts[0]._replace(classes=classes % 5)
-  by_hand = difference(turned, turned._replace(right=0 * turned.right), 4, 20)
+  turned = scores[0]._replace(clusters=classes % 5)
+  nothing = turned._replace(values=0 * turned.values)
+  by_hand = difference(turned, nothing, Measure(4, 20))
   assert lines[0]["ci95_cluster"] == pytest.approx(by_hand.ci95_cluster)
 
 
@@ -148,7 +169,7 @@ def test_each_generator_is_timed_as_it_is_used(
   monkeypatch.setattr(evaluation, "time_methods", _note([]))
   monkeypatch.setattr(evaluation, "time_generation", _note(timed))
   form = Protocol(WAYS, SHOTS, 4)
-  call = (CONFIG, FACTS, [], generators, form, FEATURES.upright_test)
+  call = (CONFIG, FACTS, [], generators, form, UPRIGHT)
   monkeypatch.setattr(evaluation, "BATCHES", (1, 2))
   evaluation._latencies(*call)
   for n, (name, made, of_form, settings) in enumerate(timed):

@@ -28,7 +28,7 @@ from mcdi_jax.meta import MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
-from mcdi_jax.pipeline.config import check_data
+from mcdi_jax.pipeline.heads import check_heads
 from mcdi_jax.preparation import PreparationConfig
 
 CONFIG = Config(
@@ -61,7 +61,8 @@ BASELINES = [
   "finetune_sgd",
   "prepared",
 ]
-METHODS = [*CONFIG.generators, *BASELINES]
+CONTROLS = ["shuffled_condition", "mean_of_bank", "nearest_of_bank"]
+METHODS = [*CONFIG.generators, *BASELINES, *CONTROLS]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,8 @@ def test_lines_say_what_distinguishes_them(made: Any):
 
 
 def test_intervals_over_classes_and_trials_are_in_every_line(made: Any):
-  trials = {"cosine": 2, "prepared": 1} | dict.fromkeys(CONFIG.generators, 1)
+  untuned = (*CONFIG.generators, "prepared", *CONTROLS)
+  trials = {"cosine": 2} | dict.fromkeys(untuned, 1)
   for line in made[1]:
     assert line["ci95_cluster"] > 0
     assert line["trials"] == trials.get(line["method"], 2)
@@ -241,7 +243,7 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     (ways, shots, method)
     for ways in (3, 5)
     for shots in (1, 2)
-    for method in ("generated", *BASELINES)
+    for method in ("generated", *BASELINES, *CONTROLS)
   ]
   assert len(list((workdir / "bank").iterdir())) == 2
   assert not (workdir / "backbone").exists()
@@ -394,7 +396,7 @@ def test_images_that_do_not_fit_are_refused(
   data = dataclasses.replace(_npz(tmp_path / "a.npz", shape), rotations=rotations)
   config = dataclasses.replace(CONFIG, data=data)
   with pytest.raises(InputError, match="images"):
-    check_data(config, load_splits(data))
+    check_heads(config, load_splits(data))
 
 
 def test_missing_data_is_a_file_not_found(tmp_path: Path):

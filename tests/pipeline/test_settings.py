@@ -10,7 +10,7 @@ from mcdi_jax.data import Splits, from_labels
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config
-from mcdi_jax.pipeline.config import check_data
+from mcdi_jax.pipeline.heads import check_heads
 
 WRONG: dict[str, dict[str, Any]] = {
   "backbone": {
@@ -62,6 +62,7 @@ WRONG: dict[str, dict[str, Any]] = {
   },
 }
 CASES = [(g, name, value) for g, wrong in WRONG.items() for name, value in wrong.items()]
+CASES += [("meta", "ways", value) for value in ((1, 5), ())]
 
 
 @pytest.mark.parametrize(("group", "name", "value"), CASES)
@@ -87,7 +88,7 @@ def test_each_split_must_be_large_enough(split: str, classes: int, each: int):
   }
   needs |= {"backbone": {"ways": 4, "drawings": 3, "group": 6}}
   config = from_mapping(Config, needs)
-  check_data(config, splits)
+  check_heads(config, splits)
   small = splits._replace(**{split: items(classes, each)})
   with pytest.raises(InputError, match=f"the {split} split has|a class of the {split} "):
-    check_data(config, small)
+    check_heads(config, small)

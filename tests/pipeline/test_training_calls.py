@@ -15,7 +15,6 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.meta import FinishingConfig, MetaConfig, MetaState
 from mcdi_jax.pipeline import Config, generator
-from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import GENERATORS
 from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
 
@@ -69,7 +68,7 @@ def _material(tmp_path: Path) -> Material:
     family=make_generator().spec.family,
     frozen=make_generator().frozen,
     source=make_source(),
-    features=Features(*(make_source().items for _ in range(4))),
+    val=make_source().items,
     metrics=as_path(tmp_path / "metrics.jsonl"),
     about={},
   )
@@ -103,7 +102,7 @@ def test_a_generator_is_trained_with_its_seeds_keys_from_its_own_start(
   assert _same(given["key"], key_for(seed, f"training of {name}"))
   assert _same(given["validation key"], key_for(seed, "validation"))
   assert given["protocols"] == CONFIG.forms
-  assert given["validated_on"] is material.features.val
+  assert given["validated_on"] is material.val
   if name == "generated_finished":
     assert given["start"] is start.score
     assert (given["loop steps"], given["steps"]) == (4, 4)

@@ -8,30 +8,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature import SHOTS, WAYS, WIDTH, make_generator
+from miniature import SHOTS, WAYS, WIDTH, make_generator, make_source
 
 from mcdi_jax.data import from_labels
 from mcdi_jax.evaluation import (
   EvaluationConfig,
   Facts,
   Latency,
-  correct_counts,
+  score,
   task_keys,
 )
 from mcdi_jax.generator import load_generator, save_generator
 from mcdi_jax.lib.errors import DamagedError
 from mcdi_jax.lib.files import as_path
-from mcdi_jax.methods import TUNABLE, LogUniform, Method, Tunable, draw_settings
+from mcdi_jax.methods import HEADS, LogUniform, Method, Tunable, draw_settings
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.pipeline import Config, evaluation, tuning
-from mcdi_jax.pipeline.backbone import Features
 from mcdi_jax.pipeline.config import GENERATORS
 from mcdi_jax.pipeline.evaluation import _about_generator
 from mcdi_jax.pipeline.generator import Material, Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned, choose, tuned_baseline, tuned_generator
+from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol, Support
 
 FORM = Protocol(WAYS, SHOTS, 4)
+FAMILY = make_generator().family
 RATES, TEMPERATURES = (0.3, 1.0, 3.0), (0.0, 0.5)
 
 
@@ -62,8 +63,8 @@ def _predict(variables: Any, params: Any, x: Any) -> Any:
   return apply_head(params, x)
 
 
-def _noisy(settings: dict[str, Any], feature_mean: Any = None) -> Method:
-  del feature_mean
+def _noisy(settings: dict[str, Any], given: Any = None) -> Method:
+  del given
   return Method("noisy", _noisy_mean, _predict, jnp.float32(settings["noise"]), settings)
 
 
@@ -73,14 +74,12 @@ def test_the_trial_with_the_highest_accuracy_wins(val: Any, capsys: Any):
   config = _config()
   forms = [FORM, FORM._replace(ways=2)]
   space = {"noise": (30.0, 10.0, 1.0)}
-  found = choose(config, "noisy", space, _noisy, forms, val)
+  found = choose(config, "noisy", space, _noisy, forms, FAMILY, val)
   keys = task_keys(config.evaluation.eval_seed, 30, "tuning")
   means = []
   for noise in space["noise"]:
-    shares = [
-      correct_counts([_noisy({"noise": noise})], val, form, keys)[0].right.mean() / 4
-      for form in forms
-    ]
+    call = ([_noisy({"noise": noise})], FAMILY, val)
+    shares = [score(*call, form, keys)[0].values.mean() / 4 for form in forms]
     means.append(100 * np.mean(shares))
   assert np.argmax(means) == 2
   assert found == Choice({"noise": 1.0}, 3, ["noise"], pytest.approx(max(means)))
@@ -89,8 +88,9 @@ def test_the_trial_with_the_highest_accuracy_wins(val: Any, capsys: Any):
 
 def test_trials_are_as_many_as_the_setting_says(val: Any):
   space = {"noise": LogUniform(0.1, 10.0)}
-  assert choose(_config(trials=5), "noisy", space, _noisy, [FORM], val).trials == 5
-  one = choose(_config(), "noisy", {"noise": (2.0,)}, _noisy, [FORM], val)
+  rest = (_noisy, [FORM], FAMILY, val)
+  assert choose(_config(trials=5), "noisy", space, *rest).trials == 5
+  one = choose(_config(), "noisy", {"noise": (2.0,)}, *rest)
   assert one == Choice({"noise": 2.0}, 1, [], None)
 
 
@@ -99,17 +99,17 @@ def test_what_was_chosen_is_used_again(val: Any, tmp_path: Any):
   of task chooses for itself. In every order, too: the lines of a continued run are those
   of one that nobody stopped."""
   tunable = Tunable("noisy", _noisy, {"noise": (0.5, 30.0), "beside": (0.0,)})
-  call = (_config(), tunable, FORM, val, jnp.zeros(WIDTH), as_path(tmp_path))
+  call = (_config(), tunable, FORM, FAMILY, val, jnp.zeros(WIDTH), as_path(tmp_path))
   method, choice = tuned_baseline(*call)
   assert method.settings == choice.settings == {"noise": 0.5, "beside": 0.0}
   kept = json.loads((tmp_path / f"{WAYS}w{SHOTS}s" / "noisy.json").read_text())
   assert Choice(**kept) == choice
   poisoned = val._replace(x=val.x * jnp.nan)
-  again = tuned_baseline(call[0], tunable, FORM, poisoned, *call[4:])
+  again = tuned_baseline(call[0], tunable, FORM, FAMILY, poisoned, *call[5:])
   assert json.dumps(again[1]) == json.dumps(choice)
   assert json.dumps(again[0].settings) == json.dumps(method.settings)
   for other in (FORM._replace(ways=2), FORM._replace(shots=1)):
-    tuned_baseline(call[0], tunable, other, val, *call[4:])
+    tuned_baseline(call[0], tunable, other, *call[3:])
   assert len(list(tmp_path.glob("*/noisy.json"))) == 3
 
 
@@ -119,7 +119,7 @@ def test_what_was_chosen_is_used_again(val: Any, tmp_path: Any):
 def test_a_choice_of_another_shape_is_damaged(val: Any, tmp_path: Any, change: Any):
   """None: it is not there; without any change, nothing is."""
   tunable = Tunable("noisy", _noisy, {"noise": (2.0,)})
-  call = (_config(), tunable, FORM, val, jnp.zeros(WIDTH), as_path(tmp_path))
+  call = (_config(), tunable, FORM, FAMILY, val, jnp.zeros(WIDTH), as_path(tmp_path))
   tuned_baseline(*call)
   (place,) = tmp_path.glob("*/noisy.json")
   content = json.loads(place.read_text()) | change if change else {}
@@ -130,7 +130,7 @@ def test_a_choice_of_another_shape_is_damaged(val: Any, tmp_path: Any, change: A
 
 
 def test_every_baseline_has_its_full_number_of_trials_or_all_there_are():
-  counts = {t.name: len(draw_settings(t.space, 24)) for t in TUNABLE}
+  counts = {t.name: len(draw_settings(t.space, 24)) for t in HEADS}
   assert counts == {
     "prototypes": 6,
     "cosine": 2,
@@ -168,9 +168,8 @@ class _Trainings:
 
 
 def _material(val: Any, tmp_path: Any) -> Material:
-  features = Features(val, val, val, val)
   fields = dict.fromkeys(Material._fields)
-  fields |= {"features": features, "about": {}}
+  fields |= {"family": FAMILY, "val": val, "about": {}}
   return Material(**fields | {"metrics": as_path(tmp_path / "metrics.jsonl")})
 
 
@@ -223,9 +222,9 @@ def test_a_generator_that_is_its_start_is_marked(changed: bool):
   score = jax.tree.map(lambda leaf: leaf + changed, start.score)
   finished = dataclasses.replace(start, score=score)
   found = {"generated": _tuned(start), "generated_finished": _tuned(finished)}
-  settings, values = _about_generator("generated_finished", found)
+  settings, values = _about_generator("generated_finished", found, FORM)
   assert ("unchanged_start" in settings) is not changed
-  assert "unchanged_start" not in _about_generator("generated", found)[0]
+  assert "unchanged_start" not in _about_generator("generated", found, FORM)[0]
   assert values["budget_s"] == 2.0
 
 
@@ -266,10 +265,12 @@ def test_every_method_is_timed_with_the_first_seed(
     (_noisy({"noise": 1.0}), None),
   ]
   monkeypatch.setattr(evaluation, "_methods", lambda *_: methods)
-  facts = Facts("conv4-4", "highest", data="toys", seed=seed)
-  features = Features(val, val, val, val)
+  monkeypatch.setattr(evaluation, "_controls", lambda *_: [])
+  facts = Facts("conv4-4", "highest", FAMILY, data="toys", seed=seed)
+  suite, rivals = Suite(val, val, {"toys-6": val}, 6), Rivals((), None, ())
   found = {"generated": _tuned(make_generator())}
-  lines = evaluation.evaluate(config, facts, found, features, as_path("unused"))
+  call = (config, facts, found, make_source(), suite, rivals, as_path("unused"))
+  lines = evaluation.evaluate(*call)
   times = [(x["method"], x["protocol"], x["batch"]) for x in lines]
   if seed == 6:
     assert times == []

@@ -20,13 +20,12 @@ import pytest
 from mcdi_jax import load_generator
 from mcdi_jax.data import DataConfig, from_labels, load_splits
 from mcdi_jax.diffusion import DiffusionConfig
-from mcdi_jax.evaluation import EvaluationConfig, task_keys
-from mcdi_jax.evaluation.accuracy import draw_task
+from mcdi_jax.evaluation import EvaluationConfig, draw_task, task_keys
 from mcdi_jax.generator import ScoreConfig, generate_from_features
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.networks.pretrain import BackboneConfig
-from mcdi_jax.pipeline import Config, run
+from mcdi_jax.pipeline import Config, heads, run
 from mcdi_jax.preparation import PreparationConfig
 
 module = importlib.import_module("mcdi_jax.pipeline.run")
@@ -70,7 +69,7 @@ def _run(config: Config, workdir: Path, splits: Any = None) -> list[dict[str, An
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module, "_draw", lambda *_: None)
     if splits is not None:
-      patch.setattr(module, "load_splits", lambda _: splits)
+      patch.setattr(heads, "load_splits", lambda _: splits)
     return run(config, workdir)
 
 
@@ -167,7 +166,7 @@ def test_the_lines_are_what_the_saved_generators_get_right(made: Any, seed: int)
 
     @jax.jit
     def right(key: Any, items: Any, generator: Any, temperature: Any) -> Any:
-      task, _, k_method = draw_task(key, items, CONFIG.forms[0])
+      task, _, k_method = draw_task(key, generator.family, items, CONFIG.forms[0])
       settings = {"temperature": temperature, "ways": 3}
       params = generate_from_features(generator, task.support, k_method, **settings)
       return (apply_head(params, task.query.x).argmax(-1) == task.query.y).sum()
@@ -232,7 +231,7 @@ def test_nothing_is_chosen_by_the_test_classes(made: Any, tmp_path: Path):
   come out the same; the figures do not."""
   workdir, lines = made
   splits = load_splits(CONFIG.data)
-  embed_splits = module.embed_splits
+  embed_splits = heads.embed_splits
 
   def poisoned(*arguments: Any) -> Any:
     found = embed_splits(*arguments)
@@ -240,7 +239,7 @@ def test_nothing_is_chosen_by_the_test_classes(made: Any, tmp_path: Path):
     return found._replace(test=nan(found.test), upright_test=nan(found.upright_test))
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(module, "embed_splits", poisoned)
+    patch.setattr(heads, "embed_splits", poisoned)
     other = _run(CONFIG, tmp_path / "w", splits._replace(test=_garbage(splits.test)))
   for seed in CONFIG.seeds:
     chex.assert_trees_all_equal(

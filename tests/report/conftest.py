@@ -23,6 +23,8 @@ CONFIG = {
 def accuracy_line(method: str, accuracy: float | None, **values: Any) -> dict[str, Any]:
   known = {
     "method": method,
+    "family": "heads",
+    "metric": None if accuracy is None else "accuracy",
     "data": "glyphs",
     "protocol": "glyphs-200",
     "ways": 5,
@@ -32,6 +34,7 @@ def accuracy_line(method: str, accuracy: float | None, **values: Any) -> dict[st
     "eval_seed": 1234,
     "tasks": 500,
     "accuracy": accuracy,
+    "value": accuracy,
     "ci95": 0.21,
     "paired_against": None if method == "generated" else "generated",
     "paired_diff": None,
@@ -91,7 +94,7 @@ def arrays(segments: int = SEGMENTS) -> dict[str, np.ndarray]:
     "plane_y": y,
     "plane_chains": rng.normal(size=(3, STEPS + 1, 2)),
     "plane_targets": rng.normal(size=(segments, 2)),
-    "plane_accuracy": np.array([96.4, 95.3, 94.2]),
+    "plane_quality": np.array([96.4, 95.3, 94.2]),
     "example_support": rng.integers(0, 255, (2, 5, 1, *image[1:]), np.uint8),
     "example_query": rng.integers(0, 255, (2, 5, 3, *image[1:]), np.uint8),
     "example_predicted": predicted,

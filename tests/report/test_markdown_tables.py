@@ -18,7 +18,8 @@ MARKS = (
 
 def _line(method: str, seed: int, accuracy: float, **values: Any) -> dict[str, Any]:
   known = {"data": "toys", "protocol": "toys-9", "ways": 5, "shots": 1, "queries": 15}
-  return {**known, "method": method, "seed": seed, "accuracy": accuracy, **values}
+  known |= {"family": "heads", "metric": None if accuracy is None else "accuracy"}
+  return {**known, "method": method, "seed": seed, "value": accuracy, **values}
 
 
 LINES = [

@@ -65,7 +65,7 @@ def test_all_sections_in_their_order(make_run: Any, fake: Any):
   assert path.name == "report.html"
   page = read(path)
   assert headings(page) == [
-    "Accuracy",
+    "Results",
     "Latency",
     "Training",
     "Error along the denoising chain",
@@ -107,7 +107,7 @@ def test_every_figure_of_the_results_is_in_the_tables(make_run: Any, fake: Any):
   page = read(write_report(make_run()))
   cells = {text for place, text in page.texts if "tbody" in place}
   for line in fake.results[:4]:
-    assert f"{line['accuracy']:.2f} ± 0.21" in cells
+    assert f"{line['value']:.2f} ± 0.21" in cells
   assert {"−0.23 ± 0.06 (below)", "+0.07 ± 0.08 (level)", "+0.63 ± 0.11 (above)"} <= cells
   assert {"94,313", "18.9", "58.70", "256", "27 %", "no"} <= cells
 
@@ -273,7 +273,7 @@ def test_what_went_astray_is_left_out_with_a_sentence(
 def test_a_run_that_has_only_begun(make_run: Any):
   page = read(write_report(make_run(results=None, metrics=None)))
   assert headings(page) == ["Settings", "How to repeat it"]
-  assert "no accuracy of its generated weights yet" in page.text
+  assert "no figure of its generated weights yet" in page.text
   for name in ("results.jsonl", "metrics.jsonl", "pictures.safetensors"):
     assert f"There is no {name}" in page.text
   assert "glyphs: 5-way 1-shot" in page.text
@@ -297,15 +297,15 @@ def test_damaged_files_leave_gaps(make_run: Any, fake: Any):
   assert "1 damaged line(s) of results.jsonl" in page.text
   assert "2 damaged line(s) of metrics.jsonl" in page.text
   assert "pictures.safetensors is damaged" in page.text
-  assert "Accuracy" in headings(page)
+  assert "Results" in headings(page)
   assert "Training" not in headings(page)
 
 
 def test_nulls_are_no_obstacle(make_run: Any, fake: Any):
   """A line of nulls, and metrics of nulls."""
   keys = fake.results[0].keys()
-  results = [dict.fromkeys(keys) | {"accuracy": 50.0, "method": "generated"}]
-  results += [{"accuracy": "x"}, {"latency_ms": "x"}]
+  results = [dict.fromkeys(keys) | {"value": 50.0, "method": "generated"}]
+  results += [{"value": "x"}, {"latency_ms": "x"}]
   metrics = [
     {"phase": "generated", "seed": 0, "step": 1, "loss_1": None, "val_5w1s": None},
     {"phase": None, "step": None},

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from mcdi_jax.report.accuracy import standing, with_interval
 from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
+from mcdi_jax.report.figures import standing, with_interval
 from mcdi_jax.report.markup import Html, join, page, tag
 from mcdi_jax.report.workdir import curve, flat
 

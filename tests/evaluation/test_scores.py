@@ -1,4 +1,4 @@
-"""Counting correct answers, held against a Python loop over tasks."""
+"""Scores of classifiers, their right answers, held against a Python loop over tasks."""
 
 from typing import Any
 
@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from mcdi_jax.data import ClassSet, from_labels
-from mcdi_jax.evaluation import accuracy, correct_counts, draw_task, task_keys
+from mcdi_jax.evaluation import draw_task, score, scores, task_keys
+from mcdi_jax.families import Heads
 from mcdi_jax.methods import Method
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Protocol, Support
 
 FORM = Protocol(3, 2, 4)
+FAMILY = Heads(image_shape=(16, 16, 1))
 KEYS = task_keys(7, 12)
 LABELS = np.repeat(np.arange(6), [6, 7, 8, 6, 9, 6])
 
@@ -45,37 +47,38 @@ def _method(noise: float) -> Method:
 
 
 @pytest.mark.parametrize("batch", [5, 100])
-def test_counts_equal_a_python_loop(
+def test_scores_equal_a_python_loop(
   features: ClassSet, monkeypatch: pytest.MonkeyPatch, batch: int
 ):
   """Of each task and class, for two methods at once; also where the tasks are no multiple
   of a batch: 12 tasks, 5 at a time. The classes are those of the queries' items."""
-  monkeypatch.setattr(accuracy, "_BATCH", batch)
-  found = correct_counts([_method(0.5), _method(30.0)], features, FORM, KEYS)
-  draw = jax.jit(lambda k: draw_task(k, features, FORM))
+  monkeypatch.setattr(scores, "_BATCH", batch)
+  methods = [_method(0.5), _method(30.0)]
+  found = score(methods, FAMILY, features, FORM, KEYS)
+  draw = jax.jit(lambda k: draw_task(k, FAMILY, features, FORM))
   place = {tuple(x): c for x, c in zip(np.asarray(features.x), LABELS, strict=True)}
-  for counts, noise in zip(found, (0.5, 30.0), strict=True):
-    assert counts.right.shape == counts.classes.shape == (12, 3)
+  for mine, noise in zip(found, (0.5, 30.0), strict=True):
+    assert mine.values.shape == mine.clusters.shape == (12, 3)
     for number, key in enumerate(KEYS):
       task, _, k_method = draw(key)
       params = _noisy_mean(noise, task.support, k_method, FORM.ways)
       right = np.asarray(apply_head(params, task.query.x).argmax(1) == task.query.y)
       for label in range(3):
         here = np.asarray(task.query.y) == label
-        assert counts.right[number, label] == right[here].sum()
+        assert mine.values[number, label] == right[here].sum()
         classes = {place[tuple(x)] for x in np.asarray(task.query.x)[here]}
-        assert classes == {counts.classes[number, label]}
-  assert found[0].right.sum() > found[1].right.sum()
+        assert classes == {mine.clusters[number, label]}
+  assert found[0].values.sum() > found[1].values.sum()
 
 
 def test_methods_that_share_a_function_are_compiled_once(features: ClassSet):
   """Whatever their variables, and on every set."""
-  before = accuracy._right._cache_size()
+  before = scores._score._cache_size()
   other = features._replace(index=features.index[:5], count=features.count[:5])
   form = FORM._replace(queries=3)
   for items in (features, other):
-    correct_counts([_method(0.1), _method(0.2)], items, form, KEYS)
-  assert accuracy._right._cache_size() == before + 1
+    score([_method(0.1), _method(0.2)], FAMILY, items, form, KEYS)
+  assert scores._score._cache_size() == before + 1
 
 
 def test_task_keys_are_the_tasks():

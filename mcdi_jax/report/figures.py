@@ -1,4 +1,4 @@
-"""Accuracies: over seeds, against `generated`, in a table and in words.
+"""Figures: over seeds, against `generated`, in a table and in words.
 
 The interval of a mean over seeds is the mean of the seeds' intervals. All seeds meet the
 same test tasks, so this is never narrower than the interval of the averaged outcomes.
@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcdi_jax.evaluation.table import UNITS, metric_title, task_form
 from mcdi_jax.report.markup import Html, join, table, tag
 from mcdi_jax.report.workdir import Line
 
 
 class TaskList(NamedTuple):
-  """What determines a list of test tasks, as far as a result line tells."""
+  """What determines a list of test tasks, as far as a result line tells, and the metric."""
 
+  family: Any
+  metric: Any
   data: Any
   protocol: Any
   ways: Any
@@ -26,17 +29,22 @@ class TaskList(NamedTuple):
   eval_seed: Any
 
   def __str__(self) -> str:
-    return f"{self.ways}-way {self.shots}-shot on {self.protocol}"
+    return f"{task_form(self._asdict())} on {self.protocol}"
+
+  @property
+  def metric_title(self) -> str:
+    return metric_title(self._asdict())
 
   @property
   def caption(self) -> str:
     tasks = f"{self.tasks:,}" if isinstance(self.tasks, int) else "an unknown number of"
-    return f"{self}: {tasks} tasks of {self.queries} queries a class, seed {self.eval_seed}"
+    queries = "" if self.queries is None else f" of {self.queries} queries a class"
+    return f"{self}: {tasks} tasks{queries}, seed {self.eval_seed}"
 
 
 class Difference(NamedTuple):
-  """From another method, in percent: its value, the intervals over tasks and over classes
-  (None: not known)."""
+  """From another method, in the metric's unit: its value, the intervals over tasks and over
+  classes (None: not known)."""
 
   value: float
   ci95: float
@@ -77,14 +85,14 @@ class Row:
 
   @property
   def spread(self) -> float | None:
-    """sd of the accuracy over seeds, where there are several."""
-    values = [line["accuracy"] for line in self.lines]
+    """sd of the figure over seeds, where there are several."""
+    values = [line["value"] for line in self.lines]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
   @property
-  def accuracy(self) -> str:
+  def figure(self) -> str:
     """The mean over seeds with its intervals."""
-    value, ci95 = self.mean("accuracy"), self.mean("ci95")
+    value, ci95 = self.mean("value"), self.mean("ci95")
     return with_interval(value, ci95, cluster=self.mean("ci95_cluster"))
 
   @property
@@ -129,7 +137,7 @@ class Row:
 
 
 def group(lines: list[Line]) -> dict[TaskList, dict[str, Row]]:
-  """Accuracy lines by test tasks and method; of a seed's lines the later one stands."""
+  """Lines of the metric by test tasks and method; of a seed's the later one stands."""
   found: dict[TaskList, dict[str, dict[Any, Line]]] = {}
   for line in lines:
     tasks = TaskList(*(line.get(name) for name in TaskList._fields))
@@ -172,16 +180,16 @@ def standing(difference: float, interval: float) -> str:
   return "above" if difference > 0 else "below"
 
 
-def accuracy_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
+def metric_table(tasks: TaskList, rows: dict[str, Row]) -> Html:
   several = any(len(row.lines) > 1 for row in rows.values())
-  head = ["method", "accuracy, %", *(["sd over seeds"] if several else [])]
+  head = ["method", tasks.metric_title, *(["sd over seeds"] if several else [])]
   against_prototypes = any(row.minus_prototypes for row in rows.values())
   head += ["this − generated", *(["this − prototypes"] if against_prototypes else [])]
   head += ["trials", "transductive", "parameters", "training, s"]
   cells = []
   for row in rows.values():
     name = tag("code", row.method)
-    line = [join([name, f" ({row.note})"]) if row.note else name, row.accuracy]
+    line = [join([name, f" ({row.note})"]) if row.note else name, row.figure]
     if several:
       line.append("–" if row.spread is None else f"{row.spread:.2f}")
     parameters, seconds = row.mean("parameters"), row.mean("budget_s")
@@ -218,7 +226,8 @@ def sentences(groups: dict[TaskList, dict[str, Row]]) -> list[Html]:
 def _sentence(tasks: TaskList, rows: dict[str, Row]) -> Html:
   generated = rows["generated"]
   seeds = len(generated.lines)
-  said = [tag("code", "generated"), f" {generated.accuracy} % in {tasks}"]
+  unit = UNITS.get(str(tasks.metric), "")
+  said = [tag("code", "generated"), f" {generated.figure} {unit} in {tasks}"]
   sd = f", sd {generated.spread:.2f}" if seeds > 1 else ""
   said.append(f" (mean of {seeds} seeds{sd})" if seeds > 1 else "")
   found = [_against(row) for row in rows.values() if row.paired]

@@ -1,0 +1,92 @@
+"""What a family of a user's own must keep to, checked before any work is done."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mcdi_jax.families.family import TaskFamily
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.tasks import Protocol
+
+_LARGEST_CONSTANT = 64  # numbers in an array that functions may hold
+
+
+def check_family(family: TaskFamily, sets: dict[str, Any], protocol: Protocol) -> None:
+  """Runs on shapes alone.
+
+  Args:
+    sets: items by the name of their split.
+
+  Raises:
+    InputError: a task that is not of integers, a loss that is not one number an item, a
+      condition whose shape is another from set to set, or an array that the family's
+      functions hold instead of being given it.
+  """
+  name, key = type(family).__name__, jax.random.key(0)
+  try:
+    hash(family)
+  except TypeError as error:
+    raise InputError(
+      f"{name} cannot be hashed ({error}): its fields must be numbers, strings and tuples"
+    ) from None
+  frozen = jax.eval_shape(family.init_frozen, key)
+  shapes = {}
+  for split, items in sets.items():
+    task = jax.eval_shape(lambda k, x: family.draw_task(k, x, protocol.ways), key, items)
+    for leaf in jax.tree.leaves(task):
+      if not jnp.issubdtype(leaf.dtype, jnp.integer):
+        raise InputError(f"{name}.draw_task gives {leaf.dtype}: a task is of integers")
+    examples = lambda k, x, t: family.examples(k, x, t, protocol)  # noqa: E731
+    support, query = jax.eval_shape(examples, key, items, task)
+    embedded = lambda f, s: s._replace(x=family.embed(f, s.x))  # noqa: E731
+    shapes[split] = jax.eval_shape(embedded, frozen, support)
+  _check_conditions(family, frozen, shapes, protocol)
+  _check_loss(family, frozen, support, query, protocol)
+
+
+def _check_conditions(
+  family: TaskFamily, frozen: Any, supports: dict[str, Any], protocol: Protocol
+) -> None:
+  name = type(family).__name__
+  condition = lambda f, s: family.condition(f, s, protocol.ways)  # noqa: E731
+  found = {
+    split: jax.tree.map(lambda leaf: leaf.shape, _traced(name, condition, frozen, s))
+    for split, s in supports.items()
+  }
+  if len({str(shape) for shape in found.values()}) > 1:
+    raise InputError(
+      f"{name}.condition has another shape from set to set, {found}: make it one"
+    )
+
+
+def _check_loss(
+  family: TaskFamily, frozen: Any, support: Any, query: Any, protocol: Protocol
+) -> None:
+  name = type(family).__name__
+
+  def losses(frozen: Any, key: Any, support: Any, query: Any) -> Any:
+    x = family.embed(frozen, query.x)
+    params = family.init(frozen, key, family.embed(frozen, support.x), protocol.ways)
+    return family.loss(family.apply(frozen, params, x), query.y)
+
+  found = _traced(name, losses, frozen, jax.random.key(0), support, query)
+  number = len(query.x)
+  if found.shape != (number,):
+    raise InputError(
+      f"{name}.loss gives shape {found.shape} for {number} items: give one number an item, "
+      "unreduced"
+    )
+
+
+def _traced(name: str, fn: Callable[..., Any], *arguments: Any) -> Any:
+  """The shapes that `fn` gives; no array may come from elsewhere than its arguments."""
+  jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*arguments)
+  for constant in jaxpr.consts:
+    if jnp.size(constant) > _LARGEST_CONSTANT:
+      raise InputError(
+        f"{name} holds an array of shape {jnp.shape(constant)}: give it as part of the "
+        "items or of init_frozen, or it is compiled into everything and has no gradient"
+      )
+  return shapes

@@ -1,0 +1,103 @@
+"""Controls: what a generator must be better than, if it reads its condition at all."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.families import TaskFamily
+from mcdi_jax.generator import Generator, generate_from_features
+from mcdi_jax.methods.descent import network_outputs
+from mcdi_jax.methods.generated import predict as generated_outputs
+from mcdi_jax.methods.method import Known, Method
+from mcdi_jax.networks import Params
+from mcdi_jax.preparation import Bank
+from mcdi_jax.tasks import Support
+
+
+def shuffled_condition(
+  generator: Generator, temperature: float, supports: Support
+) -> Method:
+  """What is generated from the support of another task.
+
+  Args:
+    supports: of other tasks, of which one is drawn each time; leading axis of tasks.
+  """
+  variables = (generator, np.float32(temperature), supports)
+  return Method(
+    "shuffled_condition", _adapt_shuffled, _predict_shuffled, variables,
+    {"temperature": temperature},
+  )  # fmt: skip
+
+
+def _adapt_shuffled(
+  variables: tuple[Any, ...], support: Support, key: Key[Array, ""], ways: int
+) -> Params:
+  generator, temperature, supports = variables
+  del support
+  k_which, k_sample = jax.random.split(key)
+  which = jax.random.randint(k_which, (), 0, len(supports.x))
+  other = jax.tree.map(lambda leaf: leaf[which], supports)
+  settings = {"temperature": temperature, "ways": ways}
+  return generate_from_features(generator, other, k_sample, **settings)
+
+
+def _predict_shuffled(
+  variables: tuple[Any, ...], params: Params, x: Float[Array, "m ..."]
+) -> Array:
+  return generated_outputs(variables[:2], params, x)
+
+
+def mean_of_bank(known: Known, bank: Bank) -> Method:
+  """One and the same weights for all tasks: the mean of the bank's last targets."""
+  mean = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, -1].mean(0), bank.weights)
+  variables = {"frozen": known.frozen, "mean": mean}
+  functions = (_take_mean, network_outputs(known.family))
+  return Method("mean_of_bank", *functions, variables, {"tasks": bank.size})
+
+
+def _take_mean(
+  variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+) -> Params:
+  return variables["mean"]
+
+
+def nearest_of_bank(known: Known, bank: Bank, supports: Support, ways: int) -> Method:
+  """The last target of the task of the bank whose support's condition is nearest.
+
+  Args:
+    supports: one of each task of the bank, as `embed` returns them; leading axis of tasks.
+    ways: of the tasks.
+  """
+  describe = functools.partial(_described, known.family, known.frozen, ways)
+  last = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, -1], bank.weights)
+  given = jax.lax.map(describe, supports)
+  squares = jnp.sum(given**2, -1)
+  variables = {
+    "frozen": known.frozen, "given": given, "squares": squares, "weights": last
+  }  # fmt: skip
+  functions = (_nearest(known.family), network_outputs(known.family))
+  return Method("nearest_of_bank", *functions, variables, {"tasks": bank.size})
+
+
+def _described(
+  family: TaskFamily, frozen: Params, ways: int, support: Support
+) -> Float[Array, " d"]:
+  """What the condition says of the items, in their order."""
+  inputs, _ = family.condition(frozen, support, ways)
+  return jax.tree.leaves(inputs)[0].reshape(-1)
+
+
+@functools.cache
+def _nearest(family: TaskFamily) -> Any:
+  def adapt(
+    variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Params:
+    own = _described(family, variables["frozen"], ways, support)
+    nearest = jnp.argmin(variables["squares"] - 2 * variables["given"] @ own)
+    return jax.tree.map(lambda leaf: leaf[nearest], variables["weights"])
+
+  return adapt

@@ -1,0 +1,64 @@
+"""Gradient descent of all generated weights from θ_0, for any network: n steps of Adam on
+the loss of the support, with a rate of its own for each n."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.families import TaskFamily
+from mcdi_jax.methods.method import Known, Method, Tunable
+from mcdi_jax.methods.space import LogUniform, Space
+from mcdi_jax.networks import Params
+from mcdi_jax.tasks import Support, mean_over_items
+
+_SPACE: Space = {"rate": LogUniform(1e-3, 1.0), "epsilon": LogUniform(1e-8, 1e-2)}
+
+
+def descent(steps: int) -> Tunable:
+  """`descent_n`; n is static."""
+  return Tunable(f"descent_{steps}", functools.partial(_make, steps), _SPACE)
+
+
+def _make(steps: int, settings: dict[str, Any], known: Known) -> Method:
+  numbers = {name: jnp.float32(value) for name, value in settings.items()}
+  variables = {"frozen": known.frozen, **numbers}
+  functions = _functions(known.family, steps)
+  return Method(f"descent_{steps}", *functions, variables, {"steps": steps, **settings})
+
+
+@functools.cache
+def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
+  def adapt(
+    variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Params:
+    frozen = variables["frozen"]
+    optimiser = optax.adam(variables["rate"], eps=variables["epsilon"])
+
+    def loss(params: Params) -> Float[Array, ""]:
+      losses = family.loss(family.apply(frozen, params, support.x), support.y)
+      return mean_over_items(losses, support.mask)
+
+    def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
+      params, state = carry
+      updates, state = optimiser.update(jax.grad(loss)(params), state)
+      return (optax.apply_updates(params, updates), state), None
+
+    params = family.init(frozen, key, support.x, ways)
+    carry = (params, optimiser.init(params))
+    return jax.lax.scan(step, carry, None, length=steps)[0][0]
+
+  return adapt, network_outputs(family)
+
+
+@functools.cache
+def network_outputs(family: TaskFamily) -> Any:
+  """The `predict` of a method whose result is params."""
+
+  def predict(variables: Any, params: Params, x: Float[Array, "m ..."]) -> Array:
+    return family.apply(variables["frozen"], params, x)
+
+  return predict

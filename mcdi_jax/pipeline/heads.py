@@ -1,0 +1,121 @@
+"""Heads: few-shot classification on the features of a backbone of our own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from mcdi_jax.data import ClassSet, Splits, load_splits
+from mcdi_jax.data.images import border_brightness
+from mcdi_jax.evaluation import classified
+from mcdi_jax.families.heads import check_image_shape
+from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import Path
+from mcdi_jax.methods import HEADS, Method, prepared
+from mcdi_jax.networks.pretrain import BackboneConfig
+from mcdi_jax.pipeline.backbone import (
+  augmented_features,
+  embed_splits,
+  prepare_backbone,
+)
+from mcdi_jax.pipeline.config import GENERATORS, Config, task_family
+from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
+from mcdi_jax.tasks import check_protocol
+
+
+def check_heads(config: Config, splits: Splits) -> None:
+  turns = 4 if config.data.rotations else 1
+  height, width, _ = splits.image_shape
+  check_image_shape(splits.image_shape)
+  if turns > 1 and height != width:
+    raise InputError(
+      f"the images are {height}×{width}: only square ones can be turned, so set "
+      "config.data.rotations to False"
+    )
+  for form in config.forms:
+    check_protocol(splits.val, form, "val")
+    check_protocol(splits.test, form, "test")
+    check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
+  _check_episode(config.backbone, splits.train, turns)
+
+
+def _training_queries(config: Config) -> int:
+  """Queries a class that preparation or the query loss needs beside the support."""
+  preparation, finishing = config.preparation, config.finishing
+  query_loss = any(GENERATORS[g].algorithm == "query_loss" for g in config.generators)
+  return max(
+    preparation.queries if preparation.prepare_on == "support_and_query" else 0,
+    finishing.queries if query_loss else 0,
+  )
+
+
+def _check_episode(backbone: BackboneConfig, items: ClassSet, turns: int) -> None:
+  classes, smallest = turns * items.classes, int(items.count.min())
+  remedy = f"the train split has {classes} classes: lower it"
+  check(backbone.ways <= classes, "config.backbone.ways", backbone.ways, remedy)
+  remedy = f"a class of the train split has {smallest} images: lower it"
+  fits = backbone.drawings <= smallest
+  check(fits, "config.backbone.drawings", backbone.drawings, remedy)
+
+
+def prepare_heads(
+  config: Config, splits: Splits, seed: int, workdir: Path, timed: Stage
+) -> Prepared:
+  """Backbone and features; a seed trains a backbone of its own."""
+  with timed("backbone"):
+    directory = cache(config.backbone_dir, workdir / "backbone")
+    metrics = workdir / "metrics.jsonl"
+    backbone = prepare_backbone(config, splits, directory, metrics, seed)
+  with timed("features"):
+    features = embed_splits(config, splits, backbone)
+    versions = augmented_features(config, splits, backbone, features.train)
+  upright = features.upright_test
+  tests = {f"{splits.name}-{upright.classes}": upright}
+  if config.data.rotations:
+    tests[f"{splits.name}-{upright.classes}-rotated"] = features.test
+  return Prepared(
+    task_family(config, splits.image_shape),
+    backbone.params,
+    backbone.digest,
+    f"conv4-{config.backbone.width}",
+    Suite(features.train, features.val, tests, upright.classes),
+    versions,
+    about_images(splits),
+  )
+
+
+def load_images(config: Config) -> Splits:
+  return load_splits(config.data)
+
+
+def about_images(splits: Splits) -> dict[str, Any]:
+  """What users' images must be like."""
+  border = border_brightness(np.asarray(splits.train.x)) / 255
+  return {"data": splits.name, "border_brightness": border}
+
+
+def head_rivals(config: Config, prepared_seed: Prepared) -> Rivals:
+  """On features; what is given is the mean that standardisation took from them."""
+  mean = prepared_seed.frozen["mean"] / prepared_seed.frozen["scale"]
+  return Rivals(HEADS, mean, (prepared(config.preparation, mean),))
+
+
+def head_examples(
+  config: Config,
+  splits: Splits,
+  prepared_seed: Prepared,
+  methods: Sequence[Method],
+  key: Key[Array, ""],
+) -> Arrays:
+  images: Any = jax.tree.map(jnp.asarray, splits.test)
+  generator, _ = methods[0].variables
+  features = next(iter(prepared_seed.suite.tests.values()))
+  found = classified(generator, config.forms[0], features, images, key)
+  return {name: np.asarray(array) for name, array in found.items()}
+
+
+HEADS_USE = Use(load_images, check_heads, prepare_heads, head_rivals, head_examples)

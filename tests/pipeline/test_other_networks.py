@@ -1,0 +1,188 @@
+"""The whole chain for other networks than heads: fields, and one of a user's own."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sines
+from mcdi_jax import Support, generate, load_generator
+from mcdi_jax.data import DataConfig, load_splits
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.evaluation import KEYS, EvaluationConfig
+from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.pipeline import Config, own_use, run
+from mcdi_jax.pipeline.config import FieldsConfig
+from mcdi_jax.preparation import PreparationConfig
+
+COMMON: dict[str, Any] = {
+  "base": "init",
+  "preparation": PreparationConfig(
+    tasks=8, steps=6, rate=0.03, epsilon=1e-8, queries=4, shard_tasks=8
+  ),
+  "diffusion": DiffusionConfig(steps=3, schedule="linear_auto"),
+  "score": ScoreConfig("tokens", width=8, layers=1, heads=2),
+  "meta": MetaConfig(
+    steps=2,
+    tasks=2,
+    draws=2,
+    inner_steps=2,
+    ways=(1,),
+    validate_every=2,
+    validation_tasks=4,
+  ),
+  "finishing": FinishingConfig(steps=2, tasks=2, queries=2, feature_noise=0.0),
+  "evaluation": EvaluationConfig(
+    tasks=6,
+    queries=3,
+    trials=2,
+    tuning_tasks=4,
+    temperatures=(0.0,),
+    descent_steps=(1, 30),
+    latency=False,
+  ),
+  "generators": ("generated", "generated_finished"),
+}
+FIELDS = Config(
+  family="fields",
+  data=DataConfig(glyph_classes=(4, 2, 3), glyph_drawings=2),
+  fields=FieldsConfig(frequencies=4, hidden=3),
+  **COMMON,
+)
+ROWS = ["generated", "generated_finished", "descent_1", "descent_30", "shuffled_condition", "mean_of_bank", "nearest_of_bank"]
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+  workdir = tmp_path_factory.mktemp("fields") / "w"
+  return workdir, run(FIELDS, workdir)
+
+
+def test_a_run_of_fields_compares_all_on_unseen_images(fields: Any):
+  """In decibels, clustered by class; nothing has ways, queries or right answers."""
+  _, lines = fields
+  assert [line["method"] for line in lines] == ROWS
+  for line in lines:
+    assert tuple(line) == KEYS
+    assert (line["family"], line["metric"]) == ("fields", "PSNR")
+    assert line["protocol"] == "glyphs-3" and line["tasks"] == 6
+    assert np.isfinite([line["value"], line["ci95"], line["ci95_cluster"]]).all()
+    absent = ("ways", "shots", "queries", "correct", "total", "accuracy", "backbone")
+    assert [line[name] for name in absent] == [None] * len(absent)
+  of = {line["method"]: line["value"] for line in lines}
+  assert of["descent_30"] > of["descent_1"] + 1
+  generated = lines[0]["settings"]
+  assert (generated["base"], generated["weights"]) == ("init", 8 * 3 + 3 + 3 + 1)
+  assert "minus_prototypes" not in generated
+
+
+def test_the_line_is_what_the_saved_generator_holds(fields: Any):
+  """Of images of test classes, drawn as the lines' tasks are."""
+  from mcdi_jax.evaluation import draw_task, task_keys
+
+  workdir, lines = fields
+  generator = load_generator(workdir)
+  family = generator.family
+  images = jax.tree.map(jnp.asarray, load_splits(FIELDS.data).test)
+  items = family.items(generator.frozen, images)
+  values = []
+  for key in task_keys(FIELDS.evaluation.eval_seed, 6):
+    task, _, _ = draw_task(key, family, items, FIELDS.forms[0])
+    image = task.query.y.reshape(family.image_shape)
+    params = generate(generator, family.as_support(image), key)
+    error = np.mean((generator.network.apply(params, family.places()) - task.query.y) ** 2)
+    values.append(-10 * np.log10(error))
+  np.testing.assert_allclose(np.mean(values), lines[0]["value"], rtol=1e-4)
+
+
+def test_the_page_shows_reconstructions(fields: Any):
+  workdir, _ = fields
+  page = (workdir / "report.html").read_text()
+  assert "<h2>Reconstructions" in page or "Reconstructions" in page
+  for name in ("generated", "generated_finished", "PSNR in dB"):
+    assert name in page
+  assert "accuracy" not in re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"meta": MetaConfig(ways=(2,))}, r"config\.meta\.ways is \(2,\)"),
+    ({"score": ScoreConfig()}, r"config\.score\.network is 'equivariant'"),
+    ({"finishing": FinishingConfig()}, r"config\.finishing\.feature_noise is 0\.5"),
+    ({"generators": ("generated", "generated_delta")}, r"no prototypes of an image"),
+    ({"data": DataConfig(rotations=True)}, r"config\.data\.rotations"),
+  ],
+)
+def test_settings_that_fields_do_not_have_are_named(
+  changes: dict[str, Any], said: str, tmp_path: Path
+):
+  import dataclasses
+
+  with pytest.raises(InputError, match=said):
+    run(dataclasses.replace(FIELDS, **changes), tmp_path / "w")
+
+
+OWN = Config(family="own", **{**COMMON, "meta": MetaConfig(
+  steps=2, tasks=2, draws=2, inner_steps=2, ways=(1,), shots=(5,), validate_every=2,
+  validation_tasks=4,
+)})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+  workdir = tmp_path_factory.mktemp("own") / "w"
+  return workdir, run(OWN, workdir, own_use(sines.FAMILY, sines.get_suite))
+
+
+def test_a_family_of_ones_own_runs_through_the_chain(own: Any):
+  """And is continued, with nothing done again; its page is written."""
+  workdir, lines = own
+  assert [line["method"] for line in lines] == ROWS
+  assert {line["family"] for line in lines} == {"sines"}
+  assert {line["metric"] for line in lines} == {"−loss"}
+  assert lines[0]["ci95_cluster"] is None
+  assert json.loads((workdir / "data.json").read_text())["name"] == "sines"
+  logged = (workdir / "metrics.jsonl").read_bytes()
+  assert run(OWN, workdir, own_use(sines.FAMILY, sines.get_suite)) == lines
+  assert (workdir / "metrics.jsonl").read_bytes() == logged
+  assert "sines" in (workdir / "report.html").read_text()
+
+
+def test_a_generator_of_ones_own_is_loaded_with_its_class(own: Any):
+  workdir, _ = own
+  with pytest.raises(InputError, match=r"family 'sines'.*load_generator\(…, family=…\)"):
+    load_generator(workdir)
+  generator = load_generator(workdir, family=sines.Sines)
+  assert generator.family.shots == (5,)
+  x = jnp.linspace(-3, 3, 5)[:, None]
+  params = generate(generator, Support(x, jnp.sin(x[:, 0])), jax.random.key(0))
+  assert generator.network.apply(params, x).shape == (5,)
+
+
+def test_other_items_are_another_run(own: Any):
+  workdir, _ = own
+  changed = lambda: sines.get_suite()._replace(val=np.ones((3, 2), np.float32))  # noqa: E731
+  with pytest.raises(InputError, match="another config"):
+    run(OWN, workdir, own_use(sines.FAMILY, changed))
+
+
+def test_a_config_without_its_file_is_told_so(tmp_path: Path):
+  with pytest.raises(InputError, match=r"config\.family is 'own'.*FAMILY and get_suite"):
+    run(OWN, tmp_path / "w")
+
+
+@pytest.mark.parametrize("name", ["sines", "moons", "springs", "quickstart"])
+def test_a_config_file_may_define_a_use(name: str):
+  module = importlib.import_module("mcdi_jax.commands.run")
+  root = Path(__file__).parents[2]
+  found = module._use_of(str(root / "configs" / f"{name}.py"))
+  assert (found is None) is (name == "quickstart")
