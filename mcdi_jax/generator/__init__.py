@@ -1,6 +1,6 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
-from mcdi_jax.generator.compose import ensemble, refine
+from mcdi_jax.generator.compose import ensemble, guide, refine
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
@@ -19,6 +19,7 @@ __all__ = [
   "export_generate",
   "generate",
   "generate_from_features",
+  "guide",
   "load_generator",
   "refine",
   "save_generator",

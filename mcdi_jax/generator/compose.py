@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
+from mcdi_jax.generator.condition import Condition
+from mcdi_jax.generator.generator import Generator
 from mcdi_jax.generator.model import Model
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
@@ -64,6 +66,25 @@ def ensemble(*models: Model, samples: Any = 1) -> Model:
   return Ensemble(models, samples)
 
 
+def guide(generator: Any, strength: Any) -> Model:
+  """Classifier-free guidance (Ho & Salimans 2022): at each step of the chain the output is
+  u + strength · (c − u), with c that of the condition and u that without one.
+
+  Args:
+    generator: trained with `config.meta.drop_condition` above 0; another's output without
+      a condition has no meaning.
+    strength: 1 is the generator as it is, 0 leaves the condition out; may be traced.
+
+  Raises:
+    InputError: no generator; compositions can be made of what is returned.
+  """
+  if not isinstance(generator, Generator):
+    raise InputError(
+      f"{type(generator).__name__} is no generator: guide one first, then compose it"
+    )
+  return Guided(generator, strength)
+
+
 def _check_models(*models: Any) -> None:
   for model in models:
     if not isinstance(model, Model):
@@ -79,14 +100,10 @@ def support_loss(model: Model, params: Params, support: Support) -> Float[Array,
   return mean_over_items(losses, support.mask)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Refined(Model):
-  """See `refine`."""
+class _Around(Model):
+  """One model's network, with other weights for it."""
 
   model: Any
-  rate: Any
-  steps: int = dataclasses.field(metadata={"static": True})
 
   @property
   def family(self) -> TaskFamily:
@@ -101,6 +118,16 @@ class Refined(Model):
 
   def outputs(self, params: Params, features: Any) -> Array:
     return self.model.outputs(params, features)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Refined(_Around):
+  """See `refine`."""
+
+  model: Any
+  rate: Any
+  steps: int = dataclasses.field(metadata={"static": True})
 
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
@@ -155,3 +182,26 @@ class Ensemble(Model):
 
       found.append(jax.vmap(sample)(keys))
     return tuple(found)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Guided(_Around):
+  """See `guide`."""
+
+  model: Generator
+  strength: Any
+
+  def from_features(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    condition = self.model.condition(support, ways)
+
+    def predict(condition: Condition, x: Array, t: Any) -> Array:
+      known = self.model.predict(condition, x, t)
+      unknown = self.model.predict(condition.dropped(), x, t)
+      return unknown + self.strength * (known - unknown)
+
+    settings = {"temperature": temperature, "predict": predict}
+    tokens, _ = self.model.sample(condition, key, **settings)
+    return self.model.decode(tokens, condition)

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 
 class Condition(NamedTuple):
   """Everything of a task that its weights are generated from.
@@ -16,3 +19,11 @@ class Condition(NamedTuple):
   context: Any
   base: Any
   present: Any
+
+  def dropped(self, drop: Any = True) -> "Condition":
+    """Where `drop`, a bool, the same task without what the score network knows of it: a
+    context of zeros, for classifier-free guidance (Ho & Salimans 2022)."""
+    away = lambda leaf: jnp.where(drop, jnp.zeros_like(leaf), leaf)  # noqa: E731
+    known = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+    context = jax.tree.map(lambda x: away(x) if known(x) else x, self.context)
+    return self._replace(context=context)

@@ -1,6 +1,7 @@
 """The `Generator` pytree: everything that turns a support into weights."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -149,15 +150,21 @@ class Generator(Model):
     *,
     temperature: Any,
     initial: Float[Array, "S W"] | None = None,
+    predict: Callable[..., Array] | None = None,
   ) -> tuple[Float[Array, "S W"], Float[Array, "T S W"]]:
-    """Tokens from noise in T steps, and the path there; `initial` replaces the noise
-    that the chain starts from."""
+    """Tokens from noise in T steps, and the path there.
+
+    Args:
+      initial: in place of the noise that the chain starts from.
+      predict: `predict(condition, x, t)` in place of this generator's.
+    """
+    predict = predict or self.predict
     k_initial, k_injected = jax.random.split(key)
     draw_noise = lambda k: self.draw_noise(k, condition.present)  # noqa: E731
     diffusion = self.spec.diffusion
     return sample_chain(
       SAMPLERS[diffusion.sampler_name],
-      lambda x, t: self.predict(condition, x, t),
+      lambda x, t: predict(condition, x, t),
       draw_noise(k_initial) if initial is None else initial,
       k_injected,
       chain=self.chain(),

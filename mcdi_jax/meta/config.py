@@ -26,6 +26,7 @@ class MetaConfig:
     ema: decay of the averaged score network, which is the one that generates.
     ways, shots: forms of task; if several are given, every combination takes its turn.
     support: `redrawn` at each outer step, or `kept`: each bank task has one support.
+    drop_condition: share of the draws without a condition, which `compose.guide` needs.
     validate_every: outer steps between looks at the validation tasks.
     validation_tasks: how many.
     select: `best` by accuracy on the validation tasks, or `last`.
@@ -45,6 +46,7 @@ class MetaConfig:
   ways: tuple[int, ...] = (5,)
   shots: tuple[int, ...] = (1,)
   support: Literal["redrawn", "kept"] = "redrawn"
+  drop_condition: float = 0.0
   validate_every: int = 250
   validation_tasks: int = 1000
   select: Literal["best", "last"] = "best"
@@ -61,6 +63,8 @@ class MetaConfig:
     check(0 <= self.warmup < 1, "config.meta.warmup", self.warmup, "give a share in [0, 1)")
     check(self.clip >= 0, "config.meta.clip", self.clip, "give at least 0; 0 is off")
     check(0 <= self.ema < 1, "config.meta.ema", self.ema, "give a decay in [0, 1)")
+    share = self.drop_condition
+    check(0 <= share < 1, "config.meta.drop_condition", share, "give a share in [0, 1)")
     shots_fit = min(self.shots, default=0) >= 1
     check(shots_fit, "config.meta.shots", self.shots, "give numbers of at least 1")
 

@@ -14,9 +14,19 @@ from mcdi_jax.meta.batch import TaskBatch
 
 
 def task_loss(
-  score: Any, generator: Generator, task: TaskBatch, key: Key[Array, ""], *, draws: int
+  score: Any,
+  generator: Generator,
+  task: TaskBatch,
+  key: Key[Array, ""],
+  *,
+  draws: int,
+  drop: float = 0.0,
 ) -> tuple[Float[Array, ""], tuple[Float[Array, " d"], Int[Array, " d"]]]:
   """Of the score network's params `score`, for one task.
+
+  Args:
+    draws: of (i, t, ε).
+    drop: share of them without a condition; static.
 
   Returns:
     The mean loss, and beside it the loss and the segment of each draw.
@@ -34,7 +44,11 @@ def task_loss(
   def one(key: Key[Array, ""]) -> tuple[Array, Array]:
     draw_noise = lambda k: generator.draw_noise(k, condition.present)  # noqa: E731
     example = draw(key, task.targets, chain, draw_noise)
-    output = generator.predict(condition, example.x, example.t)
+    known = condition
+    if drop:
+      k_drop = jax.random.fold_in(key, 1)
+      known = condition.dropped(jax.random.bernoulli(k_drop, drop))
+    output = generator.predict(known, example.x, example.t)
     residual = objective.residual(output, example, chain, objective.form)
     # What is no weight, such as the rows of absent classes, is 0 in both.
     return jnp.sum(residual**2) / free, chain.segment[example.t]

@@ -95,7 +95,8 @@ def meta_training(config: MetaConfig, algorithm: Algorithm) -> Training:
     score: Params, generator: Generator, batch: TaskBatch, key: Key[Array, ""]
   ) -> tuple[Params, dict[str, Array]]:
     _, k_draws = jax.random.split(key)
-    loss = lambda p, task, k: task_loss(p, generator, task, k, draws=config.draws)  # noqa: E731
+    settings = {"draws": config.draws, "drop": config.drop_condition}
+    loss = lambda p, task, k: task_loss(p, generator, task, k, **settings)  # noqa: E731
     if algorithm == "reptile":
       inner = {"steps": config.inner_steps, "rate": config.inner_rate}
       found, adapted = pseudo_gradient(loss, score, batch, k_draws, **inner)

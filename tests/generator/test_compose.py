@@ -11,7 +11,7 @@ import pytest
 from miniature import WAYS, make_generator, make_support
 
 from mcdi_jax import generate
-from mcdi_jax.compose import ensemble, refine
+from mcdi_jax.compose import ensemble, guide, refine
 from mcdi_jax.generator import Generator
 from mcdi_jax.lib.errors import InputError
 
@@ -98,11 +98,25 @@ def test_samples_of_an_ensemble_differ_with_the_temperature(generator: Generator
   assert spread(cold) < 1e-5 < 0.01 < spread(warm)
 
 
+def test_guidance_of_one_step_is_a_line_through_two_outputs():
+  """At T = 1 the weights are linear in the output: those at strength s lie on the line
+  from those without a condition (s = 0) through the generator's own (s = 1)."""
+  generator = make_generator(steps=1, segments=1)
+  at = lambda s: generate(guide(generator, s), SUPPORT, KEY)["head"]["kernel"]  # noqa: E731
+  none, own = at(0.0), generate(generator, SUPPORT, KEY)["head"]["kernel"]
+  np.testing.assert_allclose(at(1.0), own, **NEAR)
+  np.testing.assert_allclose(at(2.5), none + 2.5 * (own - none), **NEAR)
+  assert abs(own - none).max() > 1e-2
+  other = generate(guide(generator, 0.0), make_support(1), KEY)["head"]["kernel"]
+  np.testing.assert_allclose(other, none, **NEAR)  # it knows nothing of the support
+
+
 def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: Generator):
   """Both orders; the gradient reaches both generators, the rate and the images."""
   for made in (
     refine(ensemble(generator, other, samples=2), steps=2, rate=jnp.float32(0.2)),
     ensemble(refine(generator, steps=2, rate=jnp.float32(0.2)), other),
+    refine(guide(generator, jnp.float32(1.5)), steps=2, rate=jnp.float32(0.2)),
   ):
     plain = generate(made, SUPPORT, KEY, temperature=0.5)
     jitted = jax.jit(lambda m, s, k: generate(m, s, k, temperature=0.5))
@@ -134,6 +148,7 @@ def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: 
     (lambda g: ensemble(g, samples=0), "samples is 0: give a whole number of at least 1"),
     (lambda g: refine(g, steps=1.5, rate=0.1), "steps is 1.5: give a whole number"),
     (lambda g: ensemble(), "an ensemble of no models"),
+    (lambda g: guide(ensemble(g), 2.0), "Ensemble is no generator: guide one first"),
     (lambda g: ensemble(g, _less_precise(g)), "different matmul precisions, "),
     (lambda g: generate(ensemble(g), SUPPORT, KEY, ways=1), "at least 2 classes"),
   ],

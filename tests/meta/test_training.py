@@ -221,6 +221,24 @@ def test_forms_of_unit_noise_have_loss_one():
     assert abs(loss - 1) < 4 / np.sqrt(4096)
 
 
+def test_a_dropped_condition_tells_nothing(generator, source):
+  """Without it the loss of a task is the same for another support; with a share dropped,
+  those draws are."""
+  batch = draw_tasks(jax.random.key(1), source, generator, form=0, tasks=2)
+  task, other = (jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in (0, 1))
+  other = task._replace(support=other.support)
+  key, draws = jax.random.key(2), 40
+
+  def losses(task, drop):
+    found = task_loss(generator.score, generator, task, key, draws=draws, drop=drop)
+    return np.asarray(found[1][0])
+
+  same = lambda drop: np.isclose(losses(task, drop), losses(other, drop), rtol=1e-4)  # noqa: E731
+  assert not same(0.0).any()
+  assert same(1 - 1e-6).all()
+  assert 0.2 < same(0.5).mean() < 0.8
+
+
 def test_segment_losses_are_means_over_the_draws_of_each_segment():
   losses = jnp.array([[1.0, 2.0], [3.0, 4.0]])
   found = segment_losses(losses, jnp.array([[0, 0], [0, 2]]), 3)
