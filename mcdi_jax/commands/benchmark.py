@@ -14,6 +14,7 @@ from absl import app, flags
 from mcdi_jax import load_generator
 from mcdi_jax.commands.command import command
 from mcdi_jax.evaluation import Facts, latency_line, print_table
+from mcdi_jax.families import Heads
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.pipeline.evaluation import benchmark
 from mcdi_jax.tasks import Protocol
@@ -44,7 +45,8 @@ def main(argv: list[str]) -> None:
   precision = _PRECISION.value or generator.spec.matmul_precision
   spec = dataclasses.replace(generator.spec, matmul_precision=precision)
   generator = dataclasses.replace(generator, spec=spec)
-  facts = Facts(f"conv4-{spec.family.width}", precision)
+  backbone = f"conv4-{spec.family.width}" if isinstance(spec.family, Heads) else None
+  facts = Facts(backbone, precision, spec.family)
   found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]
   print_table(lines)

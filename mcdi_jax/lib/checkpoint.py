@@ -153,6 +153,23 @@ def load_tree(
   return jax.tree.map(_place, template, found)
 
 
+def load_foreign_tree(directory: Path) -> Any:
+  """Reads an Orbax checkpoint that another program wrote, all leaves as numpy.
+
+  Raises:
+    DamagedError: Orbax cannot read it.
+  """
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    try:
+      metadata = checkpointer.metadata(directory)
+      tree = getattr(metadata, "item_metadata", metadata)
+      tree = getattr(tree, "tree", tree)
+      numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+      return checkpointer.restore(directory, restore_args=numpy)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+      raise DamagedError(f"Orbax cannot read {directory} ({_line(error)})") from error
+
+
 def _is_key(leaf: Any) -> bool:
   return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
 

@@ -4,8 +4,12 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax
+
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.lib.config import content_hash
+from mcdi_jax.lib import files
+from mcdi_jax.lib.config import check, content_hash
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource, task_source
 from mcdi_jax.pipeline.config import Config
@@ -16,9 +20,11 @@ from mcdi_jax.preparation import (
   Trajectory,
   open_bank,
   prepare_task,
+  read_bank,
 )
 from mcdi_jax.preparation.bank import bank_key
 from mcdi_jax.tasks import Form
+from mcdi_jax.weights import leaves_by_path
 
 _FORMAT = 2  # of the shards
 
@@ -30,6 +36,8 @@ def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSo
   A bank's directory is named by a hash of what determines its content.
   """
   family = prepared.family
+  if config.imported_bank:
+    return _imported(config, prepared)
   made: dict[str, Bank] = {}
   banks = []
   forms = [Form(protocol.ways, protocol.shots) for protocol in config.forms]
@@ -63,6 +71,34 @@ def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSo
     banks.append(made[digest])
   key = bank_key(config.preparation.seed)
   return task_source(family, forms, banks, prepared.suite.train, key)
+
+
+def _imported(config: Config, prepared: Prepared) -> TaskSource:
+  """Checkpoints that existed already, for all forms of task."""
+  setting, place = "config.imported_bank", config.imported_bank
+  bank, _ = read_bank(files.as_path(place))
+  family, form = prepared.family, config.forms[0]
+  check(len(config.forms) == 1, setting, place, "train for one number of ways and shots")
+  given = family.example(Form(form.ways, form.shots)).x
+
+  def params(frozen: Any) -> Any:
+    return family.init(frozen, jax.random.key(0), family.embed(frozen, given), form.ways)
+
+  shapes = jax.eval_shape(params, prepared.frozen)
+  expected = {path: leaf.shape for path, leaf in leaves_by_path(shapes).items()}
+  found = {path: leaf.shape[2:] for path, leaf in leaves_by_path(bank.weights).items()}
+  if found != expected:
+    raise InputError(
+      f"{setting} {place} is a bank of another network: its leaves are {found}, those of "
+      f"{family.name} {expected}"
+    )
+  targets = jax.tree.leaves(bank.weights)[0].shape[1]
+  remedy = f"set it to the {targets} targets of config.imported_bank"
+  segments = config.diffusion.segments
+  check(segments <= targets, "config.diffusion.segments", segments, remedy)
+  own = Form(form.ways, form.shots)
+  key = bank_key(config.preparation.seed)
+  return task_source(family, [own], [bank], prepared.suite.train, key)
 
 
 def _prepare(

@@ -98,6 +98,8 @@ class Config:
     gauge: whether the mean over classes is removed from weights and noise.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
       runs; default: inside the workdir.
+    imported_bank: one that `launch.bank --import` has made, in place of one that is
+      prepared; empty: none.
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
@@ -117,6 +119,7 @@ class Config:
   gauge: bool = True
   backbone_dir: str = ""
   bank_dir: str = ""
+  imported_bank: str = ""
   matmul_precision: Literal["highest", "high", "default"] = "highest"
 
   def __post_init__(self):

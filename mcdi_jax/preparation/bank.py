@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, Key
 
 from mcdi_jax.lib import disk, files
 from mcdi_jax.lib.config import content_hash
-from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import Bar
@@ -145,7 +145,8 @@ def _held(directory: Path, shard: int, wait: bool) -> Iterator[bool]:
 
 def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> None:
   task, path = jax.device_get(made)
-  arrays = traverse_util.flatten_dict({"task": task, "weights": path.weights}, sep="/")
+  content = {"task": task, "weights": path.weights, "loss": path.losses}
+  arrays = traverse_util.flatten_dict(content, sep="/")
   if not all(np.isfinite(a).all() for a in arrays.values()):
     raise InputError(
       f"shard {shard} of bank {directory} has weights that are not finite: lower "
@@ -155,7 +156,46 @@ def _write_shard(directory: Path, shard: int, made: tuple[Any, Trajectory]) -> N
   files.write_checked_arrays(_shard_path(directory, shard), arrays, tasks=number)
 
 
+def read_bank(directory: Path) -> tuple[Bank, np.ndarray | None]:
+  """A bank that is complete; and the losses [n, k] at its targets, where they are known.
+
+  Raises:
+    MissingError: there is none, or shards are missing.
+    DamagedError: a file is not what was written.
+  """
+  path = directory / "manifest.json"
+  if not path.exists():
+    raise MissingError(f"there is no bank in {directory}: it has no manifest.json")
+  manifest = files.read_json(path, "tasks", "shard_tasks")
+  number = -(-manifest["tasks"] // manifest["shard_tasks"])
+  missing = [s for s in range(number) if not _complete(directory, s)]
+  if missing:
+    raise MissingError(
+      f"bank {directory} lacks {len(missing)} of {number} shards: the run that makes it "
+      "goes on with the same command"
+    )
+  shards = [files.read_checked_arrays(_shard_path(directory, s)) for s in range(number)]
+  whole = {n: np.concatenate([shard[n] for shard in shards]) for n in shards[0]}
+  return _as_bank(whole), whole.get("loss")
+
+
+def write_bank(
+  directory: Path, bank: Bank, content: dict[str, Any], loss: np.ndarray | None = None
+) -> None:
+  """A bank that was made elsewhere, as one shard."""
+  counts = {"tasks": bank.size, "shard_tasks": bank.size}
+  manifest = {"hash": content_hash(content), "content": content, **counts}
+  arrays = {"task": bank.tasks, "weights": bank.weights}
+  arrays = traverse_util.flatten_dict(arrays, sep="/")
+  arrays |= {} if loss is None else {"loss": loss}
+  files.write_json(directory / "manifest.json", manifest)
+  files.write_checked_arrays(_shard_path(directory, 0), arrays, tasks=bank.size)
+
+
 def _read_shard(directory: Path, shard: int) -> Bank:
-  arrays = files.read_checked_arrays(_shard_path(directory, shard))
+  return _as_bank(files.read_checked_arrays(_shard_path(directory, shard)))
+
+
+def _as_bank(arrays: dict[str, np.ndarray]) -> Bank:
   found = traverse_util.unflatten_dict(arrays, sep="/")
   return Bank(found["task"], found["weights"])

@@ -12,9 +12,11 @@ from mcdi_jax.networks import Params
 
 
 class Trajectory(NamedTuple):
-  """weights: params with a leading axis k: θ_d, θ_2d, …, θ_kd = θ_M."""
+  """weights: params with a leading axis k: θ_d, θ_2d, …, θ_kd = θ_M. losses: [k], of each
+  on what the next step would descend on."""
 
   weights: Any
+  losses: Any
 
 
 def trajectory(
@@ -46,9 +48,11 @@ def trajectory(
     updates, state = optimiser.update(g, state, params)
     return (optax.apply_updates(params, updates), state), None
 
-  kept, carry, done = [], (params, optimiser.init(params)), 0
+  kept, losses, carry, done = [], [], (params, optimiser.init(params)), 0
   for m in record:
     carry, _ = jax.lax.scan(step, carry, jnp.arange(done, m))
     kept.append(carry[0])
+    losses.append(loss(carry[0], draw(jax.random.fold_in(key, m))))
     done = m
-  return Trajectory(jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept))
+  weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
+  return Trajectory(weights, jnp.stack(losses))
