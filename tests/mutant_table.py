@@ -705,8 +705,8 @@ PIPELINE = _in(
   (
     "kept supports of another key",
     "bank",
-    "key = bank_key(config.preparation.seed)",
-    "key = bank_key(0)",
+    "key = bank_key(config.preparation.seed)\n  return task_source(family, forms,",
+    "key = bank_key(0)\n  return task_source(family, forms,",
     CALLS,
   ),
   (
@@ -796,7 +796,7 @@ PIPELINE = _in(
   (
     "a hypernetwork of fewer steps",
     "generator",
-    "steps, rate = meta.steps + steps, meta.rate",
+    "steps, rate = last.hypernetwork_steps or meta.steps + steps, meta.rate",
     "rate = meta.rate",
     TRAINING,
   ),

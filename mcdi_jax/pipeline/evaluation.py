@@ -26,6 +26,7 @@ from mcdi_jax.evaluation import (
 )
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator
+from mcdi_jax.lib import files
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
@@ -253,9 +254,11 @@ def result_facts(config: Config, data: Any, prepared: Prepared, seed: int) -> Fa
   """What all of a seed's lines share; whence the images were read, and where files lie,
   is no part of the config's hash; the seed that settings were chosen with is."""
   content = DataConfig(path=data.digest, rotations=config.data.rotations)
-  same = dataclasses.replace(
-    config, data=content, seeds=(seed,), backbone_dir="", bank_dir=""
-  )
+  places = {"backbone_dir": "", "bank_dir": ""}
+  if imported := config.imported_bank:
+    manifest = files.read_json(files.as_path(imported) / "manifest.json", "hash")
+    places["imported_bank"] = manifest["hash"]
+  same = dataclasses.replace(config, data=content, seeds=(seed,), **places)
   return Facts(
     backbone=prepared.backbone,
     matmul_precision=config.matmul_precision,

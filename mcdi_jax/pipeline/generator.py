@@ -102,7 +102,8 @@ def prepare_generator(
   if (directory / "generator.json").exists():
     CONSOLE.print(f"{name}, seed {seed}: found in {directory}")
     about = about_generator(directory)
-    return Trained(load_generator(directory), about["seconds"])
+    generator = load_generator(directory, family=type(material.family))
+    return Trained(generator, about["seconds"])
   plan = _plan(_faster(config, rate_factor), name, seed, material, found)
   phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
   trained, quality = _trained(config, plan._replace(name=phase), seed, material, place)

@@ -65,6 +65,7 @@ OTHERS: dict[str, Any] = {
   "backbone_dir": "there",
   "bank_dir": "there",
 }
+NO_BANK = {"imported_bank": "there"}  # with it none is made
 
 
 class Stop(Exception):
@@ -114,7 +115,7 @@ def test_every_setting_of_these_groups_is_tried():
   assert set(OF_BACKBONE) == names(BackboneConfig)
   assert set(OF_BANK) == names(PreparationConfig)
   groups = {"family", "backbone", "preparation", "matmul_precision"}
-  assert set(OTHERS) | groups == names(Config)
+  assert set(OTHERS) | set(NO_BANK) | groups == names(Config)
 
 
 def test_a_backbone_depends_on_its_settings_its_seed_and_the_images(
@@ -128,7 +129,7 @@ def test_a_backbone_depends_on_its_settings_its_seed_and_the_images(
   places += [_backbone_place(monkeypatch, seed=seed) for seed in (1, 2)]
   places.append(_backbone_place(monkeypatch, digest="e"))
   assert len(set(places)) == len(places)
-  for name, value in OTHERS.items():
+  for name, value in {**OTHERS, **NO_BANK}.items():
     other = dataclasses.replace(CONFIG, **{name: value})
     assert _backbone_place(monkeypatch, other) == places[0], name
   for name, value in OF_BANK.items():

@@ -17,12 +17,17 @@ from mcdi_jax import Support, generate, load_generator
 from mcdi_jax.data import DataConfig, load_splits
 from mcdi_jax.diffusion import DiffusionConfig
 from mcdi_jax.evaluation import KEYS, EvaluationConfig, draw_task, task_keys
+from mcdi_jax.families import Fields
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import as_path
+from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, own_use, run
+from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import FieldsConfig
-from mcdi_jax.preparation import PreparationConfig
+from mcdi_jax.preparation import PreparationConfig, import_bank
+from mcdi_jax.weights import save_weights
 
 COMMON: dict[str, Any] = {
   "base": "init",
@@ -184,3 +189,34 @@ def test_a_config_file_may_define_a_use(name: str):
   root = Path(__file__).parents[2]
   found = module._use_of(str(root / "configs" / f"{name}.py"))
   assert (found is None) is (name == "quickstart")
+
+
+def test_a_run_on_an_imported_bank(own: Any, tmp_path: Path):
+  """Its weights are those of the checkpoints; another network's are refused."""
+  for n in range(4):
+    for i in (1, 2, 3):
+      params = sines.FAMILY.fresh(jax.random.key(n))
+      params = jax.tree.map(lambda x, i=i: i * x, params)
+      save_weights(tmp_path / "s" / str(n) / f"{i}.safetensors", params)
+  import_bank(as_path(tmp_path / "s"), as_path(tmp_path / "bank"))
+  config = dataclasses.replace(OWN, imported_bank=str(tmp_path / "bank"))
+  use = own_use(sines.FAMILY, sines.get_suite)
+  prepared = use.prepare(config, use.load(config), 0, as_path(tmp_path), stage)
+  source = prepare_banks(config, prepared, as_path(tmp_path / "none"))
+  found = source.bank.weights["layer_1"]["kernel"]
+  kernel = sines.FAMILY.fresh(jax.random.key(2))["layer_1"]["kernel"]
+  np.testing.assert_allclose(found[2, 1], 2 * kernel, rtol=1e-6)
+  four = DiffusionConfig(steps=8, segments=4, schedule="linear_auto")
+  for wrong, said in (
+    (
+      dataclasses.replace(config, diffusion=four),
+      "3 targets",
+    ),
+    (dataclasses.replace(config, family="fields"), "a bank of another network: its leaves"),
+  ):
+    other = prepared
+    if wrong.family == "fields":
+      family = Fields(image_shape=(4, 4, 1))
+      other = prepared._replace(family=family, frozen=family.init_frozen(jax.random.key(0)))
+    with pytest.raises(InputError, match=said):
+      prepare_banks(wrong, other, as_path(tmp_path / "none"))
