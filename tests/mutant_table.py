@@ -636,7 +636,7 @@ REPORT = _in(
     "markdown",
     "for tasks, rows in groups.items() if tasks.protocol == protocol}",
     "for tasks, rows in groups.items()}",
-    "tests/report/test_markdown_tables.py",
+    "tests/report/test_markdown_tables.py -k protocol",
   ),
 )
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import export
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Shaped, UInt32
 
 from mcdi_jax.diffusion import Schedule
 from mcdi_jax.generator.generate import generate
@@ -20,7 +20,7 @@ from mcdi_jax.generator.storage import spec_from_json, spec_to_json
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Form, Support
 from mcdi_jax.weights import Cut, LeafSpec, WeightSpace
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -44,33 +44,33 @@ def export_generate(
 
   takes images float32 [N·K, h, w, c] in [0, 1], labels int32 [N·K] and a key uint32 [2]
   to a flat dict of arrays, such as `head/kernel`. Classes may have unequal numbers of
-  images; what only fills up the arrays has the label −1. Nothing is checked there.
+  images; what only fills up the arrays has the label −1. Nothing is checked there. Of
+  another family x and y are what its supports hold.
 
   Args:
-    ways, shots: N and K, which the file is compiled for.
+    ways, shots: N and K, which the file is compiled for; 1 and 1 for a family without.
     temperature: τ in [0, 1].
     platforms: that the file shall run on.
 
   Raises:
     InputError: a number out of range.
   """
-  check(ways >= 2, "ways", ways, "a classifier needs at least 2 classes")
+  least = 2 if generator.family.classifies else 1
+  check(ways >= least, "ways", ways, "a classifier needs at least 2 classes")
   check(shots >= 1, "shots", shots, "give at least 1 image a class")
   check(0 <= temperature <= 1, "temperature", temperature, "give a number from 0 to 1")
 
   def of_arrays(
-    x: Float[Array, "n h w c"], y: Int[Array, " n"], key: UInt32[Array, "2"]
+    x: Float[Array, "n ..."], y: Shaped[Array, "n ..."], key: UInt32[Array, "2"]
   ) -> dict[str, Array]:
     key = jax.random.wrap_key_data(key)
     support = Support(x, y)
     params = generate(generator, support, key, temperature=temperature, ways=ways)
     return traverse_util.flatten_dict(params, sep="/")
 
-  number = ways * shots
-  images = jax.ShapeDtypeStruct((number, *generator.spec.family.item_shape), jnp.float32)
-  labels = jax.ShapeDtypeStruct((number,), jnp.int32)
+  given = jax.eval_shape(lambda: generator.family.example(Form(ways, shots)))
   key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-  exported = export.export(jax.jit(of_arrays), platforms=platforms)(images, labels, key)
+  exported = export.export(jax.jit(of_arrays), platforms=platforms)(given.x, given.y, key)
   files.write_bytes(files.as_path(path), bytes(exported.serialize()))
 
 

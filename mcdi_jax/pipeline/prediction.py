@@ -10,6 +10,7 @@ import numpy as np
 
 from mcdi_jax.data.image_files import unreadable
 from mcdi_jax.data.names import printable
+from mcdi_jax.families import Heads
 from mcdi_jax.generator import Generator, generate
 from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
 from mcdi_jax.lib import files, outputs, provenance
@@ -190,9 +191,12 @@ def _identity(name: str) -> str:
 
 
 def _form(name: str, generator: Generator) -> Form:
-  return Form(
-    generator.spec.family.image_shape, about_generator(name).get("border_brightness")
-  )
+  if not isinstance(generator.family, Heads):
+    raise InputError(
+      f"generator {name} makes weights of {generator.family.name}, not of classifiers of "
+      "images: call mcdi_jax.generate in code, with what its family takes"
+    )
+  return Form(generator.family.image_shape, about_generator(name).get("border_brightness"))
 
 
 def _foreign(out: Path) -> bool:

@@ -62,6 +62,16 @@ def test_means_over_seeds_have_both_intervals_and_the_spread():
   assert "| `generated` | +0.05 ± 0.15 [± 0.40]; sd 0.35 |" in found
 
 
+def test_each_protocol_has_tables_of_its_own():
+  rotated = [line | {"protocol": "toys-9-rotated"} for line in LINES[:4]]
+  rotated = [line | {"value": line["value"] - 40} for line in rotated]
+  found = results_tables([*LINES, *rotated]).split("\n\n")
+  for protocol, figures in (("toys-9", "91.00 ± 0.60"), ("toys-9-rotated", "51.00 ± 0.60")):
+    (table,) = (t for t in found if t.startswith(f"| {protocol}, accuracy in % |"))
+    assert [r.count("generated") for r in table.splitlines()].count(1) == 1
+    assert figures in table
+
+
 def test_every_method_has_its_time():
   assert results_tables(LINES).splitlines()[-4:] == [
     "| 5-way 1-shot on cpu, median ms from | features, 1 task | features, 256 tasks "
