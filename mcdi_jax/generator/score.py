@@ -33,6 +33,7 @@ class ScoreConfig:
     vectors: vector channels a class (`equivariant`).
     chunk: tokens that attend at a time (`tokens`), which bounds the memory; 0: all.
     remat: whether blocks are computed anew in the backward pass, for memory (`tokens`).
+    compute: dtype of the activations and products; params are float32 (`tokens`).
   """
 
   network: Literal["equivariant", "transformer", "tokens"] = "equivariant"
@@ -42,6 +43,7 @@ class ScoreConfig:
   vectors: int = 8
   chunk: int = 0
   remat: bool = False
+  compute: Literal["float32", "bfloat16"] = "float32"
 
   def __post_init__(self):
     for name in ("width", "layers", "heads", "vectors"):
@@ -83,10 +85,12 @@ class Mlp(nn.Module):
 
   hidden: int
   out: int
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: Float[Array, "*n a"]) -> Float[Array, "*n b"]:
-    return nn.Dense(self.out)(nn.gelu(nn.Dense(self.hidden)(x)))
+    h = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x))
+    return nn.Dense(self.out, dtype=self.dtype)(h)
 
 
 class ClassStatistics(NamedTuple):

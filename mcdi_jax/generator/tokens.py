@@ -72,11 +72,11 @@ class _Attention(nn.Module):
   ) -> Float[Array, "s w"]:
     c = self.config
     heads = lambda x: x.reshape(len(x), c.heads, -1)  # noqa: E731
-    q = heads(nn.Dense(c.width, use_bias=False, name="query")(h))
-    k = heads(nn.Dense(c.width, use_bias=False, name="key")(to))
-    v = heads(nn.Dense(c.width, use_bias=False, name="value")(to))
+    q = heads(nn.Dense(c.width, use_bias=False, dtype=c.compute, name="query")(h))
+    k = heads(nn.Dense(c.width, use_bias=False, dtype=c.compute, name="key")(to))
+    v = heads(nn.Dense(c.width, use_bias=False, dtype=c.compute, name="value")(to))
     mixed = attention(q, k, v, mask, c.chunk)
-    return nn.Dense(c.width, name="out")(mixed.reshape(len(h), -1))
+    return nn.Dense(c.width, dtype=c.compute, name="out")(mixed.reshape(len(h), -1))
 
 
 class _Block(nn.Module):
@@ -95,18 +95,18 @@ class _Block(nn.Module):
   ) -> Float[Array, "s w"]:
     w = self.config.width
     bias = self.param("modulation", nn.initializers.zeros, (9 * w,))
-    shift, scale, gate = (modulation + bias).reshape(3, 3, w)
+    shift, scale, gate = (modulation + bias).reshape(3, 3, w).astype(self.config.compute)
 
     def normal(x: Array, i: int) -> Array:
-      x = nn.LayerNorm(use_scale=False, use_bias=False)(x)
+      x = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.config.compute)(x)
       return x * (1 + scale[i]) + shift[i]
 
     x = normal(h, 0)
     h = h + (1 + gate[0]) * _Attention(self.config, name="weights")(x, x, valid)
-    given = nn.LayerNorm(name="given")(condition.tokens)
+    given = nn.LayerNorm(dtype=self.config.compute, name="given")(condition.tokens)
     crossed = _Attention(self.config, name="condition")
     h = h + (1 + gate[1]) * crossed(normal(h, 1), given, condition.mask)
-    return h + (1 + gate[2]) * Mlp(2 * w, w)(normal(h, 2))
+    return h + (1 + gate[2]) * Mlp(2 * w, w, self.config.compute)(normal(h, 2))
 
 
 class TokenNetwork(ScoreNetwork):
@@ -114,11 +114,12 @@ class TokenNetwork(ScoreNetwork):
 
   def setup(self):
     w = self.config.width
-    self.item_encoder = nn.Dense(w)
-    self.class_encoder = Mlp(2 * w, w)
+    dtype = self.config.compute
+    self.item_encoder = nn.Dense(w, dtype=dtype)
+    self.class_encoder = Mlp(2 * w, w, dtype)
     if self.own:
-      self.summary = nn.Dense(4 * w)
-      self.place_encoder = nn.Dense(self.own * w)
+      self.summary = nn.Dense(4 * w, dtype=dtype)
+      self.place_encoder = nn.Dense(self.own * w, dtype=dtype)
 
   def encode(
     self,
@@ -158,11 +159,12 @@ class TokenNetwork(ScoreNetwork):
     c = self.config
     valid = jnp.concatenate([present, jnp.ones(self.own, bool)])
     clock = time_features(time)
-    modulation = Mlp(c.width, 9 * c.width, name="time")(clock)
+    modulation = Mlp(c.width, 9 * c.width, c.compute, name="time")(clock)
     place = self.param("place", nn.initializers.normal(0.5), (self.own, c.width))
     given = jnp.concatenate([context.by_class, place + context.by_place])
-    h = nn.Dense(c.width, name="in")(x) + given
+    h = nn.Dense(c.width, dtype=c.compute, name="in")(x) + given.astype(c.compute)
     block = nn.remat(_Block) if c.remat else _Block
     for n in range(c.layers):
       h = block(c, name=f"block_{n}")(h, valid, context, modulation)
-    return nn.Dense(x.shape[-1], name="out")(nn.LayerNorm(name="norm")(h))
+    h = nn.LayerNorm(dtype=c.compute, name="norm")(h)
+    return nn.Dense(x.shape[-1], dtype=c.compute, name="out")(h).astype(x.dtype)

@@ -65,6 +65,14 @@ def test_settings_of_memory_change_no_output(changes: dict[str, Any]):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * abs(a).max())
 
 
+def test_bfloat16_is_the_same_to_its_rounding():
+  """Params and outputs are float32; what is between takes half of the bytes."""
+  found, plain = _apply(dataclasses.replace(CONFIG, compute="bfloat16")), _apply()
+  assert found.dtype == jnp.float32
+  error = np.sqrt(np.mean((found - plain) ** 2) / np.mean(plain**2))
+  assert 1e-5 < error < 0.03
+
+
 def test_what_is_masked_may_hold_anything():
   plain, wild = _apply(), _apply(x=X.at[5].set(jnp.nan))
   np.testing.assert_array_equal(plain, wild)
