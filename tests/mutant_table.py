@@ -705,15 +705,15 @@ PIPELINE = _in(
   (
     "kept supports of another key",
     "bank",
-    "key = bank_key(config.preparation.seed)\n  return task_source(family, forms,",
-    "key = bank_key(0)\n  return task_source(family, forms,",
+    "key, shards = bank_key(config.preparation.seed), list",
+    "key, shards = bank_key(0), list",
     CALLS,
   ),
   (
     "banks of validation classes",
     "bank",
-    "forms, banks, prepared.suite.train, key",
-    "forms, banks, prepared.suite.val, key",
+    "forms, parts, prepared.suite.train, key",
+    "forms, parts, prepared.suite.val, key",
     CALLS,
   ),
   (
@@ -733,8 +733,8 @@ PIPELINE = _in(
   (
     "a generator chosen on test classes",
     "run",
-    "source, prepared.suite.val)",
-    "source, next(iter(prepared.suite.tests.values())))",
+    "bank, prepared.suite.val)",
+    "bank, next(iter(prepared.suite.tests.values())))",
     CALLS,
   ),
   (

@@ -2,5 +2,6 @@
 
 `data` shows a set, `run` trains and evaluates, `report` makes pages, `table` makes tables
 of results, `generate` and `predict` go from folders to weights to labels, `export` makes a
-file for jax alone, `benchmark` measures speed.
+file for jax alone, `benchmark` measures speed, `bank` shows a bank or makes one of
+checkpoints.
 """

@@ -89,8 +89,8 @@ class Mlp(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*n a"]) -> Float[Array, "*n b"]:
-    h = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x))
-    return nn.Dense(self.out, dtype=self.dtype)(h)
+    out = nn.Dense(self.out, dtype=self.dtype)  # the first, as generators on disk name it
+    return out(nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x)))
 
 
 class ClassStatistics(NamedTuple):

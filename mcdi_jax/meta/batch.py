@@ -63,6 +63,7 @@ def task_source(
   banks: Sequence[Bank],
   items: Any,
   key: Key[Array, ""],
+  numbers: Sequence[np.ndarray] | None = None,
 ) -> TaskSource:
   """On the device.
 
@@ -70,7 +71,11 @@ def task_source(
     forms: in the order in which they take turns.
     banks: of each form; forms of the same ways may share one.
     key: of the banks.
+    numbers: of each bank's tasks within the whole bank; None: it is whole.
   """
+  if numbers is None:
+    numbers = [np.arange(bank.size, dtype=np.int32) for bank in banks]
+  number_of = {id(bank): own for bank, own in zip(banks, numbers, strict=True)}
   distinct = list({id(bank): bank for bank in banks}.values())
   sizes = [bank.size for bank in distinct]
   starts = np.cumsum([0, *sizes])
@@ -80,7 +85,7 @@ def task_source(
       lambda *parts: np.concatenate(parts),
       *(_padded(bank, family) for bank in distinct),
     ),
-    number=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+    number=np.concatenate([number_of[id(bank)] for bank in distinct]),
     forms=Form(*(np.int32(numbers) for numbers in zip(*forms, strict=True))),
     first=np.int32([starts[i] for i in place]),
     count=np.int32([sizes[i] for i in place]),

@@ -57,9 +57,11 @@ class FinishingConfig:
     for name in ("steps", "tasks", "queries", "validate_every", "save_every"):
       value = getattr(self, name)
       check(value >= 1, f"{where}.{name}", value, "give at least 1")
-    for name in ("feature_noise", "clip", "hypernetwork_steps"):
+    for name in ("feature_noise", "clip"):
       value = getattr(self, name)
-      check(value >= 0, f"{where}.{name}", value, "give at least 0")
+      check(value >= 0, f"{where}.{name}", value, "give at least 0; 0 is off")
+    steps, remedy = self.hypernetwork_steps, "give at least 0; 0 is meta.steps + steps"
+    check(steps >= 0, f"{where}.hypernetwork_steps", steps, remedy)
     check(self.rate > 0, f"{where}.rate", self.rate, "give a positive rate")
     check(0 <= self.warmup < 1, f"{where}.warmup", self.warmup, "give a share in [0, 1)")
     check(0 <= self.ema < 1, f"{where}.ema", self.ema, "give a decay in [0, 1)")

@@ -11,12 +11,14 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource, task_source
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Prepared
+from mcdi_jax.pipeline.windows import Windows, windows_of
 from mcdi_jax.preparation import (
-  Bank,
   PreparationConfig,
+  Shards,
   Trajectory,
   open_bank,
   prepare_task,
@@ -27,9 +29,12 @@ from mcdi_jax.tasks import Form
 from mcdi_jax.weights import leaves_by_path
 
 _FORMAT = 2  # of the shards
+_PERIOD = 100  # steps that a window of a bank too large for the memory stays
 
 
-def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSource:
+def prepare_banks(
+  config: Config, prepared: Prepared, directory: Path
+) -> Windows[TaskSource]:
   """Tasks of all forms.
 
   Tasks prepared on all drawings do not depend on the shots and are shared between them.
@@ -38,7 +43,7 @@ def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSo
   family = prepared.family
   if config.imported_bank:
     return _imported(config, prepared)
-  made: dict[str, Bank] = {}
+  made: dict[str, Shards] = {}
   banks = []
   forms = [Form(protocol.ways, protocol.shots) for protocol in config.forms]
   targets = config.diffusion.segments
@@ -68,12 +73,24 @@ def prepare_banks(config: Config, prepared: Prepared, directory: Path) -> TaskSo
         shard_tasks=config.preparation.shard_tasks,
         title=f"bank of {form.ways}-way tasks" if family.classifies else "bank",
       )
-    banks.append(made[digest])
-  key = bank_key(config.preparation.seed)
-  return task_source(family, forms, banks, prepared.suite.train, key)
+    banks.append(list(made).index(digest))
+  key, shards = bank_key(config.preparation.seed), list(made.values())
+  windows = windows_of(shards, config.bank_bytes)
+
+  def window(n: int) -> TaskSource:
+    found = [bank.read(which) for bank, which in zip(shards, windows[n], strict=True)]
+    own = [found[place] for place in banks]
+    parts, numbers = zip(*own, strict=True)
+    return task_source(family, forms, parts, prepared.suite.train, key, numbers)
+
+  if len(windows) > 1:
+    CONSOLE.print(
+      f"the bank is larger than config.bank_bytes: {len(windows)} windows of it take turns"
+    )
+  return Windows(window, len(windows), _PERIOD)
 
 
-def _imported(config: Config, prepared: Prepared) -> TaskSource:
+def _imported(config: Config, prepared: Prepared) -> Windows[TaskSource]:
   """Checkpoints that existed already, for all forms of task."""
   setting, place = "config.imported_bank", config.imported_bank
   bank, _ = read_bank(files.as_path(place))
@@ -98,7 +115,8 @@ def _imported(config: Config, prepared: Prepared) -> TaskSource:
   check(segments <= targets, "config.diffusion.segments", segments, remedy)
   own = Form(form.ways, form.shots)
   key = bank_key(config.preparation.seed)
-  return task_source(family, [own], [bank], prepared.suite.train, key)
+  source = task_source(family, [own], [bank], prepared.suite.train, key)
+  return Windows(lambda _: source, 1, _PERIOD)
 
 
 def _prepare(

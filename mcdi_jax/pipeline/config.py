@@ -98,6 +98,7 @@ class Config:
     gauge: whether the mean over classes is removed from weights and noise.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
       runs; default: inside the workdir.
+    bank_bytes: of a bank's files that are held at a time; of a larger one parts take turns.
     imported_bank: one that `launch.bank --import` has made, in place of one that is
       prepared; empty: none.
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
@@ -119,6 +120,7 @@ class Config:
   gauge: bool = True
   backbone_dir: str = ""
   bank_dir: str = ""
+  bank_bytes: int = 2**31
   imported_bank: str = ""
   matmul_precision: Literal["highest", "high", "default"] = "highest"
 
@@ -137,6 +139,7 @@ class Config:
     ways, least = self.meta.ways, 2 if self.family == "heads" else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
+    check(self.bank_bytes > 0, "config.bank_bytes", self.bank_bytes, "give some bytes")
     self.preparation.recorded_steps(self.diffusion.segments)
     alphas(self.diffusion)
 

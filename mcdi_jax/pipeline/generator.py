@@ -29,6 +29,7 @@ from mcdi_jax.meta import (
   validation,
 )
 from mcdi_jax.pipeline.config import GENERATORS, Config, Recipe
+from mcdi_jax.pipeline.windows import Windows
 
 
 class Material(NamedTuple):
@@ -37,7 +38,7 @@ class Material(NamedTuple):
   Attributes:
     family: the tasks, and the network that weights are generated for.
     frozen: params of the network that are the same for all tasks.
-    source: the tasks of all forms.
+    bank: the tasks of all forms.
     val: the validation items, embedded.
     metrics: the JSON lines that training is logged in.
     about: facts of the data that are kept beside a generator.
@@ -45,7 +46,7 @@ class Material(NamedTuple):
 
   family: TaskFamily
   frozen: Any
-  source: TaskSource
+  bank: Windows[TaskSource]
   val: Any
   metrics: Path
   about: dict[str, Any]
@@ -154,7 +155,8 @@ def _trained(
   generator, training = plan.start, plan.training
 
   def step(state: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-    batch = training.draw(material.source, generator, key, state.step)
+    source = material.bank.at(state.step)
+    batch = training.draw(source, generator, key, state.step)
     return training.step(state, generator, batch, key)
 
   tags = {"phase": plan.name, "seed": seed}
@@ -228,4 +230,4 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
   )
   keep = config.meta.support == "kept"
   key = key_for(seed, "scale of the weights")
-  return fit_space(generator, material.source, key, keep_support=keep)
+  return fit_space(generator, material.bank.at(0), key, keep_support=keep)

@@ -70,9 +70,10 @@ def _run_seed(config: Config, use: Use, data: Any, seed: int, workdir: Path) -> 
   prepared = use.prepare(config, data, seed, workdir, timed)
   with timed("bank"):
     directory = cache(config.bank_dir, workdir / "bank")
-    source = prepare_banks(config, prepared, directory)
+    bank = prepare_banks(config, prepared, directory)
+    bank.at(0)
   metrics = workdir / "metrics.jsonl"
-  parts = (prepared.family, prepared.frozen, source, prepared.suite.val)
+  parts = (prepared.family, prepared.frozen, bank, prepared.suite.val)
   material = Material(*parts, metrics, prepared.about)
   found: dict[str, Tuned] = {}
   choices = workdir / "tuning"
@@ -85,7 +86,7 @@ def _run_seed(config: Config, use: Use, data: Any, seed: int, workdir: Path) -> 
     facts = result_facts(config, data, prepared, seed)
     rivals = use.rivals(config, prepared)
     with timed("evaluation"):
-      lines = evaluate(config, facts, found, source, prepared.suite, rivals, choices)
+      lines = evaluate(config, facts, found, bank.at(0), prepared.suite, rivals, choices)
     write_results(workdir, seed, lines)
   if seed == config.seeds[0]:
     with timed("pictures"):

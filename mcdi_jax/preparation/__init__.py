@@ -1,6 +1,6 @@
 """Phase one: optimisation trajectories of the training tasks, and the bank of them."""
 
-from mcdi_jax.preparation.bank import Bank, open_bank, read_bank
+from mcdi_jax.preparation.bank import Bank, Shards, open_bank, read_bank
 from mcdi_jax.preparation.imported import import_bank
 from mcdi_jax.preparation.overview import BankFacts, bank_facts
 from mcdi_jax.preparation.task import PreparationConfig, prepare_task, support_key
@@ -10,6 +10,7 @@ __all__ = [
   "Bank",
   "BankFacts",
   "PreparationConfig",
+  "Shards",
   "Trajectory",
   "bank_facts",
   "import_bank",

@@ -7,7 +7,7 @@ bank was made from, comes first. What is there is not made again.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +42,37 @@ class Bank(NamedTuple):
     return len(jax.tree.leaves(self.tasks)[0])
 
 
+class Shards(NamedTuple):
+  """A complete bank on disk, of which nothing is read yet.
+
+  Attributes:
+    directory: of it.
+    sizes: tasks in each shard; the last may have fewer.
+  """
+
+  directory: Path
+  sizes: tuple[int, ...]
+
+  @property
+  def size(self) -> int:
+    """Bytes of all files."""
+    places = [_shard_path(self.directory, s) for s in range(len(self.sizes))]
+    return sum(place.stat().length for place in places)
+
+  def read(self, which: Sequence[int] | None = None) -> tuple[Bank, np.ndarray]:
+    """Some shards, or all, and the number in the bank of each of their tasks.
+
+    Raises:
+      DamagedError: a shard is not what was written.
+    """
+    which = range(len(self.sizes)) if which is None else which
+    parts = [_read_shard(self.directory, s) for s in which]
+    starts = np.cumsum([0, *self.sizes])
+    numbers = [np.arange(starts[s], starts[s + 1], dtype=np.int32) for s in which]
+    bank = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return bank, np.concatenate(numbers)
+
+
 def bank_key(seed: int) -> Key[Array, ""]:
   return key_for(seed, "bank")
 
@@ -61,8 +92,8 @@ def open_bank(
   tasks: int,
   shard_tasks: int,
   title: str = "bank",
-) -> Bank:
-  """Reads the bank, making the shards that are missing.
+) -> Shards:
+  """The bank, when the shards that are missing are made.
 
   Args:
     prepare: `prepare(key, items) → (task, Trajectory)`; vmapped over a shard's tasks.
@@ -70,7 +101,6 @@ def open_bank(
 
   Raises:
     InputError: the directory holds a bank of other content.
-    DamagedError: a shard is not what was written.
   """
   _check_manifest(directory, content, tasks, shard_tasks)
   key = bank_key(seed)
@@ -85,8 +115,7 @@ def open_bank(
             numbers = np.arange(sizes[s]) + s * shard_tasks
             _write_shard(directory, s, shard_fn(numbers, items))
         bar.update(s + 1, f"shards of {shard_tasks} tasks")
-  shards = [_read_shard(directory, s) for s in range(len(sizes))]
-  return jax.tree.map(lambda *parts: np.concatenate(parts), *shards)
+  return Shards(directory, tuple(sizes))
 
 
 def _prepare_shard(

@@ -21,7 +21,7 @@ from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import FieldsConfig, task_family
 from mcdi_jax.pipeline.use import Prepared, Suite
-from mcdi_jax.preparation import Bank, PreparationConfig
+from mcdi_jax.preparation import PreparationConfig, Shards
 
 CONFIG = Config(meta=MetaConfig(support="kept"))
 ITEMS = from_labels(np.zeros((2, 16, 16, 1), np.uint8), np.arange(2))
@@ -64,6 +64,7 @@ OTHERS: dict[str, Any] = {
   "data": DataConfig(source="npz", path="elsewhere", grey=True),
   "backbone_dir": "there",
   "bank_dir": "there",
+  "bank_bytes": 7,
 }
 NO_BANK = {"imported_bank": "there"}  # with it none is made
 
@@ -94,7 +95,7 @@ def _bank_places(
 
   def open_bank(directory: Any, *_: Any, **__: Any) -> Any:
     found.append(directory.name)
-    return Bank(np.zeros((1, 2), np.int32), {})
+    return Shards(directory, ())
 
   monkeypatch.setattr(bank, "open_bank", open_bank)
   features = ITEMS._replace(x=np.zeros((2, 4), np.float32))

@@ -23,7 +23,8 @@ from mcdi_jax.pipeline.config import task_family
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
 from mcdi_jax.pipeline.use import Prepared, Suite
-from mcdi_jax.preparation import Bank, PreparationConfig
+from mcdi_jax.pipeline.windows import Windows
+from mcdi_jax.preparation import Bank, PreparationConfig, Shards
 from mcdi_jax.preparation.bank import bank_key
 from mcdi_jax.tasks import Form
 
@@ -97,7 +98,7 @@ class _Stages:
     return f"rivals on {prepared.digest}"
 
   def _prepare_banks(self, config: Any, prepared: Prepared, directory: Any) -> Any:
-    return f"bank on {prepared.digest}"
+    return Windows(lambda _: f"bank on {prepared.digest}", 1, 1)
 
   def _tuned_generator(self, config: Any, name: str, seed: int, *_: Any) -> Any:
     made = make_generator()
@@ -148,7 +149,7 @@ def test_every_stage_of_a_seed_is_given_what_is_that_seeds(
       _, asked, of_seed, material, place, _, choices = arguments
       assert (asked, of_seed) == (name, seed)
       assert material.frozen == f"params {seed}"
-      assert material.source == f"bank on digest {seed}"
+      assert material.bank.at(0) == f"bank on digest {seed}"
       assert material.family == prepared.family
       assert material.val == features.val
       assert material.about == prepared.about
@@ -256,12 +257,21 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   """Kept supports are those that the tasks were prepared on."""
   given: dict[str, Any] = {}
 
-  def open_bank(place: Any, prepare: Any, items: Any, *_: Any, **settings: Any) -> Bank:
-    given.update(settings, items=items[1], prepare=prepare.args)
-    return Bank(np.zeros((1, 5), np.int32), {})
+  class Made(Shards):
+    size = 0
 
-  def task_source(family: Any, forms: Any, banks: Any, items: Any, key: Any) -> Any:
-    given.update(forms=forms, features=items, key=key)
+    def read(self, which: Any = None) -> Any:
+      assert list(which) == [0, 1]
+      return Bank(np.zeros((3, 5), np.int32), {}), np.arange(3, dtype=np.int32)
+
+  def open_bank(place: Any, prepare: Any, items: Any, *_: Any, **settings: Any) -> Shards:
+    given.update(settings, items=items[1], prepare=prepare.args)
+    return Made(place, (2, 1))
+
+  def task_source(
+    family: Any, forms: Any, banks: Any, items: Any, key: Any, numbers: Any
+  ) -> Any:
+    given.update(forms=forms, features=items, key=key, numbers=numbers)
     return make_source()
 
   monkeypatch.setattr(bank, "open_bank", open_bank)
@@ -276,7 +286,10 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   other = features._replace(x=np.ones((6, 4), np.float32))
   suite = Suite(features, other, {"toys-3": other}, 3)
   prepared = Prepared(family, None, "b", None, suite, versions, {})
-  bank.prepare_banks(config, prepared, place)
+  windows = bank.prepare_banks(config, prepared, place)
+  assert windows.number == 1 and "forms" not in given  # nothing is read yet
+  windows.at(0)
+  assert [list(numbers) for numbers in given["numbers"]] == [[0, 1, 2]] * 2
   assert given["seed"] == 3
   assert _same(given["key"], bank_key(3))
   assert given["items"].x.shape == (6, 1, 4)

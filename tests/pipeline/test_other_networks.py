@@ -202,7 +202,7 @@ def test_a_run_on_an_imported_bank(own: Any, tmp_path: Path):
   config = dataclasses.replace(OWN, imported_bank=str(tmp_path / "bank"))
   use = own_use(sines.FAMILY, sines.get_suite)
   prepared = use.prepare(config, use.load(config), 0, as_path(tmp_path), stage)
-  source = prepare_banks(config, prepared, as_path(tmp_path / "none"))
+  source = prepare_banks(config, prepared, as_path(tmp_path / "none")).at(0)
   found = source.bank.weights["layer_1"]["kernel"]
   kernel = sines.FAMILY.fresh(jax.random.key(2))["layer_1"]["kernel"]
   np.testing.assert_allclose(found[2, 1], 2 * kernel, rtol=1e-6)
@@ -220,3 +220,16 @@ def test_a_run_on_an_imported_bank(own: Any, tmp_path: Path):
       other = prepared._replace(family=family, frozen=family.init_frozen(jax.random.key(0)))
     with pytest.raises(InputError, match=said):
       prepare_banks(wrong, other, as_path(tmp_path / "none"))
+
+
+def test_a_bank_beyond_its_bytes_takes_turns(own: Any, tmp_path: Path, monkeypatch: Any):
+  """Three shards, of which one is held at a time; each window stays for one step here."""
+  module = importlib.import_module("mcdi_jax.pipeline.bank")
+  monkeypatch.setattr(module, "_PERIOD", 1)
+  preparation = dataclasses.replace(OWN.preparation, tasks=6, shard_tasks=2)
+  config = dataclasses.replace(OWN, preparation=preparation, bank_bytes=1)
+  use = own_use(sines.FAMILY, sines.get_suite)
+  prepared = use.prepare(config, use.load(config), 0, as_path(tmp_path), stage)
+  windows = prepare_banks(config, prepared, as_path(tmp_path / "bank"))
+  numbers = [windows.at(step).number.tolist() for step in range(4)]
+  assert numbers == [[0, 1], [2, 3], [4, 5], [0, 1]]

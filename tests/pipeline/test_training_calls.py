@@ -17,6 +17,7 @@ from mcdi_jax.meta import FinishingConfig, MetaConfig, MetaState
 from mcdi_jax.pipeline import Config, generator
 from mcdi_jax.pipeline.config import GENERATORS
 from mcdi_jax.pipeline.generator import Material, Trained, prepare_generator
+from mcdi_jax.pipeline.windows import Windows
 
 NAMES = ("generated", "generated_finished")
 SEEDS = (5, 6)
@@ -67,7 +68,7 @@ def _material(tmp_path: Path) -> Material:
   return Material(
     family=make_generator().spec.family,
     frozen=make_generator().frozen,
-    source=make_source(),
+    bank=Windows(lambda _: make_source(), 1, 1),
     val=make_source().items,
     metrics=as_path(tmp_path / "metrics.jsonl"),
     about={},

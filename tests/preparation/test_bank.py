@@ -26,13 +26,15 @@ def _prepare(key: jax.Array, items: Any) -> tuple[jax.Array, Trajectory]:
   k_classes, k_weights = jax.random.split(key)
   classes = jax.random.randint(k_classes, (3,), 0, 9)
   kernel = items * jax.random.normal(k_weights, (2, 5))
-  return classes, Trajectory({"head": {"kernel": kernel, "bias": kernel.sum(1)}})
+  head = {"kernel": kernel, "bias": kernel.sum(1)}
+  return classes, Trajectory({"head": head}, kernel.sum(1))
 
 
 def _open(directory: Path, prepare: Any = _prepare, **changes: Any) -> Bank:
   settings = {"content": CONTENT, **FORM, **changes}
   content = settings.pop("content")
-  return open_bank(files.as_path(directory), prepare, jnp.arange(5.0), content, **settings)
+  place = files.as_path(directory)
+  return open_bank(place, prepare, jnp.arange(5.0), content, **settings).read()[0]
 
 
 def _forbidden(key: jax.Array, items: Any) -> Any:
@@ -213,7 +215,8 @@ def test_a_bank_of_other_content_is_refused(
 def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path):
   def diverges(key: jax.Array, items: Any) -> Any:
     classes, path = _prepare(key, items)
-    return classes, Trajectory(jax.tree.map(lambda w: w / 0.0, path.weights))
+    weights = jax.tree.map(lambda w: w / 0.0, path.weights)
+    return classes, Trajectory(weights, path.losses)
 
   with pytest.raises(InputError, match=r"not finite: lower config\.preparation\.rate"):
     _open(tmp_path / "b", diverges)
