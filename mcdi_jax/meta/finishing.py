@@ -99,6 +99,8 @@ def noisy_task(
   """A task of the training split, with noise on its items."""
   k_task, k_support, k_query = jax.random.split(key, 3)
   support, query = family.sample(k_task, items, protocol, form=form)
+  if not noise:  # drawing it would take longer than the step, where items are many
+    return Task(support, query)
   return Task(
     support._replace(x=family.perturb(k_support, support.x, noise)),
     query._replace(x=family.perturb(k_query, query.x, noise)),
