@@ -164,13 +164,6 @@ TASKS = _in(
     "drawn",
     "tests/tasks/test_few_shot.py",
   ),
-  (
-    "the classes of another task",
-    "few_shot",
-    "return _drawn_classes(key, items, protocol.ways)[0]",
-    "return sample_classes(key, items, protocol.ways)",
-    "tests/tasks",
-  ),
 )
 
 NETWORKS = _in(
@@ -274,6 +267,27 @@ FAMILIES = _in(
     ".at[query.y].set(right)",
     "tests/evaluation/test_scores.py",
   ),
+  (
+    "decibels of amplitudes",
+    "fields",
+    "return -10 * jnp.log10",
+    "return -20 * jnp.log10",
+    "tests/families/test_fields.py",
+  ),
+  (
+    "an image of another class",
+    "fields",
+    "items.images.index[task[0], task[1]]",
+    "items.images.index[task[1], task[0]]",
+    "tests/families/test_fields.py",
+  ),
+  (
+    "the shared start is left out",
+    "family",
+    "(1 - scale**2) ** 0.5 * shared + scale * own",
+    "shared + scale * own",
+    "tests/families/test_fields.py",
+  ),
 )
 
 PREPARATION = _in(
@@ -305,6 +319,13 @@ PREPARATION = _in(
     "sam_radius=config.sam_radius",
     "sam_radius=0.0",
     "tests/preparation tests/methods/test_baselines.py",
+  ),
+  (
+    "checkpoints in the order of letters",
+    "imported",
+    "sorted(source.iterdir(), key=lambda p: natural_key(p.name))",
+    "sorted(source.iterdir(), key=lambda p: p.name)",
+    "tests/preparation/test_imported.py",
   ),
 )
 
@@ -411,6 +432,20 @@ GENERATOR = _in(
     "repr((generator.spec, generator.space.gauge))",
     "repr(generator.spec)",
     "tests/generator/test_storage.py -k fingerprint",
+  ),
+  (
+    "guided from the wrong end",
+    "compose",
+    "return unknown + self.strength",
+    "return known + self.strength",
+    "tests/generator/test_compose.py",
+  ),
+  (
+    "what is kept is dropped",
+    "condition",
+    "jnp.where(drop, jnp.zeros_like(leaf), leaf)",
+    "jnp.where(drop, leaf, jnp.zeros_like(leaf))",
+    "tests/meta/test_training.py",
   ),
 )
 
@@ -545,6 +580,27 @@ METHODS = _in(
     "eps=epsilon, weight_decay",
     "eps_root=epsilon, weight_decay",
     "tests/methods/test_baselines.py",
+  ),
+  (
+    "the mean of first targets",
+    "controls",
+    "jnp.asarray(leaf)[:, -1].mean(0)",
+    "jnp.asarray(leaf)[:, 0].mean(0)",
+    "tests/methods/test_any_network.py",
+  ),
+  (
+    "the farthest of the bank",
+    "controls",
+    "nearest = jnp.argmin(",
+    "nearest = jnp.argmax(",
+    "tests/methods/test_any_network.py",
+  ),
+  (
+    "descent from another start",
+    "descent",
+    "params = family.init(frozen, key, support.x, ways)",
+    "params = family.fresh(key)",
+    "tests/methods/test_any_network.py",
   ),
 )
 
@@ -918,6 +974,13 @@ PIPELINE = _in(
     'check_protocol(splits.test, form, "test")',
     'check_protocol(splits.val, form, "test")',
     "tests/pipeline/test_settings.py",
+  ),
+  (
+    "windows in one step",
+    "windows",
+    "int(step) // self._period % self.number",
+    "int(step) % self.number",
+    "tests/pipeline/test_windows.py",
   ),
 )
 

@@ -15,7 +15,6 @@ from mcdi_jax.tasks.few_shot import (
   sample_examples,
   sample_support,
   sample_task,
-  task_classes,
 )
 
 __all__ = [
@@ -33,5 +32,4 @@ __all__ = [
   "sample_examples",
   "sample_support",
   "sample_task",
-  "task_classes",
 ]

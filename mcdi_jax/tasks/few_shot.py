@@ -171,7 +171,8 @@ def sample_task(
   Args:
     form: as in `sample_support`, with the protocol's ways and shots as the sizes.
   """
-  classes, k_items = _drawn_classes(key, items, protocol.ways)
+  k_classes, k_items = jax.random.split(key)
+  classes = sample_classes(k_classes, items, protocol.ways)
   return sample_examples(k_items, items, classes, protocol, form=form)
 
 
@@ -193,17 +194,3 @@ def sample_examples(
     Support(*_take(items, places[:, :shots], in_support)),
     Query(*_take(items, places[:, shots:], in_query)),
   )
-
-
-def _drawn_classes(
-  key: Key[Array, ""], items: ClassSet, ways: int
-) -> tuple[Int[Array, " N"], Key[Array, ""]]:
-  k_classes, k_items = jax.random.split(key)
-  return sample_classes(k_classes, items, ways), k_items
-
-
-def task_classes(
-  key: Key[Array, ""], items: ClassSet, protocol: Protocol
-) -> Int[Array, " N"]:
-  """The classes of `sample_task` with this key: label c is class `[c]` of the set."""
-  return _drawn_classes(key, items, protocol.ways)[0]

@@ -21,9 +21,9 @@ from mcdi_jax.tasks import (
   class_means,
   class_sums,
   membership,
+  sample_classes,
   sample_support,
   sample_task,
-  task_classes,
 )
 
 PROTOCOL = Protocol(ways=4, shots=2, queries=3)
@@ -129,7 +129,8 @@ def test_what_counts_in_a_task_does_not_depend_on_the_size_of_its_arrays(form):
     np.testing.assert_array_equal(np.bincount(found.query.y[found.query.mask]), [3] * ways)
     both = {tuple(row) for row in np.concatenate([found.support.x[counted], query])}
     assert len(both) == (shots + 3) * ways
-    classes = task_classes(key, _items(), large)
+    k_classes, _ = jax.random.split(key)
+    classes = sample_classes(k_classes, _items(), large.ways)
     np.testing.assert_array_equal(found.support.x[counted][:, 0], classes[alone.support.y])
 
 
