@@ -4,12 +4,14 @@ Nearly all the time goes into compilation, so there is less of it (no optimisati
 none twice: a cache beside pytest's own is kept between runs.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+_MOST_MAPS = 30_000
 
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_disable_most_optimizations", True)
@@ -20,3 +22,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 @pytest.fixture
 def key() -> jax.Array:
   return jax.random.key(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs() -> Iterator[None]:
+  """Each compiled program takes places of the process's memory map, of which a kernel
+  gives 65,530: beyond them the next one is a segmentation fault."""
+  yield
+  maps = Path("/proc/self/maps")
+  if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+    jax.clear_caches()
