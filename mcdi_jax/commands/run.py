@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from mcdi_jax.commands.command import command, settings
 from mcdi_jax.data import source_settings
 from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config, Use, own_use, run
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -56,4 +57,8 @@ def _use_of(path: str) -> Use | None:
   sys.modules[name] = module  # dataclasses look their own module up
   spec.loader.exec_module(module)
   family = getattr(module, "FAMILY", None)
-  return None if family is None else own_use(family, module.get_suite)
+  if family is None:
+    return None
+  if not hasattr(module, "get_suite"):
+    raise InputError(f"--config {path} has FAMILY but no get_suite: give it one")
+  return own_use(family, module.get_suite)

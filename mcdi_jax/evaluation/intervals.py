@@ -19,12 +19,13 @@ class Measure(NamedTuple):
 
   Attributes:
     asked: queries in a score.
-    clusters: c and c + `clusters` belong together, as a character and its turns do.
+    clusters: c and c + `clusters` belong together, as a character and its turns do; None:
+      each number is a cluster.
     scale: from the mean score of a query to the figure: 100 for percent.
   """
 
   asked: int
-  clusters: int
+  clusters: int | None
   scale: float = 100.0
 
 
@@ -57,7 +58,8 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
 def clustered_interval(scores: Scores, measure: Measure) -> float | None:
   """Half width, of p = Σ a_c / Σ n_c over C clusters with a score a_c of n_c queries:
   Var = C/(C−1) Σ_c (a_c − p n_c)² / (Σ n_c)², times the t-quantile of C − 1 degrees."""
-  cluster = (scores.clusters % measure.clusters).reshape(-1)
+  cluster = scores.clusters.reshape(-1)
+  cluster = cluster if measure.clusters is None else cluster % measure.clusters
   asked = measure.asked * np.bincount(cluster)
   a = np.bincount(cluster, weights=scores.values.reshape(-1))[asked > 0]
   n = asked[asked > 0]

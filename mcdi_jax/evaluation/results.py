@@ -131,7 +131,7 @@ def metric_line(
     protocol,
     form,
     metric=metric,
-    cluster="class",
+    cluster=None if found.ci95_cluster is None else "class",
     tasks=len(scores.values),
     value=found.mean,
     ci95=found.ci95,

@@ -3,6 +3,7 @@ al.'s learned_optimization). No room below this one knows what kind of network i
 weights are generated for.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TaskFamily:
+class TaskFamily(abc.ABC):
   """A family of tasks, and the network whose weights are generated for them.
 
   A subclass is a frozen dataclass of static numbers: hashable, so that equal families
@@ -75,6 +76,7 @@ class TaskFamily:
     return Form(max(self.ways), max(self.shots))
 
   @property
+  @abc.abstractmethod
   def item_shape(self) -> tuple[int, ...]:
     """Of one item as a user gives it."""
     raise NotImplementedError
@@ -90,6 +92,7 @@ class TaskFamily:
 
   # What there is to do.
 
+  @abc.abstractmethod
   def draw_task(self, key: Key[Array, ""], items: Any, ways: int) -> Any:
     """Which task: a small pytree of integers, which the bank keeps beside its weights."""
     raise NotImplementedError
@@ -119,6 +122,7 @@ class TaskFamily:
     protocol = Protocol(self.largest.ways, shots, 1)
     return self.examples(key, items, task, protocol, form=form).support
 
+  @abc.abstractmethod
   def examples(
     self,
     key: Key[Array, ""],
@@ -196,6 +200,7 @@ class TaskFamily:
     """What the frozen part alone makes of a user's items: computed once, and kept."""
     return x
 
+  @abc.abstractmethod
   def apply(self, frozen: Params, params: Params, x: Float[Array, "n ..."]) -> Array:
     """Outputs [n, ...] for items as `embed` returns them."""
     raise NotImplementedError
@@ -204,6 +209,7 @@ class TaskFamily:
     """The full tree: generated leaves and frozen ones."""
     return {"frozen": frozen, **params}
 
+  @abc.abstractmethod
   def loss(self, output: Array, y: Array) -> Float[Array, " n"]:
     """Of each item."""
     raise NotImplementedError

@@ -1,5 +1,6 @@
 """`Model`: what makes weights for a support, generators and what is composed of them."""
 
+import abc
 from typing import Any
 
 import jax
@@ -13,30 +14,35 @@ from mcdi_jax.networks import Network, Params
 from mcdi_jax.tasks import Support
 
 
-class Model:
+class Model(abc.ABC):
   """A pytree, so that `jit`, `vmap` and `grad` take it as an argument."""
 
   @property
+  @abc.abstractmethod
   def family(self) -> TaskFamily:
     """The tasks, and the network that weights are made for; static."""
     raise NotImplementedError
 
   @property
+  @abc.abstractmethod
   def matmul_precision(self) -> str:
     """Of float32 matmuls; static."""
     raise NotImplementedError
 
+  @abc.abstractmethod
   def embed(self, x: Array) -> Any:
     """What the frozen part of the network makes of items [n, ...]: arrays with leading
     axis n."""
     raise NotImplementedError
 
+  @abc.abstractmethod
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
     """Weights for a support whose x is what `embed` gives; nothing is checked."""
     raise NotImplementedError
 
+  @abc.abstractmethod
   def outputs(self, params: Params, features: Any) -> Array:
     """Of the network with these weights, for what `embed` gives."""
     raise NotImplementedError

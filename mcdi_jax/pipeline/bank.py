@@ -109,6 +109,15 @@ def _imported(config: Config, prepared: Prepared) -> Windows[TaskSource]:
       f"{setting} {place} is a bank of another network: its leaves are {found}, those of "
       f"{family.name} {expected}"
     )
+  draw = lambda key, items: family.draw_task(key, items, form.ways)  # noqa: E731
+  task = jax.eval_shape(draw, jax.random.key(0), prepared.suite.train)
+  drawn = jax.tree.map(lambda leaf: leaf.shape, task)
+  told = jax.tree.map(lambda leaf: leaf.shape[1:], bank.tasks)
+  if told != drawn:
+    raise InputError(
+      f"{setting} {place} has tasks of shape {told}, those of {family.name} are {drawn}: "
+      "name them with launch.bank --tasks"
+    )
   targets = jax.tree.leaves(bank.weights)[0].shape[1]
   remedy = f"set it to the {targets} targets of config.imported_bank"
   segments = config.diffusion.segments

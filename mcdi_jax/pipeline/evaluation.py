@@ -114,8 +114,12 @@ def _controls(
   family, known = generator.family, Known(generator.family, generator.frozen)
   key = key_for(config.evaluation.eval_seed, "other tasks")
   test = next(iter(suite.tests.values()))
-  draw = jax.jit(lambda key: draw_task(key, family, test, form)[0].support)
-  others = jax.lax.map(draw, jax.random.split(key, _OTHER_TASKS))
+
+  @jax.jit
+  def supports_of(keys: Any, items: Any) -> Support:
+    return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
+
+  others = supports_of(jax.random.split(key, _OTHER_TASKS), test)
   bank = _bank_of(source, number, form, family)
   supports = _supports_of(bank, family, suite.train, form, key)
   temperature = choice.settings["temperature"]
@@ -149,7 +153,7 @@ def _compare(
   form: Protocol,
   protocol: str,
   test: Any,
-  clusters: int,
+  clusters: int | None,
 ) -> list[dict[str, Any]]:
   """Lines of all methods on one list of test tasks. Each is paired with `generated`; a
   generator's settings also tell its difference from prototypes, where there are some."""

@@ -24,13 +24,13 @@ class Suite(NamedTuple):
     train, val: for training, and for whatever is chosen.
     tests: by the name of the protocol, which says what was unseen.
     clusters: of the test items, such as classes: c and c + `clusters` belong together.
-      1: there are none.
+      None: each number that the family gives is a cluster.
   """
 
   train: Any
   val: Any
   tests: dict[str, Any]
-  clusters: int = 1
+  clusters: int | None = None
 
 
 class Prepared(NamedTuple):

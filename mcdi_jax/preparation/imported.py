@@ -148,8 +148,14 @@ def _tasks(names: list[str], tasks: Mapping[str, Any] | None) -> Any:
   missing = [name for name in names if name not in tasks]
   if missing:
     raise InputError(f"the tasks of {listed(missing)} are not told: name each checkpoint")
-  as_arrays = [jax.tree.map(np.int32, tasks[name]) for name in names]
-  return jax.tree.map(lambda *parts: np.stack(parts), *map(_array, as_arrays))
+  try:
+    as_arrays = [_array(jax.tree.map(np.int32, tasks[name])) for name in names]
+    return jax.tree.map(lambda *parts: np.stack(parts), *as_arrays)
+  except (ValueError, TypeError, OverflowError):
+    raise InputError(
+      "the tasks are not all integers in one form: give each checkpoint's as the family "
+      "draws it"
+    ) from None
 
 
 def _array(task: Any) -> Any:

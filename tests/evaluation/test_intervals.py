@@ -38,6 +38,11 @@ def test_a_character_and_its_turns_are_one_cluster():
   assert found != estimate(Scores(right, turned), Measure(4, 12))
 
 
+def test_without_turns_each_number_is_a_cluster():
+  scores = Scores(np.array([[2, 4], [4, 2]]), np.array([[0, 1], [0, 2]]))
+  assert estimate(scores, Measure(4, None)) == estimate(scores, Measure(4, 3))
+
+
 def test_one_cluster_says_nothing_about_others():
   scores = Scores(np.array([[1], [2]]), np.array([[0], [0]]))
   assert estimate(scores, Measure(4, 3)).ci95_cluster is None

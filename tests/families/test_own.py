@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from configs import moons, sines, springs
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.families.checks import check_family
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Protocol, Query, Support, Task
@@ -113,6 +114,15 @@ def test_a_condition_must_have_one_shape():
 
   with pytest.raises(InputError, match=r"condition has another shape from set to set"):
     check_family(Mine(), _sets(sines), PROTOCOL)
+
+
+def test_a_family_that_lacks_something_is_told_what():
+  class Mine(TaskFamily):
+    name = "mine"
+    item_shape = (1,)
+
+  with pytest.raises(TypeError, match=r"abstract methods apply, draw_task, examples, loss"):
+    Mine()
 
 
 def test_an_array_is_no_field():

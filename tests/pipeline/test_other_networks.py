@@ -220,6 +220,11 @@ def test_a_run_on_an_imported_bank(own: Any, tmp_path: Path):
       other = prepared._replace(family=family, frozen=family.init_frozen(jax.random.key(0)))
     with pytest.raises(InputError, match=said):
       prepare_banks(wrong, other, as_path(tmp_path / "none"))
+  tasks = {str(n): [n, n] for n in range(4)}
+  import_bank(as_path(tmp_path / "s"), as_path(tmp_path / "pairs"), tasks)
+  wrong = dataclasses.replace(config, imported_bank=str(tmp_path / "pairs"))
+  with pytest.raises(InputError, match=r"tasks of shape \(2,\), those of sines are \(\)"):
+    prepare_banks(wrong, prepared, as_path(tmp_path / "none"))
 
 
 def test_a_bank_beyond_its_bytes_takes_turns(own: Any, tmp_path: Path, monkeypatch: Any):

@@ -95,6 +95,13 @@ def test_tasks_are_told_by_name(source: Path):
     _import(source, tasks={"task_2": 0})
 
 
+@pytest.mark.parametrize("wrong", ["x", [1, 2, 3], None, 10**12])
+def test_tasks_in_no_form_are_refused(source: Path, wrong: Any):
+  tasks = {"task_2": [4, 5], "task_9": wrong, "task_10": [8, 9]}
+  with pytest.raises(InputError, match="not all integers in one form"):
+    _import(source, tasks=tasks)
+
+
 def test_one_file_a_task_is_its_last_target(tmp_path: Path):
   for seed in (1, 2):
     save_weights(tmp_path / "s" / f"{seed}.safetensors", _params(seed))
