@@ -178,7 +178,7 @@ def _plane(
   targets, walked = place(task.targets), place(chains)
 
   def output(tokens: Array) -> Array:
-    params = generator.decode(tokens.reshape(tokens_shape), condition)
+    params = generator.decode(tokens.reshape(tokens_shape), condition, task.support)
     return family.apply(generator.frozen, params, items.x)
 
   def loss(at: Float[Array, "2"]) -> Array:

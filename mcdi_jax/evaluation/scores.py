@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib.keys import key_for
+from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol, Task
 
@@ -93,4 +94,4 @@ def _score(
     output = predict(variables, adapted, task.query.x)
     return family.scores(output, task.query, ways)
 
-  return jax.vmap(one)(tasks, keys)
+  return over_tasks(one, tasks, keys) if family.one_by_one else jax.vmap(one)(tasks, keys)

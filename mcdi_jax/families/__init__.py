@@ -10,6 +10,7 @@ from mcdi_jax.families.family import (
 )
 from mcdi_jax.families.fields import FieldItems, Fields
 from mcdi_jax.families.heads import Heads
+from mcdi_jax.families.networks import Networks
 
 __all__ = [
   "Batch",
@@ -17,6 +18,7 @@ __all__ = [
   "Fields",
   "Heads",
   "Metric",
+  "Networks",
   "PrepareOn",
   "TaskFamily",
   "family_from_json",

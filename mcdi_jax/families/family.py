@@ -66,6 +66,9 @@ class TaskFamily(abc.ABC):
   metric: ClassVar[Metric] = Metric("−loss", "")
   classifies: ClassVar[bool] = False
   """Whether tasks have classes, `ways` of them."""
+  one_by_one: ClassVar[bool] = False
+  """Whether on CPU tasks are computed one after the other: faster where the network does
+  much with many weights of a task's own."""
   cuts: ClassVar[Mapping[str, Cut]] = {}
   """Which leaves are generated, by patterns of paths, and how they are cut into tokens; of
   several patterns that fit, the first counts."""
@@ -205,6 +208,19 @@ class TaskFamily(abc.ABC):
     """Outputs [n, ...] for items as `embed` returns them."""
     raise NotImplementedError
 
+  def fitted(
+    self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
+  ) -> Array:
+    """Outputs for the very items that params are fitted to, of which those that count may
+    share what the network needs to know of them, such as the statistics of normalisation;
+    as a rule what `apply` gives."""
+    return self.apply(frozen, params, x)
+
+  def settled(self, frozen: Params, params: Params, support: Support) -> Params:
+    """The params with what the network keeps of a support for its queries, such as the
+    statistics of normalisation; as a rule nothing. What `apply` is given is settled."""
+    return params
+
   def merge(self, frozen: Params, params: Params) -> Params:
     """The full tree: generated leaves and frozen ones."""
     return {"frozen": frozen, **params}
@@ -260,6 +276,11 @@ class TaskFamily(abc.ABC):
     if name == "init":
       return self.init(frozen, jax.random.key(0), support.x, ways)
     raise InputError(f"base is {name!r}: {self.name} have 'none' and 'init'")
+
+  def gradient_at(self, frozen: Params, support: Support, ways: int) -> Params:
+    """The params at which the gradient of the support's loss is taken, where that is part
+    of the condition (`score.gradient`); as a rule θ_0."""
+    return self.init(frozen, jax.random.key(0), support.x, ways)
 
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     """The same, with no answer for the classes that are not there."""

@@ -5,134 +5,28 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.data import ClassSet
-from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
-from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks import (
-  Network,
-  Params,
-  backbone,
-  head,
-  prototype_head,
-  without_absent,
-)
-from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
+from mcdi_jax.families.few_shot import FewShot
+from mcdi_jax.networks import Network, Params, backbone, head, prototype_head
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import (
-  Form,
-  Protocol,
-  Query,
-  Support,
-  Task,
-  class_means,
-  membership,
-  sample_classes,
-  sample_examples,
-  sample_support,
-)
-from mcdi_jax.weights import Cut
+from mcdi_jax.tasks import Support, class_means, membership
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Heads(TaskFamily):
-  """N-way K-shot tasks of a `ClassSet`; the task is its classes, int [N].
+class Heads(FewShot):
+  """The head's weights are generated.
 
   Attributes:
-    image_shape: (h, w, c) of the images.
     width: of the conv-4 under the head.
   """
 
-  image_shape: tuple[int, ...]
   width: int = 64
   name: ClassVar[str] = "heads"
-  metric: ClassVar[Metric] = Metric("accuracy", "%", 100.0)
-  classifies: ClassVar[bool] = True
-  cuts: ClassVar[dict[str, Cut]] = {
-    "head/kernel": Cut("classes", 1),
-    "head/bias": Cut("classes", 0),
-  }
 
   @property
   def backbone(self) -> Network:
     return backbone(self.image_shape, self.width)
-
-  @property
-  def item_shape(self) -> tuple[int, ...]:
-    return self.image_shape
-
-  def example(self, form: Form) -> Support:
-    label = jnp.repeat(jnp.arange(form.ways), form.shots)
-    return Support(jnp.zeros((len(label), *self.image_shape)), label)
-
-  def draw_task(self, key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
-    return sample_classes(key, items, ways)
-
-  def padded_task(self, tasks: Int[np.ndarray, "n N"]) -> Int[np.ndarray, "n M"]:
-    return np.pad(tasks, ((0, 0), (0, self.largest.ways - tasks.shape[1])))
-
-  def unpadded(self, bank: Any, form: Protocol) -> Any:
-    head = bank.weights["head"]
-    own = {name: leaf[..., : form.ways] for name, leaf in head.items()}
-    return bank._replace(tasks=bank.tasks[:, : form.ways], weights={"head": own})
-
-  def support(
-    self,
-    key: Key[Array, ""],
-    items: ClassSet,
-    task: Int[Array, " N"],
-    shots: int,
-    *,
-    form: Form | None = None,
-  ) -> Support:
-    return sample_support(key, items, task, shots, form=form)
-
-  def examples(
-    self,
-    key: Key[Array, ""],
-    items: ClassSet,
-    task: Int[Array, " N"],
-    protocol: Protocol,
-    *,
-    form: Form | None = None,
-  ) -> Task:
-    return sample_examples(key, items, task, protocol, form=form)
-
-  def versions(self, items: ClassSet) -> ClassSet:
-    return items._replace(x=items.x[:, None])
-
-  def preparation_items(
-    self,
-    key: Key[Array, ""],
-    items: ClassSet,
-    task: Int[Array, " N"],
-    on: PrepareOn,
-    *,
-    shots: int,
-    queries: int,
-  ) -> Batch:
-    """x [m, V, ...] holds V versions of each item; classes of fewer items are filled up
-    with items of weight 0."""
-    if on == "all":
-      most = items.index.shape[1]
-      x = items.x[items.index[task].reshape(-1)]
-      weight = jnp.arange(most) < items.count[task][:, None]
-      y = jnp.repeat(jnp.arange(len(task)), most)
-      return Batch(x, y, weight.reshape(-1).astype(jnp.float32))
-    number = shots + (queries if on == "support_and_query" else 0)
-    x, y, counted = sample_support(key, items, task, number)
-    return Batch(x, y, counted.astype(jnp.float32))
-
-  def preparation_batch(self, key: Key[Array, ""], gathered: Batch) -> Batch:
-    """All items, each in one of its versions."""
-    x, number, versions = gathered.x, *gathered.x.shape[:2]
-    if versions == 1:
-      return gathered._replace(x=x[:, 0])
-    which = jax.random.randint(key, (number,), 0, versions)
-    return gathered._replace(x=x[jnp.arange(number), which])
 
   def init_frozen(self, key: Key[Array, ""]) -> Params:
     return self.backbone.init(key)
@@ -157,32 +51,6 @@ class Heads(TaskFamily):
   def merge(self, frozen: Params, params: Params) -> Params:
     return {"backbone": frozen, **params}
 
-  def loss(self, output: Float[Array, "n N"], y: Int[Array, " n"]) -> Float[Array, " n"]:
-    return optax.softmax_cross_entropy_with_integer_labels(output, y)
-
-  def average(self, outputs: Float[Array, "m n N"]) -> Float[Array, "n N"]:
-    """Logits of the mean of the probabilities."""
-    log_p = jax.nn.log_softmax(outputs)
-    return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(outputs))
-
-  def quality(self, output: Float[Array, "n N"], query: Query) -> Float[Array, ""]:
-    """The share of right answers."""
-    return jnp.mean(output.argmax(-1) == query.y, where=query.mask)
-
-  def scores(
-    self, output: Float[Array, "n N"], query: Query, ways: int
-  ) -> Int[Array, " N"]:
-    """Right answers of each class."""
-    right = output.argmax(-1) == query.y
-    return jnp.zeros(ways, jnp.int32).at[query.y].add(right)
-
-  def asked(self, protocol: Protocol) -> int:
-    return protocol.queries
-
-  def clusters(self, items: ClassSet, task: Int[Array, " N"]) -> Int[Array, " N"]:
-    """The classes of the set."""
-    return task
-
   def condition(
     self, frozen: Params, support: Support, ways: int
   ) -> tuple[Any, Bool[Array, " N"]]:
@@ -197,47 +65,10 @@ class Heads(TaskFamily):
       return prototype_head(class_means(membership(support, ways), support.x))
     return super().base(frozen, name, support, ways)
 
-  def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
-    return without_absent(params, present)
-
   def perturb(
     self, key: Key[Array, ""], x: Float[Array, "n D"], amount: float
   ) -> Float[Array, "n D"]:
     return x + amount * x.shape[-1] ** -0.5 * jax.random.normal(key, x.shape)
-
-  def check_items(self, name: str, x: Any) -> None:
-    if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != tuple(self.image_shape):
-      raise InputError(
-        f"{name} has shape {jnp.shape(x)}: this generator was trained for images "
-        f"[n, {', '.join(map(str, self.image_shape))}], so resize them or train one for "
-        "yours"
-      )
-    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-      raise InputError(
-        f"{name} is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
-      )
-
-  def check_support(self, support: Support, ways: int) -> None:
-    x, y, mask = support
-    if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
-      raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an image")
-    if mask is not None and (mask.shape != y.shape or mask.dtype != bool):
-      raise InputError(f"support.mask is {mask.dtype} {mask.shape}: give one bool an image")
-    if _traced(y) or _traced(mask):
-      return
-    _check_labels(np.asarray(y), mask, ways)
-    if not _traced(x):
-      _check_pixels(np.asarray(x), mask)
-
-
-def check_image_shape(shape: tuple[int, ...]) -> None:
-  """Raises `InputError` for images that are too small for the backbone."""
-  height, width, _ = shape
-  if min(height, width) < SMALLEST_IMAGE:
-    raise InputError(
-      f"the images are {height}×{width}: conv-4 needs at least {SMALLEST_IMAGE} pixels a "
-      "side, so bring larger ones"
-    )
 
 
 def spec_with_heads(spec: dict[str, Any]) -> dict[str, Any]:
@@ -248,27 +79,3 @@ def spec_with_heads(spec: dict[str, Any]) -> dict[str, Any]:
   kept = {name: family[name] for name in ("name", *names)}
   rest = set(spec) - set(kept) - {"backbone_width"}
   return {**{name: spec[name] for name in spec if name in rest}, "family": kept}
-
-
-def _traced(x: Any) -> bool:
-  return isinstance(x, jax.core.Tracer)
-
-
-def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
-  values = y if mask is None else y[np.asarray(mask)]
-  if len(values) and (values.min() < 0 or values.max() >= ways):
-    raise InputError(
-      f"support.y runs from {values.min()} to {values.max()}: labels must lie in "
-      f"0..{ways - 1} for {ways} ways"
-    )
-  count = np.bincount(values, minlength=min(ways, len(y) + 1))  # so one is 0, if too many
-  if not count.any() or (mask is None and not count.all()):
-    raise InputError(
-      f"support.y has {count.tolist()} items a class: give every class at least one"
-    )
-
-
-def _check_pixels(x: np.ndarray, mask: Any) -> None:
-  values = x if mask is None else x[np.asarray(mask)]
-  if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also if not finite
-    raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")

@@ -7,11 +7,13 @@ pytree and pure, under `jit`, `vmap` and `grad` like the generators in it.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
@@ -96,8 +98,8 @@ def _check_models(*models: Any) -> None:
 
 def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:
   """The mean loss of the items that count; support.x is what `embed` gives."""
-  losses = model.family.loss(model.outputs(params, support.x), support.y)
-  return mean_over_items(losses, support.mask)
+  output = model.fitted(params, support.x, support.mask)
+  return mean_over_items(model.family.loss(output, support.y), support.mask)
 
 
 class _Around(Model):
@@ -118,6 +120,14 @@ class _Around(Model):
 
   def outputs(self, params: Params, features: Any) -> Array:
     return self.model.outputs(params, features)
+
+  def fitted(
+    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
+  ) -> Array:
+    return self.model.fitted(params, features, mask)
+
+  def settled(self, params: Params, support: Support) -> Params:
+    return self.model.settled(params, support)
 
 
 @jax.tree_util.register_dataclass
@@ -140,7 +150,8 @@ class Refined(_Around):
       down = lambda p, g: (p - self.rate * g).astype(p.dtype)  # noqa: E731
       return jax.tree.map(down, params, gradient(params)), None
 
-    return jax.lax.scan(step, params, None, length=self.steps)[0]
+    params, _ = jax.lax.scan(step, params, None, length=self.steps)
+    return self.settled(params, support)
 
 
 @jax.tree_util.register_dataclass
@@ -163,8 +174,23 @@ class Ensemble(Model):
     return tuple(model.embed(x) for model in self.models)
 
   def outputs(self, params: Params, features: Any) -> Array:
+    return self._average(params, features, lambda model, own, x: model.outputs(own, x))
+
+  def fitted(
+    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
+  ) -> Array:
+    return self._average(params, features, lambda model, own, x: model.fitted(own, x, mask))
+
+  def settled(self, params: Params, support: Support) -> Params:
+    found = []
+    for model, own, x in zip(self.models, params, support.x, strict=True):
+      settle = functools.partial(model.settled, support=support._replace(x=x))
+      found.append(jax.vmap(settle)(own))
+    return tuple(found)
+
+  def _average(self, params: Params, features: Any, outputs: Callable[..., Array]) -> Array:
     each = [
-      jax.vmap(model.outputs, in_axes=(0, None))(own, x)
+      jax.vmap(outputs, in_axes=(None, 0, None))(model, own, x)
       for model, own, x in zip(self.models, params, features, strict=True)
     ]
     return self.family.average(jnp.concatenate(each))
@@ -204,4 +230,4 @@ class Guided(_Around):
 
     settings = {"temperature": temperature, "predict": predict}
     tokens, _ = self.model.sample(condition, key, **settings)
-    return self.model.decode(tokens, condition)
+    return self.model.decode(tokens, condition, support)

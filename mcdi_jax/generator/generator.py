@@ -27,7 +27,7 @@ from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Support, mean_over_items
 from mcdi_jax.weights import WeightSpace
 
 SCORE_NETWORKS = {
@@ -93,6 +93,14 @@ class Generator(Model):
   def outputs(self, params: Params, features: Float[Array, "n ..."]) -> Array:
     return self.family.apply(self.frozen, params, features)
 
+  def fitted(
+    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
+  ) -> Array:
+    return self.family.fitted(self.frozen, params, features, mask)
+
+  def settled(self, params: Params, support: Support) -> Params:
+    return self.family.settled(self.frozen, params, support)
+
   def merge(self, params: Params) -> Params:
     """The full tree: generated leaves and frozen ones."""
     return self.family.merge(self.frozen, params)
@@ -102,7 +110,7 @@ class Generator(Model):
   ) -> Params:
     condition = self.condition(support, ways)
     tokens, _ = self.sample(condition, key, temperature=temperature)
-    return self.decode(tokens, condition)
+    return self.decode(tokens, condition, support)
 
   @property
   def score_network(self) -> nn.Module:
@@ -114,7 +122,7 @@ class Generator(Model):
 
   def condition(self, support: Support, ways: int) -> Condition:
     """What there is to know of a support whose items the family has embedded."""
-    inputs, present = self.family.condition(self.frozen, support, ways)
+    inputs, present = score_inputs(self.spec, self.frozen, self.space, support, ways)
     context = self.score_network.apply({"params": self.score}, *inputs, method="encode")
     base = self.family.base(self.frozen, self.spec.base, support, ways)
     return Condition(context, base, present)
@@ -138,10 +146,13 @@ class Generator(Model):
     """The tokens of a task's params."""
     return self.space.encode(params, condition.base, condition.present)
 
-  def decode(self, tokens: Float[Array, "S W"], condition: Condition) -> Params:
-    """The params that tokens stand for."""
+  def decode(
+    self, tokens: Float[Array, "S W"], condition: Condition, support: Support
+  ) -> Params:
+    """The params that tokens stand for, settled on the support."""
     params = self.space.decode(tokens, condition.base)
-    return self.family.without_absent(params, condition.present)
+    params = self.family.without_absent(params, condition.present)
+    return self.settled(params, support)
 
   def sample(
     self,
@@ -175,6 +186,40 @@ class Generator(Model):
     )
 
 
+def score_inputs(
+  spec: GeneratorSpec, frozen: Params, space: WeightSpace, support: Support, ways: int
+) -> tuple[Any, Bool[Array, " N"]]:
+  """What the score network's `encode` is given, and which classes there are."""
+  inputs, present = spec.family.condition(frozen, support, ways)
+  if not spec.score.gradient:
+    return inputs, present
+  mask = () if len(inputs) > 2 else (None,)
+  gradient = support_gradient(spec.family, frozen, space, support, ways, present)
+  return (*inputs, *mask, gradient), present
+
+
+def support_gradient(
+  family: TaskFamily,
+  frozen: Params,
+  space: WeightSpace,
+  support: Support,
+  ways: int,
+  present: Bool[Array, " N"],
+) -> Float[Array, "S W"]:
+  """Of the support's mean loss, where the family takes it, as tokens; each leaf of rms 1
+  within the task."""
+
+  def loss(params: Params) -> Array:
+    output = family.fitted(frozen, params, support.x, support.mask)
+    return mean_over_items(family.loss(output, support.y), support.mask)
+
+  gradient = jax.grad(loss)(family.gradient_at(frozen, support, ways))
+  scaled = lambda scale: dataclasses.replace(space, scale=scale)  # noqa: E731
+  unit = scaled(jnp.ones_like(space.scale))
+  rms = unit.leaf_rms(unit.encode(gradient, None, present), present)
+  return scaled(jnp.maximum(rms, 1e-12)).encode(gradient, None, present)
+
+
 def init_score(
   spec: GeneratorSpec,
   frozen: Params,
@@ -187,7 +232,7 @@ def init_score(
   Args:
     support: of two classes, or of a task without any; for its shape alone.
   """
-  inputs, present = spec.family.condition(frozen, support, 2)
+  inputs, present = score_inputs(spec, frozen, space, support, 2)
   tokens = jnp.zeros((space.rows(len(present)), space.width))
   network = spec.score_network(space.rows(0))
   return network.init(key, inputs, present, tokens, 0.0)["params"]

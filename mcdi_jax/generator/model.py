@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib.errors import InputError
@@ -46,6 +46,16 @@ class Model(abc.ABC):
   def outputs(self, params: Params, features: Any) -> Array:
     """Of the network with these weights, for what `embed` gives."""
     raise NotImplementedError
+
+  def fitted(
+    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
+  ) -> Array:
+    """`outputs` for the very items that params are fitted to, as `TaskFamily.fitted`."""
+    return self.outputs(params, features)
+
+  def settled(self, params: Params, support: Support) -> Params:
+    """The params with what is kept of a support, as `TaskFamily.settled`."""
+    return params
 
   @property
   def network(self) -> Network:

@@ -2,7 +2,7 @@
 
 A score network is a Linen module with two methods:
   `encode(x [n, D], member [n, N]) → context`, once a task: features, and 1 where item n
-    counts and belongs to class c; and
+    counts and belongs to class c (`tokens` takes more); and
   `denoise(context, present [N], tokens [N, W], time) → output [N, W]`, once a step, time =
     t/T in [0, 1). What it puts out for a class that is not present is of no meaning.
 The first D columns of a token are the class's vector in feature space, the others scalars.
@@ -34,6 +34,10 @@ class ScoreConfig:
     chunk: tokens that attend at a time (`tokens`), which bounds the memory; 0: all.
     remat: whether blocks are computed anew in the backward pass, for memory (`tokens`).
     compute: dtype of the activations and products; params are float32 (`tokens`).
+    gradient: whether each token is told its own part of the gradient of the support's
+      loss, which costs one backward pass of the downstream network (`tokens`).
+    summary: hidden units of what the items say together, of which each token that belongs
+      to no class has a linear map of its own; in units of the width; 0: none (`tokens`).
   """
 
   network: Literal["equivariant", "transformer", "tokens"] = "equivariant"
@@ -44,6 +48,8 @@ class ScoreConfig:
   chunk: int = 0
   remat: bool = False
   compute: Literal["float32", "bfloat16"] = "float32"
+  gradient: bool = False
+  summary: int = 4
 
   def __post_init__(self):
     for name in ("width", "layers", "heads", "vectors"):
@@ -52,6 +58,10 @@ class ScoreConfig:
     check(self.chunk >= 0, "config.score.chunk", self.chunk, "give at least 0; 0 is all")
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
+    check(self.summary >= 0, "config.score.summary", self.summary, "give at least 0")
+    reads = self.network == "tokens" or not self.gradient
+    remedy = "of these networks only 'tokens' reads it, set it to False"
+    check(reads, "config.score.gradient", self.gradient, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

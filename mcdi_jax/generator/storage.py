@@ -14,6 +14,7 @@ from mcdi_jax.diffusion import Schedule
 from mcdi_jax.families import (
   Fields,
   Heads,
+  Networks,
   TaskFamily,
   family_from_json,
   family_to_json,
@@ -28,7 +29,8 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.tasks import Form
 from mcdi_jax.weights import weight_space
 
-FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in (Heads, Fields)}
+_KNOWN = (Heads, Fields, Networks)
+FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in _KNOWN}
 _FORMAT = 4
 _READABLE = (2, 3, 4)  # 2 has its weights always in weights/; before 4 all were heads
 _KEYS = ("format", "spec", "gauge", "about")

@@ -117,34 +117,42 @@ class TokenNetwork(ScoreNetwork):
     dtype = self.config.compute
     self.item_encoder = nn.Dense(w, dtype=dtype)
     self.class_encoder = Mlp(2 * w, w, dtype)
-    if self.own:
-      self.summary = nn.Dense(4 * w, dtype=dtype)
+    if self.own and self.config.summary:
+      self.summary = nn.Dense(self.config.summary * w, dtype=dtype)
       self.place_encoder = nn.Dense(self.own * w, dtype=dtype)
+    if self.config.gradient:
+      self.gradient_encoder = nn.Dense(w, dtype=dtype)
 
   def encode(
     self,
     x: Float[Array, "m d"],
     member: Float[Array, "m N"],
     mask: Bool[Array, " m"] | None = None,
+    gradient: Float[Array, "S W"] | None = None,
   ) -> TokenCondition:
     """Items of a support, or whatever a family makes of one.
 
     Args:
       member: 1 where item m counts and belongs to class c; without classes N is 0.
       mask: which items count; None: those that belong to a class.
+      gradient: of the support's loss, as tokens; where the settings say so.
     """
     mask = member.any(1) if mask is None else mask
     x = jnp.where(mask[:, None], x, 0.0)  # the rest may hold anything
     by_class = class_means(member, self.class_encoder(x))
-    return TokenCondition(self.item_encoder(x), mask, by_class, self._by_place(x, mask))
+    by_place = self._by_place(x, mask)
+    if gradient is not None:
+      ways, seen = len(by_class), self.gradient_encoder(gradient)
+      by_class, by_place = by_class + seen[:ways], by_place + seen[ways:]
+    return TokenCondition(self.item_encoder(x), mask, by_class, by_place)
 
   def _by_place(
     self, x: Float[Array, "m d"], mask: Bool[Array, " m"]
   ) -> Float[Array, "s w"]:
     """What the items say together, with a linear map of its own for each place: attention
     to them alone would have to carry it head by head."""
-    if not self.own:
-      return jnp.zeros((0, self.config.width))
+    if not self.own or not self.config.summary:
+      return jnp.zeros((self.own, self.config.width))
     summary = jnp.mean(nn.gelu(self.summary(x)), 0, where=mask[:, None])
     return self.place_encoder(summary).reshape(self.own, -1)
 

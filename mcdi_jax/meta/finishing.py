@@ -14,6 +14,7 @@ from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import check
 from mcdi_jax.meta.batch import TaskSource
+from mcdi_jax.meta.reptile import mean_gradient, mean_gradient_by_platform
 from mcdi_jax.meta.training import Training, adam, outer_training
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Task, mean_over_items
@@ -128,17 +129,12 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
   def gradient(
     score: Params, generator: Generator, batch: QueryTask, key: Key[Array, ""]
   ) -> tuple[Params, dict[str, Array]]:
-    del key
-
-    def mean_loss(score: Params) -> tuple[Array, Array]:
-      one = lambda q: query_loss(score, generator, q.task, q.key)  # noqa: E731
-      losses, quality = jax.vmap(one)(batch)
-      return losses.mean(), quality.mean()
-
-    found, gradient = jax.value_and_grad(mean_loss, has_aux=True)(score)
-    loss, quality = found
-    metric = generator.spec.family.metric
-    return gradient, {"loss": loss, metric.name: metric.scale * quality}
+    family = generator.spec.family
+    loss = lambda p, q, _: query_loss(p, generator, q.task, q.key)  # noqa: E731
+    mean = mean_gradient_by_platform if family.one_by_one else mean_gradient
+    found, (losses, quality) = mean(loss, score, batch, key)
+    metric = family.metric
+    return found, {"loss": losses.mean(), metric.name: metric.scale * quality.mean()}
 
   optimiser = adam(rate, steps=steps, warmup=config.warmup, clip=config.clip)
   return outer_training(draw, gradient, optimiser, config.ema)

@@ -44,7 +44,7 @@ def pseudo_gradient(
   """g = (φ − mean_b φ_b) / (J η) over tasks (leading axis B), the mean over b of
   (1/J) Σ_j ∇L; descended with rate ζ J η by plain SGD it is φ ← φ + (ζ/B) Σ_b (φ_b − φ).
   With J = 1 it is the mean gradient."""
-  keys = jax.random.split(key, jax.tree.leaves(tasks)[0].shape[0])
+  keys = jax.random.split(key, _number(tasks))
 
   def mean_over_steps(task: Any, key: Key[Array, ""]) -> tuple[Params, Any]:
     total, losses = descend(loss, params, task, key, steps=steps, rate=rate)
@@ -79,11 +79,23 @@ def _mean_over_tasks(
   return jax.lax.platform_dependent(tasks, keys, cpu=one_by_one, default=at_once)
 
 
+def mean_gradient_by_platform(
+  loss: Loss, params: Params, tasks: Any, key: Key[Array, ""]
+) -> tuple[Params, tuple[Array, Any]]:
+  """`mean_gradient`, on CPU one task after the other."""
+
+  def one(task: Any, key: Key[Array, ""]) -> tuple[Params, tuple[Array, Any]]:
+    losses, gradient = jax.value_and_grad(loss, has_aux=True)(params, task, key)
+    return gradient, losses
+
+  return _mean_over_tasks(one, tasks, jax.random.split(key, _number(tasks)))
+
+
 def mean_gradient(
   loss: Loss, params: Params, tasks: Any, key: Key[Array, ""]
 ) -> tuple[Params, tuple[Array, Any]]:
   """The gradient of the mean over tasks, at φ itself: single-level training."""
-  keys = jax.random.split(key, jax.tree.leaves(tasks)[0].shape[0])
+  keys = jax.random.split(key, _number(tasks))
 
   def mean_loss(params: Params) -> tuple[Array, Any]:
     losses, info = jax.vmap(lambda task, k: loss(params, task, k))(tasks, keys)
@@ -91,3 +103,7 @@ def mean_gradient(
 
   (_, losses), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
   return gradient, losses
+
+
+def _number(tasks: Any) -> int:
+  return jax.tree.leaves(tasks)[0].shape[0]

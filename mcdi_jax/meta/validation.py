@@ -34,7 +34,7 @@ def validation(
     support, query = family.sample(k_task, items, largest, form=form)
     condition = generator.condition(support, largest.ways)
     tokens, _ = generator.sample(condition, k_sample, temperature=0.0)
-    params = generator.decode(tokens, condition)
+    params = generator.decode(tokens, condition, support)
     quality = family.quality(family.apply(generator.frozen, params, query.x), query)
     rms = generator.space.leaf_rms(tokens, condition.present)
     return quality, jnp.mean(rms)

@@ -1,5 +1,6 @@
 """Ways to adapt to a task, generation among them: one file a method, one interface."""
 
+from mcdi_jax.methods.base import base_alone
 from mcdi_jax.methods.controls import mean_of_bank, nearest_of_bank, shuffled_condition
 from mcdi_jax.methods.cosine import COSINE
 from mcdi_jax.methods.descent import descent
@@ -22,6 +23,7 @@ __all__ = [
   "Space",
   "Tunable",
   "at_edge",
+  "base_alone",
   "descent",
   "draw_settings",
   "generated",

@@ -55,14 +55,18 @@ def mean_of_bank(known: Known, bank: Bank) -> Method:
   """One and the same weights for all tasks: the mean of the bank's last targets."""
   mean = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, -1].mean(0), bank.weights)
   variables = {"frozen": known.frozen, "mean": mean}
-  functions = (_take_mean, network_outputs(known.family))
+  functions = (_mean(known.family), network_outputs(known.family))
   return Method("mean_of_bank", *functions, variables, {"tasks": bank.size})
 
 
-def _take_mean(
-  variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
-) -> Params:
-  return variables["mean"]
+@functools.cache
+def _mean(family: TaskFamily) -> Any:
+  def adapt(
+    variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Params:
+    return family.settled(variables["frozen"], variables["mean"], support)
+
+  return adapt
 
 
 def nearest_of_bank(known: Known, bank: Bank, supports: Support, ways: int) -> Method:
@@ -98,6 +102,7 @@ def _nearest(family: TaskFamily) -> Any:
   ) -> Params:
     own = _described(family, variables["frozen"], ways, support)
     nearest = jnp.argmin(variables["squares"] - 2 * variables["given"] @ own)
-    return jax.tree.map(lambda leaf: leaf[nearest], variables["weights"])
+    weights = jax.tree.map(lambda leaf: leaf[nearest], variables["weights"])
+    return family.settled(variables["frozen"], weights, support)
 
   return adapt

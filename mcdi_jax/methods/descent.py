@@ -39,8 +39,8 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
     optimiser = optax.adam(variables["rate"], eps=variables["epsilon"])
 
     def loss(params: Params) -> Float[Array, ""]:
-      losses = family.loss(family.apply(frozen, params, support.x), support.y)
-      return mean_over_items(losses, support.mask)
+      output = family.fitted(frozen, params, support.x, support.mask)
+      return mean_over_items(family.loss(output, support.y), support.mask)
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
       params, state = carry
@@ -49,7 +49,8 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
 
     params = family.init(frozen, key, support.x, ways)
     carry = (params, optimiser.init(params))
-    return jax.lax.scan(step, carry, None, length=steps)[0][0]
+    (params, _), _ = jax.lax.scan(step, carry, None, length=steps)
+    return family.settled(frozen, params, support)
 
   return adapt, network_outputs(family)
 

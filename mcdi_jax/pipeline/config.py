@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 from mcdi_jax.data import DataConfig
 from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
-from mcdi_jax.families import Fields, Heads, TaskFamily
+from mcdi_jax.families import Fields, Heads, Networks, TaskFamily
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
-from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol
@@ -67,6 +67,20 @@ class FieldsConfig:
       check(value > 0, f"config.fields.{name}", value, "give a positive number")
 
 
+@dataclasses.dataclass(frozen=True)
+class NetworksConfig:
+  """The classifier whose weights are generated, in `networks`.
+
+  Attributes:
+    width: channels of each block of its conv-4.
+  """
+
+  width: int = 32
+
+  def __post_init__(self):
+    check(self.width >= 1, "config.networks.width", self.width, "give at least 1")
+
+
 GENERATORS = {
   "generated": Recipe("reptile"),
   "generated_single_level": Recipe("single_level"),
@@ -85,7 +99,8 @@ class Config:
 
   Attributes:
     family: of the tasks: `heads` (few-shot classifiers on a backbone's features), `fields`
-      (all weights of a network that holds an image), `own` (of the config's own file).
+      (all weights of a network that holds an image), `networks` (all weights of a few-shot
+      classifier), `own` (of the config's own file).
     base: that generated weights are a difference from: `none`, or `init`, θ_0.
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
@@ -104,11 +119,13 @@ class Config:
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
-  family: Literal["heads", "fields", "own"] = "heads"
+  family: Literal["heads", "fields", "networks", "own"] = "heads"
   base: Literal["none", "init"] = "none"
   data: DataConfig = DataConfig()
   fields: FieldsConfig = FieldsConfig()
+  networks: NetworksConfig = NetworksConfig()
   backbone: BackboneConfig = BackboneConfig()
+  initial: InitialConfig = InitialConfig()
   preparation: PreparationConfig = PreparationConfig()
   diffusion: DiffusionConfig = DiffusionConfig()
   score: ScoreConfig = ScoreConfig()
@@ -136,10 +153,14 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
-    ways, least = self.meta.ways, 2 if self.family == "heads" else 1
+    of_classes = self.family in ("heads", "networks")
+    ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
     check(self.bank_bytes > 0, "config.bank_bytes", self.bank_bytes, "give some bytes")
+    drawn, steps = self.family == "heads", self.initial.steps
+    remedy = "heads have no θ_0 that is trained, set it to 0"
+    check(not (drawn and steps), "config.initial.steps", steps, remedy)
     self.preparation.recorded_steps(self.diffusion.segments)
     alphas(self.diffusion)
 
@@ -156,4 +177,6 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   if config.family == "fields":
     numbers = dataclasses.asdict(config.fields)
     return Fields(image_shape=image_shape, **forms, **numbers)
+  if config.family == "networks":
+    return Networks(image_shape=image_shape, width=config.networks.width, **forms)
   return Heads(image_shape=image_shape, width=config.backbone.width, **forms)

@@ -8,13 +8,14 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.data import ClassSet, Splits
 from mcdi_jax.evaluation import reconstructed
-from mcdi_jax.families import Fields
-from mcdi_jax.lib.config import check, content_hash
+from mcdi_jax.families import FieldItems, Fields
+from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import Path
-from mcdi_jax.lib.keys import key_for
 from mcdi_jax.methods import Method
+from mcdi_jax.networks import Params
 from mcdi_jax.pipeline.config import Config, task_family
 from mcdi_jax.pipeline.heads import about_images, load_images
+from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.own import network_rivals
 from mcdi_jax.pipeline.use import Arrays, Prepared, Stage, Suite, Use
 
@@ -42,20 +43,19 @@ def check_fields(config: Config, splits: Splits) -> None:
 def prepare_fields(
   config: Config, splits: Splits, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
-  """Frequencies and the shared θ_0 are drawn, by the bank's seed; nothing is trained."""
-  del workdir, timed, seed
+  """Frequencies and the shared θ_0."""
+  del seed
   family = task_family(config, splits.image_shape)
-  frozen = family.init_frozen(key_for(config.preparation.seed, "frozen part"))
-  content = {"family": "fields", "fields": config.fields, "seed": config.preparation.seed}
-  content |= {"data": splits.digest, "image_shape": splits.image_shape}
 
-  def items(images: ClassSet):
+  def items(frozen: Params, images: ClassSet = splits.train) -> FieldItems:
     return family.items(frozen, jax.tree.map(jnp.asarray, images))
 
-  train = items(splits.train)
-  tests = {f"{splits.name}-{splits.test.classes}": items(splits.test)}
-  suite = Suite(train, items(splits.val), tests, splits.test.classes)
-  digest, about = content_hash(content), about_images(splits)
+  call = (config, family, splits.digest, items, workdir, timed)
+  frozen, digest = prepare_frozen(*call)
+  train = items(frozen)
+  tests = {f"{splits.name}-{splits.test.classes}": items(frozen, splits.test)}
+  suite = Suite(train, items(frozen, splits.val), tests, splits.test.classes)
+  about = about_images(splits)
   return Prepared(family, frozen, digest, None, suite, train, about)
 
 

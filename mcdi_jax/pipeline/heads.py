@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from mcdi_jax.data import ClassSet, Splits, load_splits
 from mcdi_jax.data.images import border_brightness
 from mcdi_jax.evaluation import classified
-from mcdi_jax.families.heads import check_image_shape
+from mcdi_jax.families.few_shot import check_image_shape
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
@@ -27,11 +27,11 @@ from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, c
 from mcdi_jax.tasks import check_protocol
 
 
-def check_heads(config: Config, splits: Splits) -> None:
-  turns = 4 if config.data.rotations else 1
+def check_images(config: Config, splits: Splits) -> None:
+  """Whether there are enough for few-shot tasks, of a size that conv-4 takes."""
   height, width, _ = splits.image_shape
   check_image_shape(splits.image_shape)
-  if turns > 1 and height != width:
+  if config.data.rotations and height != width:
     raise InputError(
       f"the images are {height}×{width}: only square ones can be turned, so set "
       "config.data.rotations to False"
@@ -40,6 +40,11 @@ def check_heads(config: Config, splits: Splits) -> None:
     check_protocol(splits.val, form, "val")
     check_protocol(splits.test, form, "test")
     check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
+
+
+def check_heads(config: Config, splits: Splits) -> None:
+  check_images(config, splits)
+  turns = 4 if config.data.rotations else 1
   _check_episode(config.backbone, splits.train, turns)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from mcdi_jax.families import TaskFamily, family_to_json
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.families.checks import check_family
-from mcdi_jax.lib.config import check, content_hash, to_config_dict
+from mcdi_jax.lib.config import check, to_config_dict
 from mcdi_jax.lib.files import Path
-from mcdi_jax.lib.keys import key_for
 from mcdi_jax.methods import Known, Method, descent
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 
 
@@ -76,13 +76,11 @@ def own_use(family: TaskFamily, get_suite: Callable[[], Suite]) -> Use:
   def prepare(
     config: Config, data: OwnData, seed: int, workdir: Path, timed: Stage
   ) -> Prepared:
-    """The frozen part is drawn, by the bank's seed; nothing is trained."""
-    del seed, workdir, timed
-    own, seed_of_bank = formed(config), config.preparation.seed
-    frozen = own.init_frozen(key_for(seed_of_bank, "frozen part"))
-    content = {"family": family_to_json(own), "data": data.digest, "seed": seed_of_bank}
-    versions = own.versions(data.suite.train)
-    return Prepared(own, frozen, content_hash(content), None, data.suite, versions, {})
+    del seed
+    own, train = formed(config), data.suite.train
+    call = (config, own, data.digest, lambda _: train, workdir, timed)
+    frozen, digest = prepare_frozen(*call)
+    return Prepared(own, frozen, digest, None, data.suite, own.versions(train), {})
 
   return Use(load, check_own, prepare, network_rivals, _no_examples)
 

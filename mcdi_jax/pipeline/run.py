@@ -19,12 +19,13 @@ from mcdi_jax.pipeline.evaluation import evaluate, result_facts
 from mcdi_jax.pipeline.fields import FIELDS_USE
 from mcdi_jax.pipeline.generator import Material
 from mcdi_jax.pipeline.heads import HEADS_USE
+from mcdi_jax.pipeline.networks import NETWORKS_USE
 from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
 from mcdi_jax.pipeline.use import Prepared, Stage, Use, cache
 from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
 from mcdi_jax.report import write_report
 
-USES = {"heads": HEADS_USE, "fields": FIELDS_USE}
+USES = {"heads": HEADS_USE, "fields": FIELDS_USE, "networks": NETWORKS_USE}
 
 
 def run(config: Config, workdir: PathLike, use: Use | None = None) -> list[dict[str, Any]]:

@@ -108,7 +108,8 @@ def prepare_task(
     k_init = key_for(config.seed, "shared θ_0")
 
   def loss(params: Any, batch: Batch) -> Float[Array, ""]:
-    losses = family.loss(family.apply(frozen, params, batch.x), batch.y)
+    output = family.fitted(frozen, params, batch.x, batch.weight > 0)
+    losses = family.loss(output, batch.y)
     return jnp.sum(batch.weight * losses) / jnp.sum(batch.weight)
 
   draw = lambda key: family.preparation_batch(key, gathered)  # noqa: E731

@@ -46,5 +46,11 @@ def merged(tree: Any, params: Params) -> Any:
   return structure.unflatten(found)
 
 
+def part(tree: Any, whole: Any) -> Any:
+  """The tree with the leaves that `whole` has at its paths."""
+  given = leaves_by_path(whole)
+  return jax.tree_util.tree_map_with_path(lambda steps, _: given[_path(steps)], tree)
+
+
 def _path(steps: tuple[Any, ...]) -> str:
   return jax.tree_util.keystr(steps, simple=True, separator="/")
