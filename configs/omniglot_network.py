@@ -28,11 +28,14 @@ def get_config() -> ConfigDict:
   config.data.rotations = True
   config.generators = ("generated", "generated_finished", "k1", "naive_targets")
   config.seeds = (0, 1, 2)
-  config.initial.steps = 3000
+  config.initial.steps = 2500
+  config.initial.shots = 2
+  config.initial.inner_rate = 0.3
+  config.initial.rate = 3e-3
   config.preparation.tasks = 2048
   config.preparation.steps = 20
-  config.preparation.rate = 1.0
-  config.preparation.epsilon = 1.0
+  config.preparation.rate = 0.03
+  config.preparation.epsilon = 0.01
   config.preparation.shard_tasks = 128
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"

@@ -23,7 +23,7 @@ from mcdi_jax.families.heads import spec_with_heads
 from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import load_described, save_described
-from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.config import chosen, content_hash, from_mapping
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.tasks import Form
@@ -145,8 +145,11 @@ def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
 
 
 def fingerprint(generator: Generator) -> str:
-  """sha256 of its specification and arrays, wherever it lies."""
-  digest = hashlib.sha256(repr((generator.spec, generator.space.gauge)).encode())
+  """sha256 of its specification and arrays, wherever it lies; a setting that a later
+  version of this package adds, at its default, is no part of it."""
+  spec, gauge = generator.spec, generator.space.gauge
+  content = {**chosen(spec), "family": {"name": spec.family.name, **chosen(spec.family)}}
+  digest = hashlib.sha256(content_hash({**content, "gauge": gauge}).encode())
   for leaf in jax.tree.leaves(_leaves(generator)):
     digest.update(np.asarray(leaf).tobytes())
   return digest.hexdigest()

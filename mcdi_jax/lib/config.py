@@ -70,6 +70,17 @@ def check(condition: bool, setting: str, value: Any, remedy: str) -> None:
     raise InputError(f"{setting} is {value!r}: {remedy}")
 
 
+def chosen(config: Any) -> dict[str, Any]:
+  """The fields of a dataclass that are not at their default, those of dataclasses in it
+  too: what a field that is new leaves as it was."""
+  found = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if value != field.default:
+      found[field.name] = chosen(value) if dataclasses.is_dataclass(value) else value
+  return found
+
+
 def content_hash(content: Any) -> str:
   """sha256 (64 hex digits) of a JSON-able value; dataclasses count by their fields."""
   if dataclasses.is_dataclass(content):

@@ -138,9 +138,11 @@ def test_the_gradient_is_that_of_the_loss_at_prototypes():
   slopes = []
   for n in range(4):
     moved = lambda by, n=n: jax.tree_util.tree_map_with_path(  # noqa: E731
-      lambda path, leaf: leaf.at[n].add(by)
-      if jax.tree_util.keystr(path, simple=True, separator="/") == "blocks/1/gain"
-      else leaf,
+      lambda path, leaf: (
+        leaf.at[n].add(by)
+        if jax.tree_util.keystr(path, simple=True, separator="/") == "blocks/1/gain"
+        else leaf
+      ),
       at,
     )
     slopes.append((loss(moved(0.01)) - loss(moved(-0.01))) / 0.02)
@@ -211,7 +213,9 @@ def test_saved_and_loaded(generator: Generator, tmp_path: Any):
 def test_tasks_are_those_of_heads():
   """Support and queries are disjoint; classes of too few items are filled up and masked."""
   labels = np.repeat(np.arange(4), [6, 6, 6, 5])
-  images = np.zeros((23, *SHAPE), np.uint8) + np.arange(23, dtype=np.uint8)[:, None, None, None]
+  images = (
+    np.zeros((23, *SHAPE), np.uint8) + np.arange(23, dtype=np.uint8)[:, None, None, None]
+  )
   items = jax.tree.map(jnp.asarray, from_labels(images, labels))
   task = FAMILY.draw_task(KEY, items, WAYS)
   support, query = FAMILY.examples(KEY, items, task, Protocol(WAYS, 2, 3))

@@ -207,6 +207,24 @@ def test_whatever_changes_what_is_generated_changes_the_fingerprint(make_generat
   assert len(seen) == len(leaves) + 3
 
 
+def test_a_setting_that_is_new_leaves_fingerprints_as_they_were(make_generator):
+  """Weights that were generated before are still known to be this generator's."""
+  made = make_generator("transformer")
+
+  @dataclasses.dataclass(frozen=True)
+  class Later(type(made.spec.score)):
+    new: int = 0
+
+  fields = dataclasses.asdict(made.spec.score)
+  later = [
+    dataclasses.replace(
+      made, spec=dataclasses.replace(made.spec, score=Later(**fields, **new))
+    )
+    for new in ({}, {"new": 1})
+  ]
+  assert fingerprint(later[0]) == fingerprint(made) != fingerprint(later[1])
+
+
 def test_a_flipped_bit_is_noticed_in_every_file(copy):
   for file in array_files(copy):
     content = bytearray(file.read_bytes())
