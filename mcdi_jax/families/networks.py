@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from mcdi_jax.data import ClassSet
 from mcdi_jax.data.class_set import to_unit
+from mcdi_jax.families.family import Batch
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params, head, prototype_head
@@ -18,7 +20,7 @@ from mcdi_jax.networks.conv4 import (
   init_blocks,
 )
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Support, class_means, membership
+from mcdi_jax.tasks import Form, Protocol, Support, Task, class_means, membership
 from mcdi_jax.weights import Cut
 
 
@@ -41,6 +43,35 @@ class Networks(FewShot):
     "blocks/*/kernel": Cut("rows", 3),
     "blocks/*": Cut("chunks", size=288),
   }
+
+  def support(
+    self,
+    key: Key[Array, ""],
+    items: ClassSet,
+    task: Int[Array, " N"],
+    shots: int,
+    *,
+    form: Form | None = None,
+  ) -> Support:
+    """Images in [0, 1]; the items may be bytes."""
+    support = super().support(key, items, task, shots, form=form)
+    return support._replace(x=to_unit(support.x))
+
+  def examples(
+    self,
+    key: Key[Array, ""],
+    items: ClassSet,
+    task: Int[Array, " N"],
+    protocol: Protocol,
+    *,
+    form: Form | None = None,
+  ) -> Task:
+    drawn = super().examples(key, items, task, protocol, form=form)
+    return Task(*(part._replace(x=to_unit(part.x)) for part in drawn))
+
+  def preparation_batch(self, key: Key[Array, ""], gathered: Batch) -> Batch:
+    batch = super().preparation_batch(key, gathered)
+    return batch._replace(x=to_unit(batch.x))
 
   def fresh(self, key: Key[Array, ""]) -> Params:
     """Of the blocks."""
@@ -66,18 +97,16 @@ class Networks(FewShot):
         "and family.settled(frozen, params, support) do"
       )
     statistics = _in_order(params["statistics"])
-    return apply_head(params, apply_blocks(_blocks(params), statistics, to_unit(x)))
+    return apply_head(params, apply_blocks(_blocks(params), statistics, x))
 
   def fitted(
     self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
   ) -> Float[Array, "n N"]:
-    return apply_head(
-      params, apply_with_own_statistics(_blocks(params), to_unit(x), mask)[0]
-    )
+    return apply_head(params, apply_with_own_statistics(_blocks(params), x, mask)[0])
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:
-    x, mask = to_unit(support.x), support.mask
-    _, seen = apply_with_own_statistics(_blocks(params), x, mask)
+    blocks = _blocks(params)
+    _, seen = apply_with_own_statistics(blocks, support.x, support.mask)
     return {**params, "statistics": {str(n): s for n, s in enumerate(seen)}}
 
   def merge(self, frozen: Params, params: Params) -> Params:
@@ -96,7 +125,7 @@ class Networks(FewShot):
   def _features(self, frozen: Params, support: Support) -> Float[Array, "n D"]:
     """Under θ_0."""
     blocks = _blocks(frozen["init"])
-    return apply_with_own_statistics(blocks, to_unit(support.x), support.mask)[0]
+    return apply_with_own_statistics(blocks, support.x, support.mask)[0]
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
     """Also `prototypes`: θ_0 with the prototype head of its features, whose logits are of
@@ -115,9 +144,6 @@ class Networks(FewShot):
     """θ_0 with prototypes: under a head of zeros the blocks have no gradient."""
     at = self.base(frozen, "prototypes", support, ways)
     return jax.lax.stop_gradient(at)
-
-  def perturb(self, key: Key[Array, ""], x: Array, amount: float) -> Array:
-    return super().perturb(key, to_unit(x), amount)
 
 
 def _in_order(by_number: Params) -> list[Params]:

@@ -94,10 +94,9 @@ def initial_training(
       value = mean_over_items(family.loss(output, support.y), support.mask)
       return value, jnp.zeros(())
 
-    support = family.support(
-      k_items, items, jax.tree.map(lambda t: t[0], tasks), config.shots
-    )
-    params = family.init(at, jax.random.key(0), family.embed(at, support.x), ways)
+    first = jax.tree.map(lambda leaf: leaf[0], tasks)
+    x = family.support(k_items, items, first, config.shots).x  # for its shape alone
+    params = family.init(at, jax.random.key(0), x, ways)
     inner = {"steps": config.inner_steps, "rate": config.inner_rate}
     gradient, (losses, _) = pseudo_gradient(loss, params, tasks, k_items, **inner)
     updates, opt_state = optimiser.update(part(state.init, gradient), state.opt_state)

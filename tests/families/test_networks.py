@@ -110,14 +110,6 @@ def test_masked_items_change_nothing():
   np.testing.assert_allclose(call(padded), call(support), rtol=5e-3, atol=5e-3)
 
 
-def test_bytes_and_shares_of_one_are_one_image():
-  whole = np.random.default_rng(0).integers(0, 256, (6, *SHAPE)).astype(np.uint8)
-  given = Support(jnp.asarray(whole), _support().y)
-  unit = given._replace(x=jnp.float32(whole) / 255)
-  settled = [FAMILY.settled(FROZEN, _params(), s) for s in (given, unit)]
-  chex.assert_trees_all_close(*settled, rtol=1e-6)
-
-
 def test_params_that_are_not_settled_are_refused():
   with pytest.raises(InputError, match=r"settle them on a support.*family\.settled"):
     FAMILY.apply(FROZEN, _params(), _support().x)
@@ -211,15 +203,24 @@ def test_saved_and_loaded(generator: Generator, tmp_path: Any):
 
 
 def test_tasks_are_those_of_heads():
-  """Support and queries are disjoint; classes of too few items are filled up and masked."""
+  """Support and queries are disjoint; bytes are given as shares of 1; preparation has all
+  drawings of the classes, and what fills up a class does not count."""
   labels = np.repeat(np.arange(4), [6, 6, 6, 5])
-  images = (
-    np.zeros((23, *SHAPE), np.uint8) + np.arange(23, dtype=np.uint8)[:, None, None, None]
-  )
+  numbers = np.arange(23, dtype=np.uint8)[:, None, None, None]
+  images = np.broadcast_to(numbers, (23, *SHAPE))
   items = jax.tree.map(jnp.asarray, from_labels(images, labels))
   task = FAMILY.draw_task(KEY, items, WAYS)
   support, query = FAMILY.examples(KEY, items, task, Protocol(WAYS, 2, 3))
-  number = lambda part: part.x[:, 0, 0, 0]  # noqa: E731
-  assert not set(number(support).tolist()) & set(number(query).tolist())
-  np.testing.assert_array_equal(labels[number(query)], np.asarray(task)[query.y])
+  number = lambda x: np.asarray(jnp.round(255 * x[:, 0, 0, 0]), int)  # noqa: E731
+  assert not set(number(support.x)) & set(number(query.x))
+  np.testing.assert_array_equal(labels[number(query.x)], np.asarray(task)[query.y])
+  given = FAMILY.support(KEY, items, task, 2)
+  np.testing.assert_array_equal(labels[number(given.x)], np.asarray(task)[given.y])
+  settings = {"shots": 2, "queries": 0}
+  gathered = FAMILY.preparation_items(KEY, FAMILY.versions(items), task, "all", **settings)
+  batch = FAMILY.preparation_batch(KEY, gathered)
+  counts = np.asarray(batch.weight) > 0
+  seen = number(batch.x)[counts]
+  np.testing.assert_array_equal(labels[seen], np.asarray(task)[batch.y][counts])
+  assert sorted(seen) == [n for n in range(23) if labels[n] in np.asarray(task)]
   assert FAMILY.largest == Form(WAYS, 2)

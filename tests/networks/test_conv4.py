@@ -1,5 +1,6 @@
 """Convolution, conv-4 and the prototype head against their textbook forms."""
 
+import chex
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -7,7 +8,11 @@ import numpy as np
 import pytest
 
 from mcdi_jax.networks import conv4, head, prototype_head
-from mcdi_jax.networks.conv4 import apply_in_groups
+from mcdi_jax.networks.conv4 import (
+  apply_blocks,
+  apply_in_groups,
+  apply_with_own_statistics,
+)
 from mcdi_jax.networks.convolution import (
   convolution,
   lax_convolution,
@@ -112,6 +117,19 @@ def test_a_group_is_normalised_with_its_own_statistics():
     np.testing.assert_allclose(again, own, rtol=1e-4, atol=1e-4)  # rounding
     np.testing.assert_allclose(own, features[:3], rtol=1e-5, atol=1e-5)
     features = features[3:]
+
+
+def test_images_that_do_not_count_have_no_part_in_the_statistics():
+  """They may hold anything; with their own statistics given, features are the same."""
+  rng = np.random.default_rng(5)
+  params, x = _params(rng), jnp.float32(rng.uniform(size=(5, *SHAPE)))
+  alone, seen = apply_with_own_statistics(params["weights"], x[:3])
+  mask = jnp.array([True, True, True, False, False])
+  among, same = apply_with_own_statistics(params["weights"], x, mask)
+  np.testing.assert_allclose(among[:3], alone, rtol=1e-3, atol=1e-4)
+  chex.assert_trees_all_close(same, seen, rtol=1e-4, atol=1e-5)
+  given = apply_blocks(params["weights"], seen, x[:3])
+  np.testing.assert_allclose(given, alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5])

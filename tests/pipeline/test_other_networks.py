@@ -1,4 +1,5 @@
-"""The whole chain for other networks than heads: fields, and one of a user's own."""
+"""The whole chain for other networks than heads: fields, whole classifiers, and one of a
+user's own."""
 
 import dataclasses
 import importlib
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from configs import sines
 from mcdi_jax import Support, generate, load_generator
@@ -21,11 +23,12 @@ from mcdi_jax.families import Fields
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
+from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import stage
-from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.pipeline import Config, own_use, run
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import FieldsConfig
+from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig
 from mcdi_jax.preparation import PreparationConfig, import_bank
 from mcdi_jax.weights import save_weights
 
@@ -132,6 +135,82 @@ def test_settings_that_fields_do_not_have_are_named(
 ):
   with pytest.raises(InputError, match=said):
     run(dataclasses.replace(FIELDS, **changes), tmp_path / "w")
+
+
+NETWORKS = Config(
+  family="networks",
+  data=DataConfig(glyph_classes=(6, 4, 5), glyph_drawings=6, rotations=True),
+  networks=NetworksConfig(width=4),
+  initial=InitialConfig(steps=2, tasks=2, inner_steps=2),
+  **{
+    **COMMON,
+    "score": ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, summary=0),
+    "meta": dataclasses.replace(COMMON["meta"], ways=(3,)),
+  },
+)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+  workdir = tmp_path_factory.mktemp("networks") / "w"
+  return workdir, run(NETWORKS, workdir)
+
+
+def test_a_run_of_whole_networks_compares_all_on_unseen_classes(networks: Any):
+  """Upright and rotated; prototypes of θ_0's features are a rival."""
+  workdir, lines = networks
+  rows = [*ROWS[:4], "prototypes", *CONTROLS]
+  assert [line["method"] for line in lines] == 2 * rows
+  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 8 + ["glyphs-5-rotated"] * 8
+  for line in lines:
+    assert (line["family"], line["metric"]) == ("networks", "accuracy")
+    assert line["total"] == 6 * 3 * 3 and line["backbone"] is None
+  generated = lines[0]["settings"]
+  blocks = 9 * 4 + 3 * 9 * 16 + 8 * 4
+  assert generated["weights"] == blocks + 3 * 5
+  assert len(generated["minus_prototypes"]) == 3
+  assert "accuracy" in (workdir / "report.html").read_text()
+
+
+def test_the_trained_init_is_what_the_bank_starts_from_and_the_generator_keeps(
+  networks: Any,
+):
+  """It is found again, not trained again, and is not the one that was drawn."""
+  workdir, lines = networks
+  logged = (workdir / "metrics.jsonl").read_bytes()
+  assert run(NETWORKS, workdir) == lines
+  assert (workdir / "metrics.jsonl").read_bytes() == logged
+  phases = [json.loads(line)["phase"] for line in logged.splitlines()]
+  assert phases[0] == "θ_0"
+  generator = load_generator(workdir)
+  drawn = generator.family.init_frozen(key_for(NETWORKS.preparation.seed, "frozen part"))
+  kernels = [f["init"]["blocks"]["0"]["kernel"] for f in (generator.frozen, drawn)]
+  assert not np.allclose(*kernels)
+  shards = list((workdir / "bank").glob("*/shard-*.safetensors"))
+  moved = load_file(shards[0])["weights/blocks/0/kernel"] - np.asarray(kernels[0])
+  from_drawn = load_file(shards[0])["weights/blocks/0/kernel"] - np.asarray(kernels[1])
+  assert np.mean(moved[:, 0] ** 2) < np.mean(from_drawn[:, 0] ** 2)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"score": ScoreConfig()}, r"config\.score\.network is 'equivariant'"),
+    ({"preparation": PreparationConfig(tasks=8, augment_copies=1)}, "augment_copies is 1"),
+    ({"meta": dataclasses.replace(COMMON["meta"], ways=(9,))}, "4 classes: 9-way"),
+  ],
+)
+def test_settings_that_networks_do_not_have_are_named(
+  changes: dict[str, Any], said: str, tmp_path: Path
+):
+  changed = dataclasses.replace(NETWORKS, **changes)
+  with pytest.raises(InputError, match=said):
+    run(changed, tmp_path / "w")
+
+
+def test_heads_have_no_init_that_is_trained():
+  with pytest.raises(InputError, match=r"config\.initial\.steps is 5: heads have no θ_0"):
+    Config(initial=InitialConfig(steps=5))
 
 
 OWN = Config(family="own", **{**COMMON, "meta": MetaConfig(
