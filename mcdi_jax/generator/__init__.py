@@ -1,6 +1,6 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
-from mcdi_jax.generator.compose import ensemble, guide, refine
+from mcdi_jax.generator.compose import ensemble, guide, iterate, refine
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
@@ -20,6 +20,7 @@ __all__ = [
   "generate",
   "generate_from_features",
   "guide",
+  "iterate",
   "load_generator",
   "refine",
   "save_generator",

@@ -87,6 +87,33 @@ def guide(generator: Any, strength: Any) -> Model:
   return Guided(generator, strength)
 
 
+def iterate(generator: Any, times: Any) -> Model:
+  """Generates again from what was generated: each time the gradient of the support's loss,
+  which is part of the condition, is taken at the weights of the time before.
+
+  Args:
+    generator: trained with `config.score.gradient`. It was trained on gradients where the
+      family takes them, so that what comes of other ones is to be measured.
+    times: how often, static; 1 is the generator as it is.
+
+  Raises:
+    InputError: no generator, one whose condition does not depend on weights, or no whole
+      number of times.
+  """
+  whole = isinstance(times, int) and times >= 1
+  check(whole, "times", times, "give a whole number of at least 1")
+  if not isinstance(generator, Generator):
+    raise InputError(
+      f"{type(generator).__name__} is no generator: iterate one first, then compose it"
+    )
+  if not generator.spec.score.gradient:
+    raise InputError(
+      "the generator's condition does not depend on weights: train one with "
+      "config.score.gradient"
+    )
+  return Iterated(generator, times)
+
+
 def _check_models(*models: Any) -> None:
   for model in models:
     if not isinstance(model, Model):
@@ -231,3 +258,23 @@ class Guided(_Around):
     settings = {"temperature": temperature, "predict": predict}
     tokens, _ = self.model.sample(condition, key, **settings)
     return self.model.decode(tokens, condition, support)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Iterated(_Around):
+  """See `iterate`."""
+
+  model: Generator
+  times: int = dataclasses.field(metadata={"static": True})
+
+  def from_features(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    params = None
+    for n in range(self.times):
+      condition = self.model.condition(support, ways, at=params)
+      own = key if n == 0 else jax.random.fold_in(key, n)
+      tokens, _ = self.model.sample(condition, own, temperature=temperature)
+      params = self.model.decode(tokens, condition, support)
+    return params

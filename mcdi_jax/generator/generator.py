@@ -120,9 +120,13 @@ class Generator(Model):
     diffusion = self.spec.diffusion
     return chain(self.schedule, make_segments(diffusion.steps, diffusion.segments))
 
-  def condition(self, support: Support, ways: int) -> Condition:
-    """What there is to know of a support whose items the family has embedded."""
-    inputs, present = score_inputs(self.spec, self.frozen, self.space, support, ways)
+  def condition(
+    self, support: Support, ways: int, *, at: Params | None = None
+  ) -> Condition:
+    """What there is to know of a support whose items the family has embedded; `at` are the
+    params at which its gradient is taken, None: where the family says."""
+    parts = (self.spec, self.frozen, self.space)
+    inputs, present = score_inputs(*parts, support, ways, at=at)
     context = self.score_network.apply({"params": self.score}, *inputs, method="encode")
     base = self.family.base(self.frozen, self.spec.base, support, ways)
     return Condition(context, base, present)
@@ -187,14 +191,21 @@ class Generator(Model):
 
 
 def score_inputs(
-  spec: GeneratorSpec, frozen: Params, space: WeightSpace, support: Support, ways: int
+  spec: GeneratorSpec,
+  frozen: Params,
+  space: WeightSpace,
+  support: Support,
+  ways: int,
+  *,
+  at: Params | None = None,
 ) -> tuple[Any, Bool[Array, " N"]]:
   """What the score network's `encode` is given, and which classes there are."""
   inputs, present = spec.family.condition(frozen, support, ways)
   if not spec.score.gradient:
     return inputs, present
   mask = () if len(inputs) > 2 else (None,)
-  gradient = support_gradient(spec.family, frozen, space, support, ways, present)
+  at = spec.family.gradient_at(frozen, support, ways) if at is None else at
+  gradient = support_gradient(spec.family, frozen, space, support, at, present)
   return (*inputs, *mask, gradient), present
 
 
@@ -203,17 +214,17 @@ def support_gradient(
   frozen: Params,
   space: WeightSpace,
   support: Support,
-  ways: int,
+  at: Params,
   present: Bool[Array, " N"],
 ) -> Float[Array, "S W"]:
-  """Of the support's mean loss, where the family takes it, as tokens; each leaf of rms 1
-  within the task."""
+  """Of the support's mean loss at these params, as tokens; each leaf of rms 1 within the
+  task."""
 
   def loss(params: Params) -> Array:
     output = family.fitted(frozen, params, support.x, support.mask)
     return mean_over_items(family.loss(output, support.y), support.mask)
 
-  gradient = jax.grad(loss)(family.gradient_at(frozen, support, ways))
+  gradient = jax.grad(loss)(at)
   scaled = lambda scale: dataclasses.replace(space, scale=scale)  # noqa: E731
   unit = scaled(jnp.ones_like(space.scale))
   rms = unit.leaf_rms(unit.encode(gradient, None, present), present)
