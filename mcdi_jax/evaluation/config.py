@@ -20,6 +20,10 @@ class EvaluationConfig:
       is a training.
     descent_steps: numbers of steps of the descent that generators are compared with; each
       has a rate of its own.
+    refine_steps: numbers of plain gradient steps on the support, from each start; each has
+      a rate of its own.
+    refine_from: their starts: `generated`, and bases of the family: `init`, θ_0;
+      `prototypes` and `ridge`, where it has them.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -34,6 +38,8 @@ class EvaluationConfig:
   generator_rates: tuple[float, ...] = (1.0,)
   temperatures: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
   descent_steps: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
+  refine_steps: tuple[int, ...] = ()
+  refine_from: tuple[str, ...] = ("generated", "init")
   latency: bool = True
   latency_s: float = 4.0
 
@@ -50,8 +56,13 @@ class EvaluationConfig:
     within = within and 0 <= min(temperatures) <= max(temperatures) <= 1
     remedy = "give different numbers from 0 to 1"
     check(within, f"{where}.temperatures", temperatures, remedy)
-    steps = self.descent_steps
-    distinct = len(steps) == len(set(steps)) and min(steps, default=1) >= 1
-    remedy = "give different numbers of at least 1"
-    check(distinct, f"{where}.descent_steps", steps, remedy)
+    for name in ("descent_steps", "refine_steps"):
+      steps = getattr(self, name)
+      distinct = len(steps) == len(set(steps)) and min(steps, default=1) >= 1
+      check(distinct, f"{where}.{name}", steps, "give different numbers of at least 1")
+    starts = ("generated", "init", "prototypes", "ridge")
+    known = len(self.refine_from) == len(set(self.refine_from))
+    known = known and set(self.refine_from) <= set(starts)
+    remedy = f"give different ones of {starts}"
+    check(known, f"{where}.refine_from", self.refine_from, remedy)
     check(self.latency_s > 0, f"{where}.latency_s", self.latency_s, "give a positive time")

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.families.few_shot import FewShot
-from mcdi_jax.networks import Network, Params, backbone, head, prototype_head
+from mcdi_jax.networks import (
+  Network,
+  Params,
+  backbone,
+  head,
+  prototype_head,
+  ridge_head,
+)
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, class_means, membership
 
@@ -60,9 +67,14 @@ class Heads(FewShot):
     return (x * x.shape[-1] ** 0.5, member), member.any(0)
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
-    """Also `prototypes`: the prototype head."""
-    if name == "prototypes":
-      return prototype_head(class_means(membership(support, ways), support.x))
+    """Also `prototypes`, the prototype head, and `ridge`, the ridge head with λ = 1, where
+    features have mean squared norm 1."""
+    if name in ("prototypes", "ridge"):
+      member = membership(support, ways)
+      x = jnp.where(member.any(1)[:, None], support.x, 0.0)  # the rest may hold anything
+      if name == "ridge":
+        return ridge_head(x, member, 1.0)
+      return prototype_head(class_means(member, x))
     return super().base(frozen, name, support, ways)
 
   def perturb(

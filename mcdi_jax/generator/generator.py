@@ -44,7 +44,8 @@ class GeneratorSpec:
   Attributes:
     score, diffusion: as it was trained.
     family: the tasks, and the network that weights are generated for.
-    base: that generated tokens are a difference from: θ_0 (`init`), or `prototypes`.
+    base: that generated tokens are a difference from: θ_0 (`init`), or what the family
+      makes of the support (`prototypes`, `ridge`).
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
   """
@@ -52,7 +53,7 @@ class GeneratorSpec:
   score: ScoreConfig
   diffusion: DiffusionConfig
   family: TaskFamily
-  base: Literal["none", "init", "prototypes"] = "none"
+  base: Literal["none", "init", "prototypes", "ridge"] = "none"
   matmul_precision: Literal["highest", "high", "default"] = "highest"
 
   def score_network(self, own: int) -> nn.Module:

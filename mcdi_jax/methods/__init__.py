@@ -10,6 +10,7 @@ from mcdi_jax.methods.logistic import LOGISTIC
 from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.prepared import prepared
 from mcdi_jax.methods.prototypes import PROTOTYPES
+from mcdi_jax.methods.refined import refined
 from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
 
@@ -30,5 +31,6 @@ __all__ = [
   "mean_of_bank",
   "nearest_of_bank",
   "prepared",
+  "refined",
   "shuffled_condition",
 ]

@@ -32,6 +32,34 @@ def prototype_head(means: Float[Array, "N D"]) -> Params:
   return {"head": {"kernel": means.T, "bias": -0.5 * jnp.sum(means**2, axis=1)}}
 
 
+def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any) -> Params:
+  """The head that minimises Σ‖Wᵀx + b − y‖² + λ‖W‖² over the items that count, y = ±1 for
+  each class; b is free (Bertinetto et al. 2019).
+
+  Args:
+    x: features; 0 where an item does not count.
+    member: 1 where item n counts and belongs to class c.
+    penalty: λ.
+  """
+  counts = member.sum(1, keepdims=True)
+  targets = 2 * member - counts  # ±1; 0 where an item does not count
+  number = jnp.maximum(counts.sum(), 1)
+  x_mean, y_mean = x.sum(0) / number, targets.sum(0) / number
+  kernel = solve_ridge(counts * (x - x_mean), counts * (targets - y_mean), penalty)
+  return {"head": {"kernel": kernel, "bias": y_mean - x_mean @ kernel}}
+
+
+def solve_ridge(
+  x: Float[Array, "n D"], y: Float[Array, "n N"], penalty: Any
+) -> Float[Array, "D N"]:
+  """(XᵀX + λI)⁻¹ XᵀY = Xᵀ (XXᵀ + λI)⁻¹ Y: the smaller of the two systems."""
+  n, width = x.shape
+  if n < width:
+    return x.T @ jax.scipy.linalg.solve(x @ x.T + penalty * jnp.eye(n), y, assume_a="pos")
+  gram = x.T @ x + penalty * jnp.eye(width)
+  return jax.scipy.linalg.solve(gram, x.T @ y, assume_a="pos")
+
+
 def without_absent(params: Params, present: Bool[Array, " N"]) -> Params:
   """The same head with logits −∞ for the classes that are not there."""
   kernel, bias = params["head"]["kernel"], params["head"]["bias"]

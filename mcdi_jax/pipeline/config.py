@@ -21,13 +21,13 @@ class Recipe(NamedTuple):
 
   Attributes:
     algorithm: REPTILE or single level on the local consistency loss, or the query loss.
-    base: of the generated weights; empty: the configured one.
+    delta: whether generated weights are a difference from `config.delta_base`.
     starts_from: the generator that it is trained on from; empty: from scratch.
     chain: what its chain makes of the configured one.
   """
 
   algorithm: Literal["reptile", "single_level", "query_loss"]
-  base: Literal["", "prototypes"] = ""
+  delta: bool = False
   starts_from: str = ""
   chain: Callable[[DiffusionConfig], DiffusionConfig] = lambda diffusion: diffusion
 
@@ -84,7 +84,7 @@ class NetworksConfig:
 GENERATORS = {
   "generated": Recipe("reptile"),
   "generated_single_level": Recipe("single_level"),
-  "generated_delta": Recipe("reptile", base="prototypes"),
+  "generated_delta": Recipe("reptile", delta=True),
   "generated_finished": Recipe("query_loss", starts_from="generated"),
   "hypernetwork": Recipe("query_loss", chain=one_step),
   "hypernetwork_weights": Recipe("reptile", chain=one_step),
@@ -102,9 +102,11 @@ class Config:
       (all weights of a network that holds an image), `networks` (all weights of a few-shot
       classifier), `own` (of the config's own file).
     base: that generated weights are a difference from: `none`, or `init`, θ_0.
+    delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
+      `ridge`, which heads have.
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
-      difference from the prototype head), `generated_finished` (`generated`, trained on
+      difference from `delta_base`), `generated_finished` (`generated`, trained on
       by the query loss), `hypernetwork` (the same network at T = 1, by the query loss),
       `hypernetwork_weights` (the same at T = 1, by the weights of the bank),
       `k1` (vanilla diffusion: the last of the bank's targets, one segment),
@@ -121,6 +123,7 @@ class Config:
 
   family: Literal["heads", "fields", "networks", "own"] = "heads"
   base: Literal["none", "init"] = "none"
+  delta_base: Literal["prototypes", "ridge"] = "prototypes"
   data: DataConfig = DataConfig()
   fields: FieldsConfig = FieldsConfig()
   networks: NetworksConfig = NetworksConfig()

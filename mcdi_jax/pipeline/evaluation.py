@@ -38,6 +38,7 @@ from mcdi_jax.methods import (
   generated,
   mean_of_bank,
   nearest_of_bank,
+  refined,
   shuffled_condition,
 )
 from mcdi_jax.pipeline.config import GENERATORS, Config
@@ -97,6 +98,12 @@ def _methods(
   found += [
     tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)
     for tunable in rivals.tunable
+  ]
+  main = next(iter(generators.values())).trained.generator
+  found += [
+    tuned_baseline(config, refined(start, n), form, family, suite.val, main, choices)
+    for start in config.evaluation.refine_from
+    for n in config.evaluation.refine_steps
   ]
   return [*found, *((method, _UNTUNED) for method in rivals.fixed)]
 

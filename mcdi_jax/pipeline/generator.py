@@ -220,7 +220,7 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
     score=config.score,
     diffusion=diffusion,
     family=material.family,
-    base=recipe.base or config.base,
+    base=config.delta_base if recipe.delta else config.base,
     matmul_precision=config.matmul_precision,
   )
   generator = dataclasses.replace(

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from typing import Any
 
 import chex
 import jax
@@ -321,6 +322,34 @@ def test_base_is_added_to_the_generated_difference(make_generator, sampled):
   kernel = mean.T + plain.space.scale[0] * tokens[:, :WIDTH].T
   bias = -0.5 * np.sum(mean**2, 1) + plain.space.scale[1] * tokens[:, WIDTH]
   close(found, {"head": {"kernel": kernel, "bias": bias}})
+
+
+def test_ridge_is_a_base_too(make_generator):
+  """With a network that says nothing the head is ridge's: Σ‖Wᵀx + b − y‖² + ‖W‖² has no
+  slope there; items that do not count may hold anything."""
+  plain = make_generator("transformer")
+  idle = dataclasses.replace(
+    plain,
+    score=jax.tree.map(jnp.zeros_like, plain.score),
+    spec=dataclasses.replace(plain.spec, base="ridge"),
+  )
+  shots, _ = make_features()
+  support = flat(shots)
+  wild = jnp.full((1, support.x.shape[1]), jnp.nan)
+  padded = Support(
+    jnp.concatenate([support.x, wild]),
+    jnp.append(support.y, 0),
+    jnp.arange(len(support.x) + 1) < len(support.x),
+  )
+  found = generate_from_features(idle, padded, jax.random.key(0))
+  close(found, generate_from_features(idle, support, jax.random.key(0)))
+
+  def objective(params: Any) -> Any:
+    error = idle.outputs(params, support.x) - (2 * jax.nn.one_hot(support.y, WAYS) - 1)
+    return jnp.sum(error**2) + jnp.sum(params["head"]["kernel"] ** 2)
+
+  slope = jax.grad(objective)(found)
+  assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)) < 1e-4
 
 
 def test_network_classifies_with_generated_params(transformer, support, key):

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source
 
 from configs.sines import FAMILY, get_suite
-from mcdi_jax.generator import generate_from_features
+from mcdi_jax.generator import compose, generate_from_features
 from mcdi_jax.methods import (
   Known,
   descent,
   mean_of_bank,
   nearest_of_bank,
+  refined,
   shuffled_condition,
 )
 from mcdi_jax.preparation import Bank
@@ -78,6 +80,38 @@ def test_descent_leaves_out_what_is_masked():
   short = adapt(Support(support.x[:5], support.y[:5]))
   for a, b in zip(jax.tree.leaves(masked), jax.tree.leaves(short), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["generated", "init", "prototypes", "ridge"])
+def test_refined_is_plain_descent_from_its_start(start: str):
+  """On the support, with what is masked left out; from what is generated it is
+  `compose.refine`; the trials of one number of steps share their functions."""
+  generator, x = make_generator(), jax.random.normal(KEY, (WAYS * SHOTS + 1, WIDTH))
+  label = jnp.append(jnp.repeat(jnp.arange(WAYS), SHOTS), 0)
+  support = Support(x[:-1], label[:-1])
+  padded = Support(x, label, jnp.arange(len(x)) < len(x) - 1)
+  settings = {"rate": 0.3}
+  method = refined(start, 2).make(settings, generator)
+  found = jax.jit(lambda s: method.adapt(method.variables, s, KEY, WAYS))(padded)
+  family, frozen = generator.family, generator.frozen
+  if start == "generated":
+    params = generate_from_features(generator, support, KEY)
+    refinement = compose.refine(generator, steps=2, rate=0.3)
+    same = generate_from_features(refinement, support, KEY)
+    chex.assert_trees_all_close(found, same, rtol=1e-4, atol=1e-5)
+  else:
+    params = family.base(frozen, start, support, WAYS)
+
+  def loss(params: Any) -> Any:
+    return family.loss(family.apply(frozen, params, support.x), support.y).mean()
+
+  for _ in range(2):
+    down = lambda p, g: p - 0.3 * g  # noqa: E731
+    params = jax.tree.map(down, params, jax.grad(loss)(params))
+  chex.assert_trees_all_close(found, params, rtol=1e-4, atol=1e-5)
+  assert method.settings == {"start": start, "steps": 2, **settings}
+  again = refined(start, 2).make({"rate": 0.1}, generator)
+  assert method.adapt is again.adapt and method.name == f"refined_{start}_2"
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ COMMON: dict[str, Any] = {
     tuning_tasks=4,
     temperatures=(0.0,),
     descent_steps=(1, 30),
+    refine_steps=(2,),
     latency=False,
   ),
   "generators": ("generated", "generated_finished"),
@@ -67,7 +68,10 @@ FIELDS = Config(
   **COMMON,
 )
 CONTROLS = ["shuffled_condition", "mean_of_bank", "nearest_of_bank"]
-ROWS = ["generated", "generated_finished", "descent_1", "descent_30", *CONTROLS]
+REFINED = ["refined_generated_2", "refined_init_2"]
+ROWS = [
+  "generated", "generated_finished", "descent_1", "descent_30", *REFINED, *CONTROLS
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +164,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
 def test_a_run_of_whole_networks_compares_all_on_unseen_classes(networks: Any):
   """Upright and rotated; prototypes of θ_0's features are a rival."""
   workdir, lines = networks
-  rows = [*ROWS[:3], "prototypes", *CONTROLS]
+  rows = [*ROWS[:3], *REFINED, "prototypes", *CONTROLS]
   assert [line["method"] for line in lines] == 2 * rows
-  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 7 + ["glyphs-5-rotated"] * 7
+  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 9 + ["glyphs-5-rotated"] * 9
   for line in lines:
     assert (line["family"], line["metric"]) == ("networks", "accuracy")
     assert line["total"] == 6 * 3 * 3 and line["backbone"] is None
