@@ -15,10 +15,12 @@ from jaxtyping import Array, Float, Key
 
 from mcdi_jax.diffusion import FORMS
 from mcdi_jax.generator import Condition, Generator
+from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.preparation import PreparationConfig, prepare_task
 from mcdi_jax.tasks import Form, Protocol, Query, Support
 
 _TASKS = 64  # averaged along the chain
+_AT_ONCE = 16
 _CHAINS = 6  # in the plane; the first at τ = 0, the others at τ = 1
 _GRID = 41
 
@@ -117,8 +119,10 @@ def _along_chain(
     gap = _mean_square(generator, handed_over - task.targets[1:])
     return error, chain.handover_shift()[1:] ** 2 * gap
 
-  keys = jax.random.split(key, _TASKS)
-  squares = jax.lax.map(one, keys, batch_size=16)
+  many = _TASKS // (4 if generator.family.one_by_one else 1)  # as each takes long
+  keys = jax.random.split(key, many)
+  in_turn = generator.family.one_by_one
+  squares = over_tasks(one, keys, most=_AT_ONCE, one_by_one=in_turn)
   return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
 
 
@@ -196,8 +200,8 @@ def _plane(
   return {
     "plane_x": x,
     "plane_y": y,
-    "plane_loss": jax.vmap(jax.vmap(loss))(grid),
+    "plane_loss": jax.lax.map(jax.vmap(loss), grid),
     "plane_chains": walked,
     "plane_targets": targets,
-    "plane_quality": jax.vmap(quality)(chains[:, -1]),
+    "plane_quality": jax.lax.map(quality, chains[:, -1]),
   }

@@ -94,4 +94,4 @@ def _score(
     output = predict(variables, adapted, task.query.x)
     return family.scores(output, task.query, ways)
 
-  return over_tasks(one, tasks, keys) if family.one_by_one else jax.vmap(one)(tasks, keys)
+  return over_tasks(one, tasks, keys, one_by_one=family.one_by_one)

@@ -1,6 +1,7 @@
 """The statistics of the weight space, from the training tasks."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
 from mcdi_jax.meta.batch import TaskSource, draw_tasks
+
+_BYTES = 2**28
 
 
 def fit_space(
@@ -20,7 +23,12 @@ def fit_space(
   keep_support: bool = False,
 ) -> Generator:
   """Sets the scale of each leaf: rms over the tasks of all forms, coordinates and all k
-  targets together; `keep_support` as in training, as a base depends on the support."""
+  targets together; `keep_support` as in training, as a base depends on the support. Of
+  large networks fewer tasks are taken, as many as fit 256 MiB, and at least 8."""
+  family = generator.spec.family
+  shape = (generator.space.rows(family.largest.ways), generator.space.width)
+  targets = jax.tree.leaves(source.bank.weights)[0].shape[1]
+  tasks = min(tasks, max(8, _BYTES // (4 * targets * math.prod(shape))))
   unit = dataclasses.replace(
     generator,
     space=dataclasses.replace(generator.space, scale=jnp.ones_like(generator.space.scale)),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
+from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.meta.training import MetaState
 from mcdi_jax.tasks import Form, Protocol
 
@@ -50,7 +51,8 @@ def validation(
       form, key = form_and_key
       keys = jax.random.split(key, tasks)
       each = lambda k: one(current, items, form, k)  # noqa: E731
-      quality, rms = jax.lax.map(each, keys, batch_size=min(_BATCH, tasks))
+      in_turn = generator.spec.family.one_by_one
+      quality, rms = over_tasks(each, keys, most=_BATCH, one_by_one=in_turn)
       return scale * quality.mean(), rms.mean()
 
     keys = jax.random.split(key, len(protocols))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -45,17 +46,18 @@ def own_config() -> ConfigDict:
   return config
 
 
-def own_use(family: TaskFamily, get_suite: Callable[[], Suite]) -> Use:
+def own_use(family: TaskFamily, get_suite: Callable[..., Suite]) -> Use:
   """The chain for any family.
 
   Args:
     family: its ways and shots are the config's.
-    get_suite: where its tasks come from, unembedded; numpy arrays will do.
+    get_suite: where its tasks come from, unembedded; numpy arrays will do. `get_suite()`,
+      or `get_suite(config)` where `config.data`, which `--data` sets, has a say in it.
   """
+  takes_config = bool(inspect.signature(get_suite).parameters)
 
   def load(config: Config) -> OwnData:
-    del config
-    suite = get_suite()
+    suite = get_suite(config) if takes_config else get_suite()
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(suite):
       array = np.asarray(leaf)

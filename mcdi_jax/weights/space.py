@@ -203,7 +203,7 @@ class WeightSpace:
         column += leaf.width
       else:
         part = tokens[..., row : row + leaf.rows, : leaf.width]
-        number = math.prod(leaf.shape) * math.prod(tokens.shape[:-2])
+        number = float(math.prod(leaf.shape) * math.prod(tokens.shape[:-2]))
         found.append(jnp.sum(part**2) / number)
         row += leaf.rows
     return jnp.sqrt(jnp.stack(found))
