@@ -262,12 +262,25 @@ def test_other_items_are_another_run(own: Any):
     run(OWN, workdir, own_use(sines.FAMILY, changed))
 
 
+def test_get_suite_may_ask_for_the_config():
+  """Such as for the data that `--data` names."""
+  asked = []
+
+  def get_suite(config: Config) -> Any:
+    asked.append(config.data.path)
+    return sines.get_suite()
+
+  config = dataclasses.replace(OWN, data=DataConfig(source="npz", path="a.npz"))
+  own_use(sines.FAMILY, get_suite).load(config)
+  assert asked == ["a.npz"]
+
+
 def test_a_config_without_its_file_is_told_so(tmp_path: Path):
   with pytest.raises(InputError, match=r"config\.family is 'own'.*FAMILY and get_suite"):
     run(OWN, tmp_path / "w")
 
 
-@pytest.mark.parametrize("name", ["sines", "moons", "springs", "quickstart"])
+@pytest.mark.parametrize("name", ["sines", "moons", "springs", "million", "quickstart"])
 def test_a_config_file_may_define_a_use(name: str):
   module = importlib.import_module("mcdi_jax.commands.run")
   root = Path(__file__).parents[2]

@@ -187,3 +187,12 @@ def test_the_specification_is_static_and_the_scale_a_leaf():
   )(space)
   assert float(jnp.abs(gradient.scale).max()) > 0
   hash(jax.tree.structure(space))
+
+
+def test_the_rms_of_more_numbers_than_an_int32_counts():
+  """700 tasks of three targets of a million weights, traced alone."""
+  params = {"big": jax.ShapeDtypeStruct((1000, 1100), jnp.float32)}
+  space = weight_space(params, {"big": Cut("chunks", size=4400)})
+  tokens = jax.ShapeDtypeStruct((700, 3, 250, 4400), jnp.float32)
+  with jax.enable_x64(False):
+    assert jax.eval_shape(space.leaf_rms, tokens).shape == (1,)
