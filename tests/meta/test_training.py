@@ -427,7 +427,8 @@ def test_validation_of_several_forms_is_that_of_each():
       task = sample_task(k_task, features, protocol, form=form)
       condition = generator.condition(task.support, ways)
       tokens, _ = jax.jit(generator.sample)(condition, k_sample, temperature=0.0)
-      logits = apply_head(generator.decode(tokens, condition), task.query.x)
+      params = generator.decode(tokens, condition, task.support)
+      logits = apply_head(params, task.query.x)
       right.append(np.mean(logits.argmax(-1) == task.query.y))
       rms.append(np.mean(generator.space.leaf_rms(tokens)))
     np.testing.assert_allclose(

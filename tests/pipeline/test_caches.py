@@ -14,12 +14,12 @@ from mcdi_jax.diffusion import DiffusionConfig
 from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.files import as_path
-from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import FieldsConfig, task_family
+from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig, task_family
 from mcdi_jax.pipeline.use import Prepared, Suite
 from mcdi_jax.preparation import PreparationConfig, Shards
 
@@ -58,7 +58,10 @@ OTHERS: dict[str, Any] = {
   "seeds": (0, 7),
   "gauge": False,
   "base": "init",
+  "delta_base": "ridge",
   "fields": FieldsConfig(hidden=8),
+  "networks": NetworksConfig(width=8),
+  "initial": InitialConfig(tasks=7),
   "diffusion": DiffusionConfig(steps=30, handover=0.5, end=0.03, ancestral=True),
   "meta": MetaConfig(support="kept", steps=7, rate=1e-4, tasks=3, ema=0.9),
   "data": DataConfig(source="npz", path="elsewhere", grey=True),
