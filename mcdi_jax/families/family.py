@@ -69,6 +69,8 @@ class TaskFamily(abc.ABC):
   one_by_one: ClassVar[bool] = False
   """Whether on CPU tasks are computed one after the other: faster where the network does
   much with many weights of a task's own."""
+  bases: ClassVar[tuple[str, ...]] = ("none", "init")
+  """What `base` knows."""
   cuts: ClassVar[Mapping[str, Cut]] = {}
   """Which leaves are generated, by patterns of paths, and how they are cut into tokens; of
   several patterns that fit, the first counts."""
@@ -275,7 +277,7 @@ class TaskFamily(abc.ABC):
       return None
     if name == "init":
       return self.init(frozen, jax.random.key(0), support.x, ways)
-    raise InputError(f"base is {name!r}: {self.name} have 'none' and 'init'")
+    raise InputError(f"base is {name!r}: {self.name} have {list(self.bases)}")
 
   def gradient_at(self, frozen: Params, support: Support, ways: int) -> Params:
     """The params at which the gradient of the support's loss is taken, where that is part

@@ -30,6 +30,7 @@ class Heads(FewShot):
 
   width: int = 64
   name: ClassVar[str] = "heads"
+  bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge")
 
   @property
   def backbone(self) -> Network:

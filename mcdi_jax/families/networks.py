@@ -36,6 +36,7 @@ class Networks(FewShot):
 
   width: int = 32
   name: ClassVar[str] = "networks"
+  bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes")
   one_by_one: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
     **FewShot.cuts,

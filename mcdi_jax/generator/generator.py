@@ -206,6 +206,7 @@ def score_inputs(
     return inputs, present
   mask = () if len(inputs) > 2 else (None,)
   at = spec.family.gradient_at(frozen, support, ways) if at is None else at
+  at = spec.family.without_absent(at, present)
   gradient = support_gradient(spec.family, frozen, space, support, at, present)
   return (*inputs, *mask, gradient), present
 

@@ -86,6 +86,8 @@ def apply_with_own_statistics(
   """Normalised with the statistics of the images that count, which come back with the
   features. None: all count."""
   where = None if mask is None else mask[:, None, None, None]
+  if mask is not None:  # the rest may hold anything, gradients included
+    x = jnp.where(where, x, 0.0)
   seen = []
   for block in weights:
     x = convolution(x, block["kernel"])

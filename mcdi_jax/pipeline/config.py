@@ -174,6 +174,17 @@ class Config:
     return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
 
 
+def check_bases(config: Config, family: TaskFamily | type[TaskFamily]) -> None:
+  """Raises `InputError` for a base that the family does not have."""
+  bases = family.bases
+  remedy = f"{family.name} have the bases {list(bases)}"
+  if "generated_delta" in config.generators:
+    check(config.delta_base in bases, "config.delta_base", config.delta_base, remedy)
+  starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
+  known = set(starts) <= {"generated", *bases}
+  check(known, "config.evaluation.refine_from", starts, remedy)
+
+
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   """The use that a config is of."""
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}

@@ -97,7 +97,7 @@ def test_fitted_is_settled_and_applied_to_the_same_items():
 def test_masked_items_change_nothing():
   """Neither the statistics, nor the condition, nor the gradient."""
   support, rng = _support(), np.random.default_rng(9)
-  more = jnp.float32(rng.uniform(size=(4, *SHAPE)))
+  more = jnp.float32(rng.uniform(size=(4, *SHAPE))).at[0, 0, 0].set(jnp.nan)
   x, y = jnp.concatenate([support.x, more]), jnp.append(support.y, jnp.zeros(4, jnp.int32))
   padded = Support(x, y, jnp.arange(10) < 6)
   settled = [FAMILY.settled(FROZEN, _params(), s) for s in (support, padded)]

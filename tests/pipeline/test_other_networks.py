@@ -155,6 +155,9 @@ NETWORKS = Config(
 )
 
 
+RIDGE_TOO = dataclasses.replace(COMMON["evaluation"], refine_from=("ridge",))
+
+
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
   workdir = tmp_path_factory.mktemp("networks") / "w"
@@ -203,6 +206,11 @@ def test_the_trained_init_is_what_the_bank_starts_from_and_the_generator_keeps(
     ({"score": ScoreConfig()}, r"config\.score\.network is 'equivariant'"),
     ({"preparation": PreparationConfig(tasks=8, augment_copies=1)}, "augment_copies is 1"),
     ({"meta": dataclasses.replace(COMMON["meta"], ways=(9,))}, "4 classes: 9-way"),
+    ({"evaluation": RIDGE_TOO}, r"refine_from is \('ridge',\): networks have the bases"),
+    (
+      {"generators": ("generated", "generated_delta"), "delta_base": "ridge"},
+      r"config\.delta_base is 'ridge': networks have the bases",
+    ),
   ],
 )
 def test_settings_that_networks_do_not_have_are_named(
