@@ -5,10 +5,9 @@
 
 Drawn glyphs of ten classes without --data. A task is an order of the ten classes and a
 distortion: a turn or a reflection, ink dark or bright, and a slight warp, the same for all
-of its images. Five labelled images of each class are the condition; order and distortion
-are to be read from them. The bank has 208 networks, 2.7 GB, of which 1 GiB is held at a
-time.
-BUILD_NOTES.md has the figures.
+of its images. Five labelled images of each class are the condition, with the gradient of
+their loss; order and distortion are to be read from them. The bank has 208 networks,
+2.7 GB, of which 1 GiB is held at a time. BUILD_NOTES.md has the figures.
 """
 
 import dataclasses
@@ -25,11 +24,12 @@ from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
 from mcdi_jax.families import Batch
 from mcdi_jax.families.few_shot import FewShot
+from mcdi_jax.networks import unit_prototype_head
 from mcdi_jax.pipeline import Suite, own_config
-from mcdi_jax.tasks import Task, membership
+from mcdi_jax.tasks import Task, class_means, membership
 from mcdi_jax.weights import Cut
 
-CLASSES, HIDDEN = 10, (1024, 256)
+CLASSES, TOKENS = 10, 240
 DRAWN, BATCH = 100, 20  # images a class of a bank's task; of one step
 
 
@@ -46,9 +46,19 @@ def distorted(x, number):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Million(FewShot):
+  hidden: tuple[int, ...] = (1024, 256)
   name: ClassVar[str] = "million"
+  bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes")
   one_by_one: ClassVar[bool] = True
-  cuts: ClassVar[dict[str, Cut]] = {**FewShot.cuts, "layer_*": Cut("chunks", size=4608)}
+
+  @property
+  def sizes(self):
+    return (int(np.prod(self.image_shape)), *self.hidden)
+
+  @property
+  def cuts(self):
+    weights = sum(a * b for a, b in zip(self.sizes, self.hidden, strict=False))
+    return {**FewShot.cuts, "layer_*": Cut("chunks", size=-(-weights // TOKENS))}
 
   def draw_task(self, key, items, ways):
     k_order, k_distortion = jax.random.split(key)
@@ -84,23 +94,35 @@ class Million(FewShot):
     return jax.tree.map(lambda leaf: leaf[chosen], gathered)
 
   def fresh(self, key):
-    sizes = (int(np.prod(self.image_shape)), *HIDDEN)
-    keys = jax.random.split(key, len(HIDDEN))
+    keys = jax.random.split(key, len(self.hidden))
     params = {
       f"layer_{n}": {
         "kernel": jax.random.normal(keys[n], (a, b)) * (2 / a) ** 0.5,
         "bias": jnp.zeros(b),
       }
-      for n, (a, b) in enumerate(zip(sizes, HIDDEN, strict=False))
+      for n, (a, b) in enumerate(zip(self.sizes, self.hidden, strict=False))
     }
-    head = {"kernel": jnp.zeros((HIDDEN[-1], CLASSES)), "bias": jnp.zeros(CLASSES)}
+    head = {"kernel": jnp.zeros((self.hidden[-1], CLASSES)), "bias": jnp.zeros(CLASSES)}
     return {**params, "head": head}  # zero, as classes are a set
 
-  def apply(self, frozen, params, x):
+  def features(self, params, x):
     x = x.reshape(len(x), -1)
-    for n in range(len(HIDDEN)):
+    for n in range(len(self.hidden)):
       x = jax.nn.relu(x @ params[f"layer_{n}"]["kernel"] + params[f"layer_{n}"]["bias"])
-    return x @ params["head"]["kernel"] + params["head"]["bias"]
+    return x
+
+  def apply(self, frozen, params, x):
+    return self.features(params, x) @ params["head"]["kernel"] + params["head"]["bias"]
+
+  def base(self, frozen, name, support, ways):
+    if name != "prototypes":
+      return super().base(frozen, name, support, ways)
+    member, init = membership(support, ways), frozen["init"]
+    means = class_means(member, self.features(init, support.x))
+    return {**init, **unit_prototype_head(means, member.any(0))}
+
+  def gradient_at(self, frozen, support, ways):
+    return self.base(frozen, "prototypes", support, ways)  # under zeros there is none
 
   def condition(self, frozen, support, ways):
     member = membership(support, ways)
@@ -138,7 +160,7 @@ def get_config():
   config.generators = ("generated", "generated_finished")
   config.preparation.update(tasks=208, steps=40, rate=3e-3, epsilon=0.01, shard_tasks=16)
   config.bank_bytes = 2**30
-  config.score.update(width=64, layers=1)
+  config.score.update(width=64, layers=1, gradient=True, summary=0)
   config.meta.update(ways=(CLASSES,), shots=(5,), steps=300, tasks=4, draws=2)
   config.meta.update(validation_tasks=50, validate_every=100)
   config.finishing.update(steps=500, tasks=4, queries=10, rate=1e-3, validate_every=100)

@@ -9,15 +9,14 @@ from mcdi_jax.evaluation.results import KEYS, Facts, latency_line, metric_line
 from mcdi_jax.evaluation.scores import Scores, draw_task, score, task_keys
 from mcdi_jax.evaluation.table import print_table
 from mcdi_jax.evaluation.timing import (
-  BATCHES,
   Timing,
+  batches,
   time_generation,
   time_methods,
   with_share_of_peak,
 )
 
 __all__ = [
-  "BATCHES",
   "KEYS",
   "EvaluationConfig",
   "Facts",
@@ -25,6 +24,7 @@ __all__ = [
   "Measure",
   "Scores",
   "Timing",
+  "batches",
   "classified",
   "difference",
   "draw_task",

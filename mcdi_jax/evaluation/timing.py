@@ -9,11 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
+from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate, generate_from_features
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Form, Protocol, Support
 
-BATCHES = (1, 256)  # tasks at once
+_MANY = 256
+
+
+def batches(family: TaskFamily) -> tuple[int, ...]:
+  """Tasks at once that are timed: one, and many, which fill an accelerator; where many
+  would be computed one after the other, one says it all."""
+  return (1,) if family.one_by_one else (1, _MANY)
 
 
 class Timing(NamedTuple):
@@ -42,7 +49,7 @@ def _timing(method: str, protocol: str, latency: Latency, **settings: float) -> 
 def time_methods(
   methods: list[Method], supports: Support, ways: int, *, seconds: float
 ) -> list[Timing]:
-  """`latency-head` of each method, of one and of all the tasks at once.
+  """`latency-head` of each method, of one and, if there are more, of all tasks at once.
 
   Args:
     supports: of features, x [tasks, n, D], y [tasks, n].
@@ -53,7 +60,8 @@ def time_methods(
     keys = jax.random.split(jax.random.key(0), len(supports.x))
     one = jax.tree.map(lambda leaf: leaf[0], (supports, keys))
     calls.append((method, 1, (method.variables, *one)))
-    calls.append((method, len(keys), (method.variables, supports, keys)))
+    if len(keys) > 1:
+      calls.append((method, len(keys), (method.variables, supports, keys)))
   lowered = [
     _adapter(method.adapt, ways, batch > 1).lower(*arguments)
     for method, batch, arguments in calls

@@ -16,7 +16,7 @@ from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task, mean_over_items
-from mcdi_jax.weights import Cut
+from mcdi_jax.weights import Cut, Layer
 
 PrepareOn = Literal["all", "support", "support_and_query"]
 
@@ -74,6 +74,8 @@ class TaskFamily(abc.ABC):
   cuts: ClassVar[Mapping[str, Cut]] = {}
   """Which leaves are generated, by patterns of paths, and how they are cut into tokens; of
   several patterns that fit, the first counts."""
+  layers: ClassVar[tuple[Layer, ...]] = ()
+  """The affine maps whose weights `config.precondition` changes the coordinates of."""
 
   @property
   def largest(self) -> Form:
@@ -222,6 +224,12 @@ class TaskFamily(abc.ABC):
     """The params with what the network keeps of a support for its queries, such as the
     statistics of normalisation; as a rule nothing. What `apply` is given is settled."""
     return params
+
+  def layer_inputs(
+    self, frozen: Params, support: Support
+  ) -> tuple[Float[Array, "n p d"], ...]:
+    """Under θ_0, what each of `layers` is given for a support's items, at p positions."""
+    raise NotImplementedError
 
   def merge(self, frozen: Params, params: Params) -> Params:
     """The full tree: generated leaves and frozen ones."""

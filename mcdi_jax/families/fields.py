@@ -15,7 +15,7 @@ from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
-from mcdi_jax.weights import Cut
+from mcdi_jax.weights import Cut, Layer
 
 _SMALLEST_ERROR = 1e-10
 
@@ -53,6 +53,10 @@ class Fields(TaskFamily):
   name: ClassVar[str] = "fields"
   metric: ClassVar[Metric] = Metric("PSNR", "dB")
   cuts: ClassVar[dict[str, Cut]] = {"*": Cut("chunks", size=128)}
+  layers: ClassVar[tuple[Layer, ...]] = (
+    Layer("hidden/kernel", "hidden/bias"),
+    Layer("out/kernel", "out/bias"),
+  )
 
   @property
   def item_shape(self) -> tuple[int, ...]:
@@ -144,8 +148,10 @@ class Fields(TaskFamily):
     self, frozen: Params, params: Params, x: Float[Array, "n F"]
   ) -> Float[Array, "n c"]:
     del frozen
-    h = jax.nn.relu(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
-    return h @ params["out"]["kernel"] + params["out"]["bias"]
+    return _hidden(params, x) @ params["out"]["kernel"] + params["out"]["bias"]
+
+  def layer_inputs(self, frozen: Params, support: Support) -> tuple[Array, ...]:
+    return support.x[:, None], _hidden(frozen["init"], support.x)[:, None]
 
   def merge(self, frozen: Params, params: Params) -> Params:
     return {"frequencies": frozen["frequencies"], **params}
@@ -176,3 +182,7 @@ class Fields(TaskFamily):
       )
     if support.mask is not None:
       raise InputError("support.mask is given: all pixels of an image count")
+
+
+def _hidden(params: Params, x: Float[Array, "n F"]) -> Float[Array, "n h"]:
+  return jax.nn.relu(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])

@@ -18,6 +18,7 @@ from mcdi_jax.networks import (
 )
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, class_means, membership
+from mcdi_jax.weights import Layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Heads(FewShot):
   width: int = 64
   name: ClassVar[str] = "heads"
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge")
+  layers: ClassVar[tuple[Layer, ...]] = (Layer("head/kernel", "head/bias"),)
 
   @property
   def backbone(self) -> Network:
@@ -55,6 +57,10 @@ class Heads(FewShot):
   ) -> Float[Array, "n N"]:
     del frozen
     return apply_head(params, x)
+
+  def layer_inputs(self, frozen: Params, support: Support) -> tuple[Array, ...]:
+    del frozen
+    return (support.x[:, None],)
 
   def merge(self, frozen: Params, params: Params) -> Params:
     return {"backbone": frozen, **params}

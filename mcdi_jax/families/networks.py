@@ -12,16 +12,17 @@ from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.families.family import Batch
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks import Params, head, prototype_head
+from mcdi_jax.networks import Params, head, unit_prototype_head
 from mcdi_jax.networks.conv4 import (
   BLOCKS,
   apply_blocks,
   apply_with_own_statistics,
+  block_inputs,
   init_blocks,
 )
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Form, Protocol, Support, Task, class_means, membership
-from mcdi_jax.weights import Cut
+from mcdi_jax.weights import Cut, Layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ class Networks(FewShot):
     "blocks/*/kernel": Cut("rows", 3),
     "blocks/*": Cut("chunks", size=288),
   }
+  layers: ClassVar[tuple[Layer, ...]] = (
+    *(Layer(f"blocks/{n}/kernel") for n in range(BLOCKS)),
+    Layer("head/kernel", "head/bias"),
+  )
 
   def support(
     self,
@@ -110,6 +115,10 @@ class Networks(FewShot):
     _, seen = apply_with_own_statistics(blocks, support.x, support.mask)
     return {**params, "statistics": {str(n): s for n, s in enumerate(seen)}}
 
+  def layer_inputs(self, frozen: Params, support: Support) -> tuple[Array, ...]:
+    patches = block_inputs(_blocks(frozen["init"]), support.x, support.mask)
+    return (*patches, self._features(frozen, support)[:, None])
+
   def merge(self, frozen: Params, params: Params) -> Params:
     return params
 
@@ -135,11 +144,7 @@ class Networks(FewShot):
       return super().base(frozen, name, support, ways)
     member = membership(support, ways)
     means = class_means(member, self._features(frozen, support))
-    present = member.any(0)[:, None]
-    centred = means - jnp.mean(means, 0, where=present)
-    square = jnp.sum(centred**2, where=present) / jnp.maximum(present.sum(), 1)
-    found = jax.tree.map(lambda leaf: leaf / (square + 1e-12), prototype_head(means))
-    return {**frozen["init"], **found}
+    return {**frozen["init"], **unit_prototype_head(means, member.any(0))}
 
   def gradient_at(self, frozen: Params, support: Support, ways: int) -> Params:
     """θ_0 with prototypes: under a head of zeros the blocks have no gradient."""

@@ -48,6 +48,7 @@ class GeneratorSpec:
       makes of the support (`prototypes`, `ridge`).
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
+    precondition: ε of the weight space's preconditioning; 0: there is none.
   """
 
   score: ScoreConfig
@@ -55,6 +56,7 @@ class GeneratorSpec:
   family: TaskFamily
   base: Literal["none", "init", "prototypes", "ridge"] = "none"
   matmul_precision: Literal["highest", "high", "default"] = "highest"
+  precondition: float = 0.0
 
   def score_network(self, own: int) -> nn.Module:
     """own: tokens that belong to no class."""
@@ -226,11 +228,10 @@ def support_gradient(
     output = family.fitted(frozen, params, support.x, support.mask)
     return mean_over_items(family.loss(output, support.y), support.mask)
 
-  gradient = jax.grad(loss)(at)
-  scaled = lambda scale: dataclasses.replace(space, scale=scale)  # noqa: E731
-  unit = scaled(jnp.ones_like(space.scale))
-  rms = unit.leaf_rms(unit.encode(gradient, None, present), present)
-  return scaled(jnp.maximum(rms, 1e-12)).encode(gradient, None, present)
+  gradient, dual = jax.grad(loss)(at), space.dual
+  rms = dual.leaf_rms(dual.encode(gradient, None, present), present)
+  scaled = dataclasses.replace(dual, scale=jnp.maximum(rms, 1e-12))
+  return scaled.encode(gradient, None, present)
 
 
 def init_score(

@@ -27,7 +27,7 @@ from mcdi_jax.lib.config import chosen, content_hash, from_mapping
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.tasks import Form
-from mcdi_jax.weights import weight_space
+from mcdi_jax.weights import Roots, weight_space
 
 _KNOWN = (Heads, Fields, Networks)
 FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in _KNOWN}
@@ -90,7 +90,9 @@ def load_generator(
     template,
     score=leaves["score"],
     frozen=leaves[_frozen_name(content)],
-    space=dataclasses.replace(template.space, scale=leaves["scale"]),
+    space=dataclasses.replace(
+      template.space, scale=leaves["scale"], roots=_roots(leaves.get("roots", {}))
+    ),
     schedule=Schedule(leaves["alpha"]),
   )
 
@@ -164,7 +166,8 @@ def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Ge
   support = family.example(Form(ways, 1))
   support = support._replace(x=family.embed(frozen, support.x))
   params = family.init(frozen, key, support.x, ways)
-  space = weight_space(params, family.cuts, gauge=gauge)
+  layers = family.layers if spec.precondition else ()
+  space = weight_space(params, family.cuts, gauge=gauge, layers=layers)
   return Generator(
     score=init_score(spec, frozen, space, support, key),
     frozen=frozen,
@@ -175,12 +178,19 @@ def blank(spec: GeneratorSpec, key: Key[Array, ""], *, gauge: bool = True) -> Ge
 
 
 def _leaves(generator: Generator, frozen_name: str = "frozen") -> dict[str, Any]:
+  space = generator.space
+  roots = {str(n): own._asdict() for n, own in enumerate(space.roots)}
   return {
     "score": generator.score,
     frozen_name: generator.frozen,
-    "scale": generator.space.scale,
+    "scale": space.scale,
     "alpha": generator.schedule.alpha,
+    **({"roots": roots} if roots else {}),
   }
+
+
+def _roots(by_number: dict[str, Any]) -> tuple[Roots, ...]:
+  return tuple(Roots(**by_number[str(n)]) for n in range(len(by_number)))
 
 
 def _shipped() -> list[str]:

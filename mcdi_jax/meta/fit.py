@@ -6,12 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
 from mcdi_jax.meta.batch import TaskSource, draw_tasks
+from mcdi_jax.weights import damped_roots, second_moment
 
 _BYTES = 2**28
+_ROOTS = 2**31  # folded into the key for roots; forms are folded in for scales
+_SUPPORTS = 64  # of each form, that layers are preconditioned by
 
 
 def fit_space(
@@ -22,9 +26,11 @@ def fit_space(
   tasks: int = 1024,
   keep_support: bool = False,
 ) -> Generator:
-  """Sets the scale of each leaf: rms over the tasks of all forms, coordinates and all k
+  """Sets the roots of the layers, where there are any, from supports of the bank's tasks;
+  then the scale of each leaf: rms over the tasks of all forms, coordinates and all k
   targets together; `keep_support` as in training, as a base depends on the support. Of
   large networks fewer tasks are taken, as many as fit 256 MiB, and at least 8."""
+  generator = _preconditioned(generator, source, jax.random.fold_in(key, _ROOTS))
   family = generator.spec.family
   shape = (generator.space.rows(family.largest.ways), generator.space.width)
   targets = jax.tree.leaves(source.bank.weights)[0].shape[1]
@@ -45,4 +51,37 @@ def fit_space(
   found = [mean_square(source, jax.random.fold_in(key, f), f) for f in forms]
   scale = jnp.sqrt(jnp.mean(jnp.stack(found), axis=0))
   space = dataclasses.replace(generator.space, scale=jnp.maximum(scale, 1e-8))
+  return dataclasses.replace(generator, space=space)
+
+
+def _preconditioned(
+  generator: Generator, source: TaskSource, key: Key[Array, ""]
+) -> Generator:
+  """With the damped roots of what θ_0's layers are given, over items of all forms."""
+  family, layers = generator.spec.family, generator.space.layers
+  if not layers:
+    return generator
+
+  def one(row: Any, key: Key[Array, ""], form: Any) -> tuple[Array, ...]:
+    task = jax.tree.map(lambda leaf: leaf[row], source.bank.tasks)
+    counted = source.form(form)
+    support = family.support(key, source.items, task, family.largest.shots, form=counted)
+    inputs = family.layer_inputs(generator.frozen, support)
+    moment = lambda x, layer: second_moment(x, bool(layer.bias), support.mask)  # noqa: E731
+    return tuple(moment(x, layer) for x, layer in zip(inputs, layers, strict=True))
+
+  @jax.jit
+  def mean(key: Key[Array, ""], form: Any) -> tuple[Array, ...]:
+    k_rows, k_supports = jax.random.split(key)
+    rows = jax.random.randint(k_rows, (_SUPPORTS,), 0, source.count[form])
+    rows = rows + source.first[form]
+    keys = jax.random.split(k_supports, _SUPPORTS)
+    moments = jax.lax.map(lambda given: one(*given, form), (rows, keys))
+    return jax.tree.map(lambda moment: moment.mean(0), moments)
+
+  forms = range(len(source.first))
+  found = [mean(jax.random.fold_in(key, f), f) for f in forms]
+  moments = [np.mean(of_layer, axis=0) for of_layer in zip(*found, strict=True)]
+  roots = tuple(damped_roots(m, generator.spec.precondition) for m in moments)
+  space = dataclasses.replace(generator.space, roots=roots)
   return dataclasses.replace(generator, space=space)

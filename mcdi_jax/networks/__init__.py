@@ -1,7 +1,13 @@
 """Downstream networks as pairs of pure functions, and their pretraining."""
 
 from mcdi_jax.networks.conv4 import backbone, conv4
-from mcdi_jax.networks.head import head, prototype_head, ridge_head, without_absent
+from mcdi_jax.networks.head import (
+  head,
+  prototype_head,
+  ridge_head,
+  unit_prototype_head,
+  without_absent,
+)
 from mcdi_jax.networks.network import Network, Params
 from mcdi_jax.networks.standard import fit_standardisation
 
@@ -14,5 +20,6 @@ __all__ = [
   "head",
   "prototype_head",
   "ridge_head",
+  "unit_prototype_head",
   "without_absent",
 ]

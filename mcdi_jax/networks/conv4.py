@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.networks.convolution import convolution
+from mcdi_jax.networks.convolution import convolution, patches_of
 from mcdi_jax.networks.network import Network, Params
 from mcdi_jax.networks.standard import standardised
 
@@ -95,6 +95,21 @@ def apply_with_own_statistics(
     seen.append(moments)
     x = _normalise_and_pool(x, block, moments)
   return x.reshape(x.shape[0], -1), seen
+
+
+def block_inputs(
+  weights: list[Params], x: Float[Array, "n h w c"], mask: Bool[Array, " n"] | None = None
+) -> list[Float[Array, "n p d"]]:
+  """The patches that each block's kernel meets, one a position, d = 9 c, in the order of
+  the kernel's axes; normalised as `apply_with_own_statistics` does."""
+  n, height, width, _ = x.shape
+  found = []
+  for number in range(len(weights)):
+    before, _ = apply_with_own_statistics(weights[:number], x, mask)
+    images = before.reshape(n, height >> number, width >> number, -1)
+    patches = patches_of(images)
+    found.append(patches.reshape(n, -1, patches.shape[-1]))
+  return found
 
 
 def _normalise_and_pool(

@@ -32,6 +32,14 @@ def prototype_head(means: Float[Array, "N D"]) -> Params:
   return {"head": {"kernel": means.T, "bias": -0.5 * jnp.sum(means**2, axis=1)}}
 
 
+def unit_prototype_head(means: Float[Array, "N D"], present: Bool[Array, " N"]) -> Params:
+  """The prototype head of the classes that are there, divided by the mean square distance
+  of their means from the centre: features of any size give logits of unit size."""
+  centred = means - jnp.mean(means, 0, where=present[:, None])
+  square = jnp.sum(centred**2, where=present[:, None]) / jnp.maximum(present.sum(), 1)
+  return jax.tree.map(lambda leaf: leaf / (square + 1e-12), prototype_head(means))
+
+
 def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any) -> Params:
   """The head that minimises Σ‖Wᵀx + b − y‖² + λ‖W‖² over the items that count, y = ±1 for
   each class; b is free (Bertinetto et al. 2019).

@@ -113,6 +113,9 @@ class Config:
       `naive_targets` (all of them, each as the end of the whole chain).
     seeds: each trains a backbone, and every generator on it, once.
     gauge: whether the mean over classes is removed from weights and noise.
+    precondition: ε of the preconditioning of layers, in units of their inputs' mean square:
+      the diffusion's coordinates are W (Σ + ε)^½, with Σ the second moment of the inputs
+      under θ_0; 0: the weights themselves.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
       runs; default: inside the workdir.
     bank_bytes: of a bank's files that are held at a time; of a larger one parts take turns.
@@ -138,6 +141,7 @@ class Config:
   generators: tuple[str, ...] = ("generated",)
   seeds: tuple[int, ...] = (0,)
   gauge: bool = True
+  precondition: float = 0.0
   backbone_dir: str = ""
   bank_dir: str = ""
   bank_bytes: int = 2**31
@@ -160,6 +164,9 @@ class Config:
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
+    check(
+      self.precondition >= 0, "config.precondition", self.precondition, "give at least 0"
+    )
     check(self.bank_bytes > 0, "config.bank_bytes", self.bank_bytes, "give some bytes")
     drawn, steps = self.family == "heads", self.initial.steps
     remedy = "heads have no θ_0 that is trained, set it to 0"
@@ -174,8 +181,8 @@ class Config:
     return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
 
 
-def check_bases(config: Config, family: TaskFamily | type[TaskFamily]) -> None:
-  """Raises `InputError` for a base that the family does not have."""
+def check_family_has(config: Config, family: TaskFamily | type[TaskFamily]) -> None:
+  """Raises `InputError` for a base, or for layers, that the family does not have."""
   bases = family.bases
   remedy = f"{family.name} have the bases {list(bases)}"
   if "generated_delta" in config.generators:
@@ -183,6 +190,8 @@ def check_bases(config: Config, family: TaskFamily | type[TaskFamily]) -> None:
   starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
   known = set(starts) <= {"generated", *bases}
   check(known, "config.evaluation.refine_from", starts, remedy)
+  damping, remedy = config.precondition, f"{family.name} name no layers, set it to 0"
+  check(not damping or bool(family.layers), "config.precondition", damping, remedy)
 
 
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:

@@ -9,11 +9,11 @@ import numpy as np
 
 from mcdi_jax.data import DataConfig
 from mcdi_jax.evaluation import (
-  BATCHES,
   Facts,
   Measure,
   Scores,
   Timing,
+  batches,
   difference,
   draw_task,
   latency_line,
@@ -234,12 +234,12 @@ def _latencies(
   """Of every method from embedded items, one task and many; of generators also from
   raw ones."""
   CONSOLE.print(f"{form}: timing {len(methods)} methods")
-  keys = task_keys(config.evaluation.eval_seed, max(BATCHES))
+  keys = task_keys(config.evaluation.eval_seed, max(batches(facts.family)))
   supports = jax.vmap(lambda key: draw_task(key, facts.family, test, form)[0].support)(keys)
   seconds = config.evaluation.latency_s / len(config.forms)
-  measures = 2 * len(methods) + 2 * len(generators)
-  share = lambda number: seconds * number / measures  # noqa: E731
-  found = time_methods(methods, supports, form.ways, seconds=share(2 * len(methods)))
+  timed = len(batches(facts.family)) * len(methods)
+  share = lambda number: seconds * number / (timed + 2 * len(generators))  # noqa: E731
+  found = time_methods(methods, supports, form.ways, seconds=share(timed))
   for name, (trained, choice) in generators.items():
     temperature = choice.settings["temperature"]
     call = (name, trained.generator, form)
@@ -249,7 +249,7 @@ def _latencies(
 
 def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[Timing]:
   """Times a generator from embedded items and from raw ones, without any data."""
-  method, tasks = generated("generated", generator, 0.0), max(BATCHES)
+  method, tasks = generated("generated", generator, 0.0), max(batches(generator.family))
   given = generator.family.example(Form(form.ways, form.shots))
   shape = jax.eval_shape(generator.embed, given.x).shape
   x = jax.random.normal(jax.random.key(0), (tasks, *shape)) / shape[-1] ** 0.5
@@ -257,7 +257,7 @@ def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[T
   supports = Support(x, labels)
   found = time_methods([method], supports, form.ways, seconds=seconds / 2)
   found = with_share_of_peak(found, generator, form)
-  raw = {"seconds": seconds / 2, "batches": BATCHES}
+  raw = {"seconds": seconds / 2, "batches": batches(generator.family)}
   return found + time_generation(method.name, generator, form, **raw)
 
 

@@ -13,7 +13,7 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import Method
 from mcdi_jax.networks import Params
-from mcdi_jax.pipeline.config import Config, check_bases, task_family
+from mcdi_jax.pipeline.config import Config, check_family_has, task_family
 from mcdi_jax.pipeline.heads import about_images, load_images
 from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.own import network_rivals
@@ -38,7 +38,7 @@ def check_fields(config: Config, splits: Splits) -> None:
   delta = "generated_delta" in config.generators
   remedy = "there are no prototypes of an image, leave 'generated_delta' out"
   check(not delta, "config.generators", config.generators, remedy)
-  check_bases(config, Fields)
+  check_family_has(config, Fields)
 
 
 def prepare_fields(

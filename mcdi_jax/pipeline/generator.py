@@ -222,6 +222,7 @@ def _untrained(config: Config, recipe: Recipe, material: Material, seed: int) ->
     family=material.family,
     base=config.delta_base if recipe.delta else config.base,
     matmul_precision=config.matmul_precision,
+    precondition=config.precondition,
   )
   generator = dataclasses.replace(
     blank(spec, key_for(seed, "score network"), gauge=config.gauge),

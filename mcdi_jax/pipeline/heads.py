@@ -23,7 +23,7 @@ from mcdi_jax.pipeline.backbone import (
   embed_splits,
   prepare_backbone,
 )
-from mcdi_jax.pipeline.config import GENERATORS, Config, check_bases, task_family
+from mcdi_jax.pipeline.config import GENERATORS, Config, check_family_has, task_family
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 from mcdi_jax.tasks import check_protocol
 
@@ -45,7 +45,7 @@ def check_images(config: Config, splits: Splits) -> None:
 
 def check_heads(config: Config, splits: Splits) -> None:
   check_images(config, splits)
-  check_bases(config, Heads)
+  check_family_has(config, Heads)
   turns = 4 if config.data.rotations else 1
   _check_episode(config.backbone, splits.train, turns)
 

@@ -1,6 +1,7 @@
 """Weights as data: params pytree ⇄ tokens, params ⇄ disk."""
 
 from mcdi_jax.weights.cut import Cut, LeafSpec
+from mcdi_jax.weights.layers import Layer, Roots, damped_roots, second_moment
 from mcdi_jax.weights.leaves import leaves_by_path, merged, nested
 from mcdi_jax.weights.lora import lora, merge_adapters
 from mcdi_jax.weights.space import WeightSpace, weight_space
@@ -13,8 +14,11 @@ from mcdi_jax.weights.storage import (
 
 __all__ = [
   "Cut",
+  "Layer",
   "LeafSpec",
+  "Roots",
   "WeightSpace",
+  "damped_roots",
   "leaves_by_path",
   "load_distribution",
   "load_weights",
@@ -24,5 +28,6 @@ __all__ = [
   "nested",
   "save_distribution",
   "save_weights",
+  "second_moment",
   "weight_space",
 ]

@@ -63,9 +63,7 @@ class LeafSpec(NamedTuple):
     return jnp.moveaxis(leaf, self.cut.axis, 0).reshape(leaf.shape[self.cut.axis], -1)
 
   def from_rows(self, rows: Float[Array, "r w"]) -> Array:
-    """In the leaf's own dtype."""
     if self.cut.kind == "chunks":
-      leaf = rows.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
-      return leaf.astype(self.dtype)
+      return rows.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
     others = [n for a, n in enumerate(self.shape) if self.of_classes or a != self.cut.axis]
-    return jnp.moveaxis(rows.reshape(-1, *others), 0, self.cut.axis).astype(self.dtype)
+    return jnp.moveaxis(rows.reshape(-1, *others), 0, self.cut.axis)

@@ -1,16 +1,17 @@
 """The space that the diffusion lives in (`method.md` 3.6): any params as tokens.
 
-The order of the transform is: delta to a base (if any) → class gauge → scale. Its result
-is tokens [S, W]. The first N are one a class: row c holds, leaf after leaf, all the weights
-that belong to class c. Those of the other leaves follow, leaf after leaf and row after
-row. A token that is narrower than the widest is filled up with zeros that mean nothing:
+The order of the transform is: delta to a base (if any) → preconditioning (if any) → class
+gauge → scale. Its result is tokens [S, W]. The first N are one a class: row c holds, leaf
+after leaf, all the weights that belong to class c. Those of the other leaves follow, leaf
+after leaf and row after row. A token that is narrower than the widest is filled up with
+zeros that mean nothing:
 `mask` says which are weights.
 """
 
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.weights.cut import Cut, LeafSpec
+from mcdi_jax.weights.layers import Layer, Roots, identity_roots, mixed
 from mcdi_jax.weights.leaves import leaves_by_path, nested
 
 
@@ -36,11 +38,23 @@ class WeightSpace:
     gauge: whether the mean over classes is removed from the tokens of classes. Adding one
       vector to all class rows changes no prediction, so this keeps one of many equal
       classifiers.
+    roots: of each layer that is preconditioned; with none, tokens hold the weights.
+    layers: which these are.
   """
 
   scale: Any
   leaves: tuple[LeafSpec, ...] = dataclasses.field(metadata={"static": True})
   gauge: bool = dataclasses.field(metadata={"static": True}, default=True)
+  roots: tuple[Roots, ...] = ()
+  layers: tuple[Layer, ...] = dataclasses.field(metadata={"static": True}, default=())
+
+  @property
+  def dual(self) -> "WeightSpace":
+    """With scale 1, the space of gradients: where weights are multiplied by a root, what
+    is descended along has been multiplied by its inverse."""
+    roots = tuple(Roots(inverse, root) for root, inverse in self.roots)
+    scale = jnp.ones_like(self.scale)
+    return dataclasses.replace(self, scale=scale, roots=roots)
 
   @property
   def class_width(self) -> int:
@@ -149,7 +163,10 @@ class WeightSpace:
         part = tokens[row : row + leaf.rows, : leaf.width]
         row += leaf.rows
       found[leaf.path] = leaf.from_rows(part)
-    return nested(found)
+    if self.roots:
+      inverses = [inverse for _, inverse in self.roots]
+      found = leaves_by_path(mixed(found, self.layers, inverses))
+    return nested({leaf.path: found[leaf.path].astype(leaf.dtype) for leaf in self.leaves})
 
   def ways(self, tokens: Float[Array, "*b S W"]) -> int:
     """Classes of the task that they are of."""
@@ -157,6 +174,8 @@ class WeightSpace:
 
   def _flatten(self, params: Params) -> Float[Array, "S W"]:
     given = leaves_by_path(params)
+    if self.roots:
+      given = leaves_by_path(mixed(given, self.layers, [root for root, _ in self.roots]))
     rows = {leaf.path: leaf.to_rows(jnp.asarray(given[leaf.path])) for leaf in self.leaves}
     classes = [rows[leaf.path] for leaf in self.leaves if leaf.of_classes]
     blocks = [jnp.concatenate(classes, 1)] if classes else []
@@ -210,7 +229,11 @@ class WeightSpace:
 
 
 def weight_space(
-  params: Params, cuts: Mapping[str, Cut], *, gauge: bool = True
+  params: Params,
+  cuts: Mapping[str, Cut],
+  *,
+  gauge: bool = True,
+  layers: Sequence[Layer] = (),
 ) -> WeightSpace:
   """The space of the leaves whose path fits a pattern, with scale 1; other leaves are
   frozen. Of several patterns that fit the first one counts.
@@ -218,10 +241,11 @@ def weight_space(
   Args:
     params: any pytree of arrays or their shapes.
     cuts: pattern, such as `head/*` (`fnmatch`) → how its leaves are cut.
+    layers: that are to be preconditioned, by the identity so far.
 
   Raises:
     InputError: a pattern that fits no leaf; a leaf that is not of floats; an axis that a
-      leaf does not have; chunks of no size.
+      leaf does not have; chunks of no size; a layer of leaves that are not generated.
   """
   given, chosen = leaves_by_path(params), {}
   for pattern, cut in cuts.items():
@@ -231,7 +255,8 @@ def weight_space(
     for path in fitting:
       chosen.setdefault(path, _leaf_spec(path, given[path], cut))
   leaves = sorted(chosen.values(), key=lambda leaf: not leaf.of_classes)
-  return WeightSpace(jnp.ones(len(leaves)), tuple(leaves), gauge)
+  roots = identity_roots({path: given[path] for path in chosen}, layers)
+  return WeightSpace(jnp.ones(len(leaves)), tuple(leaves), gauge, roots, tuple(layers))
 
 
 def _leaf_spec(path: str, leaf: Any, cut: Cut) -> LeafSpec:

@@ -10,7 +10,6 @@ import pytest
 from miniature import SHOTS, WAYS, WIDTH, make_generator
 
 from mcdi_jax.evaluation import (
-  BATCHES,
   KEYS,
   EvaluationConfig,
   Facts,
@@ -18,6 +17,7 @@ from mcdi_jax.evaluation import (
   Measure,
   Scores,
   Timing,
+  batches,
   difference,
   estimate,
   latency_line,
@@ -28,7 +28,7 @@ from mcdi_jax.evaluation import (
   with_share_of_peak,
 )
 from mcdi_jax.evaluation.latency import median_error, program_flops
-from mcdi_jax.families import Heads
+from mcdi_jax.families import Heads, Networks
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.methods import Method
 from mcdi_jax.pipeline.tuning import generated
@@ -234,7 +234,11 @@ def test_generators_are_timed_from_images_and_as_they_are_called():
     ("k1", "latency-backbone"),
     ("k1", "latency-public"),
   ]
-  assert BATCHES == (1, 256)
+
+
+def test_many_at_once_are_timed_where_they_are_computed_at_once():
+  assert batches(Heads(image_shape=(28, 28, 1))) == (1, 256)
+  assert batches(Networks(image_shape=(28, 28, 1))) == (1,)
 
 
 @pytest.mark.parametrize(
