@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
   config = to_config_dict(Config())
   config.family = "networks"
   config.base = "init"
+  config.precondition = 0.1
   config.data.source = "npz"
   config.data.class_split = "omniglot"
   config.data.grey = True
@@ -44,10 +45,11 @@ def get_config() -> ConfigDict:
   config.score.layers = 2
   config.score.gradient = True
   config.score.summary = 0
+  config.meta.steps = 500
   config.meta.tasks = 8
   config.meta.draws = 2
   config.meta.validation_tasks = 500
-  config.finishing.steps = 1000
+  config.finishing.steps = 2000
   config.finishing.tasks = 8
   config.finishing.queries = 5
   config.finishing.feature_noise = 0.0
@@ -56,6 +58,7 @@ def get_config() -> ConfigDict:
   config.evaluation.tuning_tasks = 200
   config.evaluation.trials = 12
   config.evaluation.descent_steps = (1, 2, 5, 10, 20, 50)
+  config.evaluation.without = ("blocks/*",)
   config.backbone_dir = "runs/cache/initial"
   config.bank_dir = "runs/cache/bank"
   return config

@@ -24,6 +24,8 @@ class EvaluationConfig:
       a rate of its own.
     refine_from: their starts: `generated`, and bases of the family: `init`, θ_0;
       `prototypes` and `ridge`, where it has them.
+    without: patterns of leaves, such as `blocks/*`: for each a row of generated weights in
+      which these are the base's, which `config.base` must name.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -40,6 +42,7 @@ class EvaluationConfig:
   descent_steps: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
   refine_steps: tuple[int, ...] = ()
   refine_from: tuple[str, ...] = ("generated", "init")
+  without: tuple[str, ...] = ()
   latency: bool = True
   latency_s: float = 4.0
 

@@ -1,7 +1,12 @@
 """Ways to adapt to a task, generation among them: one file a method, one interface."""
 
 from mcdi_jax.methods.base import base_alone
-from mcdi_jax.methods.controls import mean_of_bank, nearest_of_bank, shuffled_condition
+from mcdi_jax.methods.controls import (
+  generated_without,
+  mean_of_bank,
+  nearest_of_bank,
+  shuffled_condition,
+)
 from mcdi_jax.methods.cosine import COSINE
 from mcdi_jax.methods.descent import descent
 from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
@@ -28,6 +33,7 @@ __all__ = [
   "descent",
   "draw_settings",
   "generated",
+  "generated_without",
   "mean_of_bank",
   "nearest_of_bank",
   "prepared",

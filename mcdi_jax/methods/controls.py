@@ -1,5 +1,6 @@
 """Controls: what a generator must be better than, if it reads its condition at all."""
 
+import fnmatch
 import functools
 from typing import Any
 
@@ -11,11 +12,13 @@ from jaxtyping import Array, Float, Key
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.methods.descent import network_outputs
+from mcdi_jax.methods.generated import adapt as adapt_generated
 from mcdi_jax.methods.generated import predict as generated_outputs
 from mcdi_jax.methods.method import Known, Method
 from mcdi_jax.networks import Params
 from mcdi_jax.preparation import Bank
 from mcdi_jax.tasks import Support
+from mcdi_jax.weights import leaves_by_path, nested
 
 
 def shuffled_condition(
@@ -49,6 +52,33 @@ def _predict_shuffled(
   variables: tuple[Any, ...], params: Params, x: Float[Array, "m ..."]
 ) -> Array:
   return generated_outputs(variables[:2], params, x)
+
+
+def generated_without(generator: Generator, temperature: float, pattern: str) -> Method:
+  """`generated_without_PATTERN`: generated weights, but for the leaves of this pattern
+  (`fnmatch`), which are the base's: what these are worth."""
+  functions = (_without(generator.family, pattern), generated_outputs)
+  variables = (generator, np.float32(temperature))
+  told = {"temperature": temperature, "without": pattern}
+  return Method(f"generated_without_{pattern}", *functions, variables, told)
+
+
+@functools.cache
+def _without(family: TaskFamily, pattern: str) -> Any:
+  def adapt(
+    variables: tuple[Any, ...], support: Support, key: Key[Array, ""], ways: int
+  ) -> Params:
+    params, frozen = adapt_generated(variables, support, key, ways), variables[0].frozen
+    base = family.base(frozen, variables[0].spec.base, support, ways)
+    of_base = leaves_by_path(base)
+    chosen = {path for path in of_base if fnmatch.fnmatchcase(path, pattern)}
+    kept = {
+      path: of_base[path] if path in chosen else leaf
+      for path, leaf in leaves_by_path(params).items()
+    }
+    return family.settled(frozen, nested(kept), support)
+
+  return adapt
 
 
 def mean_of_bank(known: Known, bank: Bank) -> Method:

@@ -155,6 +155,10 @@ class Config:
     first = distinct and self.generators[:1] == ("generated",)
     remedy = "name each once, 'generated' first: the others are compared with it"
     check(first, "config.generators", self.generators, remedy)
+    for n, name in enumerate(self.generators):
+      start = GENERATORS[name].starts_from
+      known, remedy = not start or start in self.generators[:n], f"name {start!r} before it"
+      check(known, "config.generators", name, remedy)
     distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
@@ -190,6 +194,9 @@ def check_family_has(config: Config, family: TaskFamily | type[TaskFamily]) -> N
   starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
   known = set(starts) <= {"generated", *bases}
   check(known, "config.evaluation.refine_from", starts, remedy)
+  without, remedy = config.evaluation.without, "config.base is 'none', choose 'init'"
+  there = not without or config.base != "none"
+  check(there, "config.evaluation.without", without, remedy)
   damping, remedy = config.precondition, f"{family.name} name no layers, set it to 0"
   check(not damping or bool(family.layers), "config.precondition", damping, remedy)
 

@@ -36,6 +36,7 @@ from mcdi_jax.methods import (
   Known,
   Method,
   generated,
+  generated_without,
   mean_of_bank,
   nearest_of_bank,
   refined,
@@ -135,7 +136,11 @@ def _controls(
     mean_of_bank(known, bank),
     nearest_of_bank(known, bank, supports, form.ways),
   )
-  return [(method, _UNTUNED) for method in found]
+  without = (
+    generated_without(generator, temperature, pattern)
+    for pattern in config.evaluation.without
+  )
+  return [(method, _UNTUNED) for method in (*found, *without)]
 
 
 def _bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:

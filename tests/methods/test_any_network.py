@@ -15,6 +15,7 @@ from mcdi_jax.generator import compose, generate_from_features
 from mcdi_jax.methods import (
   Known,
   descent,
+  generated_without,
   mean_of_bank,
   nearest_of_bank,
   refined,
@@ -112,6 +113,20 @@ def test_refined_is_plain_descent_from_its_start(start: str):
   assert method.settings == {"start": start, "steps": 2, **settings}
   again = refined(start, 2).make({"rate": 0.1}, generator)
   assert method.adapt is again.adapt and method.name == f"refined_{start}_2"
+
+
+def test_generated_without_some_leaves_has_those_of_the_base():
+  """The others are generated; a prototype head with the biases of generated ones."""
+  generator = make_generator(base="prototypes")
+  support = flat(jax.random.normal(KEY, (WAYS, SHOTS, WIDTH)))
+  method = generated_without(generator, 0.0, "*/kernel")
+  found = jax.jit(lambda s: method.adapt(method.variables, s, KEY, WAYS))(support)["head"]
+  whole = generate_from_features(generator, support, KEY)["head"]
+  base = generator.family.base(generator.frozen, "prototypes", support, WAYS)["head"]
+  np.testing.assert_allclose(found["kernel"], base["kernel"], rtol=1e-6)
+  np.testing.assert_allclose(found["bias"], whole["bias"], rtol=1e-4, atol=1e-5)
+  assert not np.allclose(whole["kernel"], base["kernel"], rtol=1e-2)
+  assert method.name == "generated_without_*/kernel"
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,10 @@ COMMON: dict[str, Any] = {
     temperatures=(0.0,),
     descent_steps=(1, 30),
     refine_steps=(2,),
+    without=("*/bias",),
     latency=False,
   ),
+  "precondition": 0.1,
   "generators": ("generated", "generated_finished"),
 }
 FIELDS = Config(
@@ -67,7 +69,9 @@ FIELDS = Config(
   fields=FieldsConfig(frequencies=4, hidden=3),
   **COMMON,
 )
-CONTROLS = ["shuffled_condition", "mean_of_bank", "nearest_of_bank"]
+CONTROLS = [
+  "shuffled_condition", "mean_of_bank", "nearest_of_bank", "generated_without_*/bias"
+]  # fmt: skip
 REFINED = ["refined_generated_2", "refined_init_2"]
 ROWS = [
   "generated", "generated_finished", "descent_1", "descent_30", *REFINED, *CONTROLS
