@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mcdi_jax.generator.resolvents import Resolvents, resolvents
 from mcdi_jax.generator.score import (
   Mlp,
   ScoreNetwork,
@@ -58,7 +59,11 @@ class _Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, h: Float[Array, "N w"], v: Float[Array, "N v D"], present: Bool[Array, " N"]
+    self,
+    h: Float[Array, "N w"],
+    v: Float[Array, "N v D"],
+    present: Bool[Array, " N"],
+    operators: Resolvents | None = None,
   ) -> tuple[Float[Array, "N w"], Float[Array, "N v D"]]:
     n, channels, _ = v.shape
     u = _unit(v)
@@ -72,6 +77,10 @@ class _Block(nn.Module):
     coefficients = across + jnp.eye(n)[:, :, None] * within[:, None]
     # A block's first steps are small.
     mixed = v + 0.3 * channels**-0.5 * _mix(coefficients, u)
+    if operators is not None:
+      shrunk = operators(u)
+      gates = nn.Dense(len(shrunk) * channels, name="gates")(nn.LayerNorm()(h))
+      mixed += 0.3 * jnp.einsum("rnvd,nrv->nvd", shrunk, gates.reshape(n, -1, channels))
     return h, jnp.where(present[:, None, None], mixed, 0.0)
 
   def _attend(
@@ -98,11 +107,11 @@ class _Block(nn.Module):
 class EquivariantNetwork(ScoreNetwork):
   """See `score.py` for the two methods."""
 
-  def encode(
-    self, x: Float[Array, "n D"], member: Float[Array, "n N"]
-  ) -> tuple[Float[Array, "N c D"], Float[Array, "N s"]]:
-    """Vectors: the class mean as it differs from the task's, the task's mean, the shots'
-    offsets from their class mean weighted by their size. Scalars: their spread, log K."""
+  def encode(self, x: Float[Array, "n D"], member: Float[Array, "n N"]) -> tuple[Any, ...]:
+    """Vectors [N, c, D] and scalars [N, s]. Vectors: the class mean as it differs from the
+    task's, the task's mean, the shots' offsets from their class mean weighted by their
+    size; with `ridge` also what each resolvent makes of the first. Scalars: their spread,
+    log K."""
     statistics = class_statistics(x, member)
     present, mean, task_mean = statistics.present, statistics.mean, statistics.task_mean
     offset = x - take_by_class(member, mean)
@@ -111,17 +120,22 @@ class EquivariantNetwork(ScoreNetwork):
     everywhere = jnp.where(present[:, None], task_mean, 0.0)
     vectors = [across, everywhere, class_means(member, size * offset)]
     scalars = [class_means(member, size), statistics.log_shots[:, None]]
-    return jnp.stack(vectors, 1), jnp.concatenate(scalars, -1)
+    told = jnp.stack(vectors, 1), jnp.concatenate(scalars, -1)
+    if not self.config.ridge:
+      return told
+    operators = resolvents(x, member, self.config.ridge)
+    shrunk = jnp.moveaxis(operators(across), 0, 1)
+    return jnp.concatenate([told[0], shrunk], 1), told[1], operators
 
   @nn.compact
   def denoise(
     self,
-    context: tuple[Float[Array, "N c D"], Float[Array, "N s"]],
+    context: tuple[Any, ...],
     present: Bool[Array, " N"],
     x: Float[Array, "N W"],
     time: Any,
   ) -> Float[Array, "N W"]:
-    vectors, scalars = context
+    vectors, scalars, *operators = context
     c, d = self.config, vectors.shape[-1]
     noisy, rest = x[:, None, :d], x[:, d:]
     given = jnp.concatenate([noisy, vectors], 1)
@@ -130,7 +144,7 @@ class EquivariantNetwork(ScoreNetwork):
     clock = jnp.tile(time_features(time), (x.shape[0], 1))
     h = nn.Dense(c.width)(jnp.concatenate([rest, scalars, clock], -1))
     for _ in range(c.layers):
-      h, v = _Block(c.width, c.heads)(h, v, present)
+      h, v = _Block(c.width, c.heads)(h, v, present, *operators)
     h = nn.LayerNorm()(h)
     coefficients = nn.Dense(c.vectors)(h) * c.vectors**-0.5
     vector = jnp.einsum("nvd,nv->nd", v, coefficients)

@@ -31,6 +31,8 @@ class ScoreConfig:
     layers: blocks.
     heads: of the attention over classes.
     vectors: vector channels a class (`equivariant`).
+    ridge: how many λ, which are learned, for the resolvents (XᵀX + λI)⁻¹ of the support's
+      features, which are then functions that a block can apply; 0: none (`equivariant`).
     chunk: tokens that attend at a time (`tokens`), which bounds the memory; 0: all.
     remat: whether blocks are computed anew in the backward pass, for memory (`tokens`).
     compute: dtype of the activations and products; params are float32 (`tokens`).
@@ -45,6 +47,7 @@ class ScoreConfig:
   layers: int = 2
   heads: int = 4
   vectors: int = 8
+  ridge: int = 0
   chunk: int = 0
   remat: bool = False
   compute: Literal["float32", "bfloat16"] = "float32"
@@ -59,6 +62,10 @@ class ScoreConfig:
     remedy = f"it must be a multiple of config.score.heads = {self.heads}"
     check(self.width % self.heads == 0, "config.score.width", self.width, remedy)
     check(self.summary >= 0, "config.score.summary", self.summary, "give at least 0")
+    check(self.ridge >= 0, "config.score.ridge", self.ridge, "give at least 0; 0 is none")
+    remedy = "of these networks only 'equivariant' has it, set it to 0"
+    has = self.network == "equivariant" or not self.ridge
+    check(has, "config.score.ridge", self.ridge, remedy)
     reads = self.network == "tokens" or not self.gradient
     remedy = "of these networks only 'tokens' reads it, set it to False"
     check(reads, "config.score.gradient", self.gradient, remedy)

@@ -155,10 +155,6 @@ class Config:
     first = distinct and self.generators[:1] == ("generated",)
     remedy = "name each once, 'generated' first: the others are compared with it"
     check(first, "config.generators", self.generators, remedy)
-    for n, name in enumerate(self.generators):
-      start = GENERATORS[name].starts_from
-      known, remedy = not start or start in self.generators[:n], f"name {start!r} before it"
-      check(known, "config.generators", name, remedy)
     distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"

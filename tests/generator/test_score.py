@@ -27,8 +27,8 @@ def make_inputs(ways=WAYS, shots=SHOTS, width=WIDTH):
 
 
 @functools.cache
-def make_network(name):
-  module = SCORE_NETWORKS[name](ScoreConfig(name, 16, 1, 2, 4))
+def make_network(name, ridge=0):
+  module = SCORE_NETWORKS[name](ScoreConfig(name, 16, 1, 2, 4, ridge))
 
   def call(f, shots, x, time):
     support = flat(jnp.asarray(shots))
@@ -44,15 +44,16 @@ def make_network(name):
   return jax.jit(functools.partial(call, apply))
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[*NETWORKS, "ridge"])
 def network(request):
   """`apply(shots, x, time)`, with params that hold no zeros."""
-  return make_network(request.param)
+  ridge = request.param == "ridge"
+  return make_network("equivariant", 2) if ridge else make_network(request.param)
 
 
-@pytest.fixture
-def equivariant():
-  return make_network("equivariant")
+@pytest.fixture(params=[0, 2], ids=["plain", "ridge"])
+def equivariant(request):
+  return make_network("equivariant", request.param)
 
 
 def rotation(width, seed=0):

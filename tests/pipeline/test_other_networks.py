@@ -136,6 +136,7 @@ def test_the_page_shows_reconstructions(fields: Any):
     ({"finishing": FinishingConfig()}, r"config\.finishing\.feature_noise is 0\.5"),
     ({"generators": ("generated", "generated_delta")}, r"no prototypes of an image"),
     ({"data": DataConfig(rotations=True)}, r"config\.data\.rotations"),
+    ({"base": "none"}, r"config\.evaluation\.without is \('\*/bias',\): .*choose 'init'"),
   ],
 )
 def test_settings_that_fields_do_not_have_are_named(
@@ -173,7 +174,9 @@ def test_a_run_of_whole_networks_compares_all_on_unseen_classes(networks: Any):
   workdir, lines = networks
   rows = [*ROWS[:3], *REFINED, "prototypes", *CONTROLS]
   assert [line["method"] for line in lines] == 2 * rows
-  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 9 + ["glyphs-5-rotated"] * 9
+  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 10 + [
+    "glyphs-5-rotated"
+  ] * 10
   for line in lines:
     assert (line["family"], line["metric"]) == ("networks", "accuracy")
     assert line["total"] == 6 * 3 * 3 and line["backbone"] is None
@@ -230,7 +233,7 @@ def test_heads_have_no_init_that_is_trained():
     Config(initial=InitialConfig(steps=5))
 
 
-OWN = Config(family="own", **{**COMMON, "meta": MetaConfig(
+OWN = Config(family="own", **{**COMMON, "precondition": 0.0, "meta": MetaConfig(
   steps=2, tasks=2, draws=2, inner_steps=2, ways=(1,), shots=(5,), validate_every=2,
   validation_tasks=4,
 )})  # fmt: skip
@@ -285,6 +288,12 @@ def test_get_suite_may_ask_for_the_config():
   config = dataclasses.replace(OWN, data=DataConfig(source="npz", path="a.npz"))
   own_use(sines.FAMILY, get_suite).load(config)
   assert asked == ["a.npz"]
+
+
+def test_a_family_without_layers_has_none_to_precondition(tmp_path: Path):
+  with pytest.raises(InputError, match=r"precondition is 0\.1: sines name no layers"):
+    changed = dataclasses.replace(OWN, precondition=0.1)
+    run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))
 
 
 def test_a_config_without_its_file_is_told_so(tmp_path: Path):

@@ -73,6 +73,11 @@ def test_a_number_that_cannot_be_is_named(group: str, name: str, value: Any):
   assert "\n" not in str(raised.value)
 
 
+def test_damping_cannot_be_negative():
+  with pytest.raises(InputError, match=r"^config\.precondition is -1: give at least 0$"):
+    Config(precondition=-1)
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize(("classes", "each"), [(4, 20), (8, 3)])
 def test_each_split_must_be_large_enough(split: str, classes: int, each: int):
