@@ -33,6 +33,7 @@ class FinishingConfig:
     feature_noise: sd of Gaussian noise on the features of support and queries, in units
       of their rms coordinate. Training classes lie further apart than unseen ones; noise
       makes their tasks as hard.
+    temperature: τ of the weights whose query loss it is.
     rate: peak rate for finishing; the hypernetwork takes meta.rate.
     warmup: share of the steps in which the rate rises.
     clip: largest norm of the gradient; 0 is off.
@@ -46,6 +47,7 @@ class FinishingConfig:
   tasks: int = 16
   queries: int = 15
   feature_noise: float = 0.5
+  temperature: float = 0.0
   rate: float = 1e-3
   warmup: float = 0.05
   clip: float = 1.0
@@ -61,6 +63,8 @@ class FinishingConfig:
     for name in ("feature_noise", "clip"):
       value = getattr(self, name)
       check(value >= 0, f"{where}.{name}", value, "give at least 0; 0 is off")
+    tau, remedy = self.temperature, "give a number from 0 to 1"
+    check(0 <= tau <= 1, f"{where}.temperature", tau, remedy)
     steps, remedy = self.hypernetwork_steps, "give at least 0; 0 is meta.steps + steps"
     check(steps >= 0, f"{where}.hypernetwork_steps", steps, remedy)
     check(self.rate > 0, f"{where}.rate", self.rate, "give a positive rate")
@@ -76,14 +80,20 @@ class QueryTask(NamedTuple):
 
 
 def query_loss(
-  score: Params, generator: Generator, task: Task, key: Key[Array, ""]
+  score: Params,
+  generator: Generator,
+  task: Task,
+  key: Key[Array, ""],
+  *,
+  temperature: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Mean loss of a task's queries under the weights that are generated from its support at
-  τ = 0; and how good these are. x are embedded items [n, ...]."""
+  """Mean loss of a task's queries under the weights that are generated from its support;
+  and how good these are. x are embedded items [n, ...]."""
   generator = dataclasses.replace(generator, score=score)
   family, (x, y, mask) = generator.spec.family, task.query
   ways = family.largest.ways
-  params = generate_from_features(generator, task.support, key, ways=ways)
+  settings = {"temperature": temperature, "ways": ways}
+  params = generate_from_features(generator, task.support, key, **settings)
   output = family.apply(generator.frozen, params, x)
   loss = mean_over_items(family.loss(output, y), mask)
   return loss, family.quality(output, task.query)
@@ -130,7 +140,10 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
     score: Params, generator: Generator, batch: QueryTask, key: Key[Array, ""]
   ) -> tuple[Params, dict[str, Array]]:
     family = generator.spec.family
-    loss = lambda p, q, _: query_loss(p, generator, q.task, q.key)  # noqa: E731
+
+    def loss(p: Params, q: QueryTask, _: Any) -> Any:
+      return query_loss(p, generator, q.task, q.key, temperature=config.temperature)
+
     mean = mean_gradient_by_platform if family.one_by_one else mean_gradient
     found, (losses, quality) = mean(loss, score, batch, key)
     metric = family.metric

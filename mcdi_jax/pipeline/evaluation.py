@@ -181,7 +181,7 @@ def _compare(
     if choice.at_edge:
       settings["at_edge"] = choice.at_edge
     if method.name in generators:
-      about, values = _about_generator(method.name, generators, form)
+      about, values = _about_generator(config, method.name, generators, form)
       settings |= about | _minus_prototypes(mine, by_name, measure)
     lines.append(
       metric_line(
@@ -209,12 +209,14 @@ def _minus_prototypes(
 
 
 def _about_generator(
-  name: str, generators: dict[str, Tuned], form: Protocol
+  config: Config, name: str, generators: dict[str, Tuned], form: Protocol
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Further settings of a generator, and further values of its lines."""
   (generator, seconds), choice = generators[name]
   weights = generator.space.weights(form.ways)
   settings = {"rate_factor": choice.settings["rate_factor"], "weights": weights}
+  if GENERATORS[name].algorithm == "query_loss":
+    settings["finishing_temperature"] = config.finishing.temperature
   start = GENERATORS[name].starts_from
   if start and _same(generator, generators[start].trained.generator):
     settings["unchanged_start"] = True

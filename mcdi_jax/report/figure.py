@@ -72,8 +72,9 @@ def line_figure(
   *,
   x: str = "step",
   y: str = "",
+  logarithmic: bool = False,
 ) -> Html | None:
-  """Lines over the steps of a training, labelled at their ends; None without any point."""
+  """Lines over steps, labelled at their ends; None without any point."""
   series = [(label, thin(points)) for label, points in series if points]
   if not series:
     return None
@@ -96,7 +97,9 @@ def line_figure(
       label=None if ends[label] else label,
     )
     ends[label].append(values[-1])
-  axes.set(xlabel=x, ylabel=y)
+  axes.set(xlabel=x, ylabel=y, xscale="log" if logarithmic else "linear")
+  if logarithmic:
+    axes.xaxis.set_major_formatter("{x:g}")
   if long:
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
   elif labels != [""]:

@@ -31,9 +31,11 @@ from mcdi_jax.report.markup import (
   table,
   tag,
 )
+from mcdi_jax.report.steps import steps_section
 from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
 from mcdi_jax.report.workdir import Line, Run, flat, read_run
 
+Groups = dict[figures.TaskList, dict[str, figures.Row]]
 _PLACED = {*ERROR_ARRAYS, *PLANE_ARRAYS} - {"plane_loss", "plane_quality"}
 _LARGEST = 1e6  # where targets have rms 1
 _PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[Arrays], Html]], ...] = (
@@ -59,13 +61,15 @@ def report(run: Run) -> str:
   """The page; sections that nothing is known for are left out, with a sentence."""
   title = f"{run.data}: {forms_in_words(run.forms)}"
   pictures, left_out = _picture_sections(run.pictures)
+  groups = figures.group(run.figures)
   gaps = run.gaps + left_out
   return page(
     title,
     tag("h1", title),
-    *_summary(run),
+    *_summary(groups),
     tag("div", bullets(gaps), class_="warning note") if gaps else None,
-    _figures_section(run),
+    _figures_section(groups),
+    steps_section(groups),
     latency_section(run.latencies),
     training_section(run),
     *pictures,
@@ -81,15 +85,14 @@ def forms_in_words(forms: list[str]) -> str:
   return f"{len(forms)} forms of task from {forms[0]} to {forms[-1]}"
 
 
-def _summary(run: Run) -> list[Html]:
-  said = figures.sentences(figures.group(run.figures))
+def _summary(groups: Groups) -> list[Html]:
+  said = figures.sentences(groups)
   if not said:
     return [paragraph("This run has no figure of its generated weights yet.")]
   return [paragraph(sentence) for sentence in said]
 
 
-def _figures_section(run: Run) -> Html | None:
-  groups = figures.group(run.figures)
+def _figures_section(groups: Groups) -> Html | None:
   if not groups:
     return None
   title = next(iter(groups)).metric_title

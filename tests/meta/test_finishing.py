@@ -161,6 +161,23 @@ def test_a_steps_metrics_are_those_of_its_tasks(training, generator, features):
   np.testing.assert_allclose(metrics["accuracy"], 100 * right.mean(), rtol=1e-5)
 
 
+def test_the_temperature_is_that_of_the_weights_that_are_judged(generator, features):
+  """From noise that the task's key says; at another τ the loss is another one."""
+  config = dataclasses.replace(CONFIG, tasks=2, temperature=0.7)
+  made = finishing(config, steps=STEPS, rate=1e-2)
+  step = step_of(made, generator, make_source())
+  _, metrics = step(made.init(generator.score), jax.random.key(0))
+  losses = {0.0: [], 0.7: []}
+  for key in jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 2):
+    k_task, k_sample = jax.random.split(key)
+    task = noisy_task(k_task, features, FAMILY, FORM, CONFIG.feature_noise)
+    for tau, found in losses.items():
+      call = (generator.score, generator, task, k_sample)
+      found.append(query_loss(*call, temperature=tau)[0])
+  np.testing.assert_allclose(metrics["loss"], np.mean(losses[0.7]), rtol=1e-5)
+  assert abs(np.mean(losses[0.0]) - np.mean(losses[0.7])) > 1e-2
+
+
 def test_the_forms_of_a_source_take_turns(features):
   """A step's loss is that of its form's tasks, whatever the size of the arrays."""
   forms = ((4, 1), (2, 2))

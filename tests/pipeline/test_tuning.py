@@ -222,9 +222,11 @@ def test_a_generator_that_is_its_start_is_marked(changed: bool):
   score = jax.tree.map(lambda leaf: leaf + changed, start.score)
   finished = dataclasses.replace(start, score=score)
   found = {"generated": _tuned(start), "generated_finished": _tuned(finished)}
-  settings, values = _about_generator("generated_finished", found, FORM)
+  settings, values = _about_generator(Config(), "generated_finished", found, FORM)
+  assert settings["finishing_temperature"] == 0.0
   assert ("unchanged_start" in settings) is not changed
-  assert "unchanged_start" not in _about_generator("generated", found, FORM)[0]
+  of_start, _ = _about_generator(Config(), "generated", found, FORM)
+  assert not {"unchanged_start", "finishing_temperature"} & set(of_start)
   assert values["budget_s"] == 2.0
 
 

@@ -2,13 +2,15 @@
 
 import html
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
-from mcdi_jax.report.figures import standing, with_interval
+from mcdi_jax.report.figures import Row, TaskList, standing, with_interval
 from mcdi_jax.report.markup import Html, join, page, tag
+from mcdi_jax.report.steps import steps_section, steps_series
 from mcdi_jax.report.workdir import curve, flat
 
 
@@ -160,3 +162,31 @@ def test_each_seed_has_a_curve_of_its_own():
   assert curve(lines, "loss", "a", 5) == [(1, 0.4), (2, 0.3)]
   assert curve(lines, "loss", "a", 6) == [(1, 0.7), (2, 0.1)]
   assert curve(lines, "loss", "b", 5) == [(1, 0.9)]
+
+
+def test_steps_are_lines_by_their_start():
+  """Of starts with several numbers of steps; the mean over seeds, in the order of steps."""
+
+  def row(method: str, values: list[float], **settings: Any) -> tuple[str, Row]:
+    lines = [{"value": value, "settings": settings} for value in values]
+    return method, Row(method, lines)
+
+  rows = dict(
+    [
+      row("generated", [98.0, 99.0], T=20),
+      row("refined_init_5", [92.0, 94.0], start="init", steps=5),
+      row("refined_init_1", [90.0, 91.0], start="init", steps=1),
+      row("refined_ridge_1", [90.0], start="ridge", steps=1),
+      row("descent_10", [70.0], steps=10, rate=0.1),
+      row("descent_2", [60.0], steps=2, rate=0.1),
+      row("finetune", [50.0], steps=10),
+    ]
+  )
+  assert steps_series(rows) == [
+    ("from init", [(1, 90.5), (5, 93.0)]),
+    ("adam", [(2, 60.0), (10, 70.0)]),
+  ]
+  tasks = TaskList("heads", "accuracy", "toys", "toys-5", 5, 1, 15, 100, 1)
+  drawn = str(steps_section({tasks: rows}))
+  assert "from init" in drawn and "generated" in drawn and "from ridge" not in drawn
+  assert steps_section({tasks: {"generated": rows["generated"]}}) is None
