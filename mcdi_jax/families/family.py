@@ -16,7 +16,7 @@ from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task, mean_over_items
-from mcdi_jax.weights import Cut, Layer
+from mcdi_jax.weights import Cut, Hidden, Layer
 
 PrepareOn = Literal["all", "support", "support_and_query"]
 
@@ -74,6 +74,9 @@ class TaskFamily(abc.ABC):
   cuts: ClassVar[Mapping[str, Cut]] = {}
   """Which leaves are generated, by patterns of paths, and how they are cut into tokens; of
   several patterns that fit, the first counts."""
+  hidden_layers: ClassVar[tuple[Hidden, ...]] = ()
+  """The layers whose units `config.align` puts in order: for each, the leaves and axes that
+  run over its units."""
   layers: ClassVar[tuple[Layer, ...]] = ()
   """The affine maps whose weights `config.precondition` changes the coordinates of."""
 

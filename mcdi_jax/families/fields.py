@@ -15,7 +15,7 @@ from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
-from mcdi_jax.weights import Cut, Layer
+from mcdi_jax.weights import Cut, Hidden, Layer
 
 _SMALLEST_ERROR = 1e-10
 
@@ -53,6 +53,9 @@ class Fields(TaskFamily):
   name: ClassVar[str] = "fields"
   metric: ClassVar[Metric] = Metric("PSNR", "dB")
   cuts: ClassVar[dict[str, Cut]] = {"*": Cut("chunks", size=128)}
+  hidden_layers: ClassVar[tuple[Hidden, ...]] = (
+    {"hidden/kernel": 1, "hidden/bias": 0, "out/kernel": 0},
+  )
   layers: ClassVar[tuple[Layer, ...]] = (
     Layer("hidden/kernel", "hidden/bias"),
     Layer("out/kernel", "out/bias"),

@@ -17,6 +17,7 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Prepared
 from mcdi_jax.pipeline.windows import Windows, windows_of
 from mcdi_jax.preparation import (
+  Bank,
   PreparationConfig,
   Shards,
   Trajectory,
@@ -26,7 +27,7 @@ from mcdi_jax.preparation import (
 )
 from mcdi_jax.preparation.bank import bank_key
 from mcdi_jax.tasks import Form
-from mcdi_jax.weights import leaves_by_path
+from mcdi_jax.weights import aligned_trajectories, leaves_by_path
 
 _FORMAT = 2  # of the shards
 _PERIOD = 100  # steps that a window of a bank too large for the memory stays
@@ -81,6 +82,8 @@ def prepare_banks(
     found = [bank.read(which) for bank, which in zip(shards, windows[n], strict=True)]
     own = [found[place] for place in banks]
     parts, numbers = zip(*own, strict=True)
+    if config.align:
+      parts = [_aligned(bank, prepared) for bank in parts]
     return task_source(family, forms, parts, prepared.suite.train, key, numbers)
 
   if len(windows) > 1:
@@ -88,6 +91,11 @@ def prepare_banks(
       f"the bank is larger than config.bank_bytes: {len(windows)} windows of it take turns"
     )
   return Windows(window, len(windows), _PERIOD)
+
+
+def _aligned(bank: Bank, prepared: Prepared) -> Bank:
+  reference, hidden = prepared.frozen["init"], prepared.family.hidden_layers
+  return bank._replace(weights=aligned_trajectories(bank.weights, reference, hidden))
 
 
 def _imported(config: Config, prepared: Prepared) -> Windows[TaskSource]:
@@ -124,6 +132,7 @@ def _imported(config: Config, prepared: Prepared) -> Windows[TaskSource]:
   check(segments <= targets, "config.diffusion.segments", segments, remedy)
   own = Form(form.ways, form.shots)
   key = bank_key(config.preparation.seed)
+  bank = _aligned(bank, prepared) if config.align else bank
   source = task_source(family, [own], [bank], prepared.suite.train, key)
   return Windows(lambda _: source, 1, _PERIOD)
 

@@ -113,6 +113,8 @@ class Config:
       `naive_targets` (all of them, each as the end of the whole chain).
     seeds: each trains a backbone, and every generator on it, once.
     gauge: whether the mean over classes is removed from weights and noise.
+    align: whether the hidden units of the bank's networks are put in the order nearest to
+      θ_0's, for weights that do not start from one θ_0 (`preparation.shared_init`).
     precondition: ε of the preconditioning of layers, in units of their inputs' mean square:
       the diffusion's coordinates are W (Σ + ε)^½, with Σ the second moment of the inputs
       under θ_0; 0: the weights themselves.
@@ -141,6 +143,7 @@ class Config:
   generators: tuple[str, ...] = ("generated",)
   seeds: tuple[int, ...] = (0,)
   gauge: bool = True
+  align: bool = False
   precondition: float = 0.0
   backbone_dir: str = ""
   bank_dir: str = ""
@@ -193,6 +196,10 @@ def check_family_has(config: Config, family: TaskFamily | type[TaskFamily]) -> N
   without, remedy = config.evaluation.without, "config.base is 'none', choose 'init'"
   there = not without or config.base != "none"
   check(there, "config.evaluation.without", without, remedy)
+  remedy = f"{family.name} name no hidden layers, set it to False"
+  check(
+    not config.align or bool(family.hidden_layers), "config.align", config.align, remedy
+  )
   damping, remedy = config.precondition, f"{family.name} name no layers, set it to 0"
   check(not damping or bool(family.layers), "config.precondition", damping, remedy)
 

@@ -11,13 +11,17 @@ from mcdi_jax.weights.storage import (
   save_distribution,
   save_weights,
 )
+from mcdi_jax.weights.symmetry import Hidden, aligned, aligned_trajectories
 
 __all__ = [
   "Cut",
+  "Hidden",
   "Layer",
   "LeafSpec",
   "Roots",
   "WeightSpace",
+  "aligned",
+  "aligned_trajectories",
   "damped_roots",
   "leaves_by_path",
   "load_distribution",

@@ -32,23 +32,68 @@ def aligned(
   Raises:
     InputError: a leaf that is not there, or axes of different sizes in one layer.
   """
-  given, target = (
-    {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
-    for tree in (params, reference)
-  )
+  given, target = _on_host(params), _on_host(reference)
   for hidden in layers:
     _check(hidden, given)
+  orders = _best_orders(given, target, layers, rounds)
+  chosen = {path: given[path] for hidden in layers for path in hidden}
+  found = _in_order(chosen, layers, orders)
+  return merged(params, nested(jax.tree.map(jax.numpy.asarray, found)))
+
+
+def aligned_trajectories(
+  weights: Params, reference: Params, layers: Sequence[Hidden], *, rounds: int = 20
+) -> Params:
+  """The targets of many trajectories, numpy leaves [n, k, ...]: each trajectory in the
+  order that `aligned` finds for its last target, so that it stays one."""
+  given, target = _on_host(weights), _on_host(reference)
+  for hidden in layers:
+    _check(hidden, {path: leaf[0, 0] for path, leaf in given.items()})
+  found = {path: np.array(leaf) for path, leaf in given.items()}
+  behind = [{path: axis + 1 for path, axis in hidden.items()} for hidden in layers]
+  for n in range(len(next(iter(given.values())))):
+    last = {path: leaf[n, -1] for path, leaf in given.items()}
+    orders = _best_orders(last, target, layers, rounds)
+    own = {path: leaf[n] for path, leaf in given.items()}
+    for path, leaf in _in_order(own, behind, orders).items():
+      found[path][n] = leaf
+  return merged(weights, nested(found))
+
+
+def _on_host(params: Params) -> dict[str, np.ndarray]:
+  return {path: np.asarray(leaf) for path, leaf in leaves_by_path(params).items()}
+
+
+def _best_orders(
+  given: dict[str, Any], target: dict[str, Any], layers: Sequence[Hidden], rounds: int
+) -> list[np.ndarray]:
+  """Of each layer's units, what takes each place."""
+  given, orders = dict(given), [np.arange(_units(hidden, given)) for hidden in layers]
   for _ in range(rounds):
     moved = False
-    for hidden in layers:
+    for n, hidden in enumerate(layers):
       order = _best_order(hidden, given, target)
-      moved |= (order != np.arange(len(order))).any()
-      for path, axis in hidden.items():
-        given[path] = np.take(given[path], order, axis)
+      moved |= bool((order != np.arange(len(order))).any())
+      given |= _in_order({path: given[path] for path in hidden}, [hidden], [order])
+      orders[n] = orders[n][order]
     if not moved:
       break
-  chosen = {path: given[path] for hidden in layers for path in hidden}
-  return merged(params, nested(jax.tree.map(jax.numpy.asarray, chosen)))
+  return orders
+
+
+def _units(hidden: Hidden, given: dict[str, Any]) -> int:
+  path, axis = next(iter(hidden.items()))
+  return given[path].shape[axis]
+
+
+def _in_order(
+  leaves: dict[str, Any], layers: Sequence[Hidden], orders: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+  found = dict(leaves)
+  for hidden, order in zip(layers, orders, strict=True):
+    for path, axis in hidden.items():
+      found[path] = np.take(found[path], order, axis)
+  return found
 
 
 def _best_order(hidden: Hidden, given: dict[str, Any], target: dict[str, Any]) -> Any:

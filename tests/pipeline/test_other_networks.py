@@ -29,6 +29,7 @@ from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.pipeline import Config, own_use, run
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig
+from mcdi_jax.pipeline.run import USES
 from mcdi_jax.preparation import PreparationConfig, import_bank
 from mcdi_jax.weights import save_weights
 
@@ -293,6 +294,38 @@ def test_get_suite_may_ask_for_the_config():
 def test_a_family_without_layers_has_none_to_precondition(tmp_path: Path):
   with pytest.raises(InputError, match=r"precondition is 0\.1: sines name no layers"):
     changed = dataclasses.replace(OWN, precondition=0.1)
+    run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))
+
+
+def test_an_aligned_bank_is_nearer_to_theta_0_and_as_good(tmp_path: Path):
+  """Of fields from a θ_0 of their own; the same functions."""
+  preparation = dataclasses.replace(FIELDS.preparation, init_scale=1.0, shared_init=False)
+  config = dataclasses.replace(FIELDS, preparation=preparation)
+  use = USES["fields"]
+  data = use.load(config)
+  prepared = use.prepare(config, data, 0, as_path(tmp_path), stage)
+  found = {}
+  for align in (False, True):
+    own = dataclasses.replace(config, align=align)
+    found[align] = prepare_banks(own, prepared, as_path(tmp_path / "bank")).at(0).bank
+  init = prepared.frozen["init"]
+
+  def distance(bank: Any) -> float:
+    squares = jax.tree.map(lambda a, b: jnp.sum((a[:, -1] - b) ** 2), bank.weights, init)
+    return float(sum(jax.tree.leaves(squares)))
+
+  assert distance(found[True]) < 0.99 * distance(found[False])
+  outputs = [
+    prepared.family.apply(
+      prepared.frozen,
+      jax.tree.map(lambda leaf: leaf[3, 0], found[align].weights),
+      prepared.suite.train.places,
+    )
+    for align in (False, True)
+  ]
+  np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
+  with pytest.raises(InputError, match=r"config\.align is True: sines name no hidden"):
+    changed = dataclasses.replace(OWN, align=True)
     run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))
 
 

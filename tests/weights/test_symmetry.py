@@ -3,12 +3,13 @@
 import itertools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.weights.symmetry import aligned
+from mcdi_jax.weights.symmetry import aligned, aligned_trajectories
 
 ONE = [{"a/w": 1, "a/b": 0, "b/w": 0}]
 TWO = [{"a/w": 1, "a/b": 0, "b/w": 0}, {"b/w": 1, "b/b": 0, "c/w": 0}]
@@ -76,6 +77,25 @@ def test_it_is_the_best_of_all_orders_for_one_hidden_layer():
     }
     distances.append(_distance(other, reference))
   assert found == pytest.approx(min(distances), rel=1e-6)
+
+
+@pytest.mark.parametrize(("layers", "widths"), [(ONE, (3, 8, 2)), (TWO, (3, 8, 6, 2))])
+def test_a_trajectory_moves_as_its_last_target_does(layers: Any, widths: Any):
+  """Each of three, from a start of its own: the last target as if alone, and every target
+  the same function as before."""
+  reference = _mlp(9, *widths)
+  targets = [[_mlp(10 * n + i, *widths) for i in range(2)] for n in range(3)]
+  stack = lambda *leaves: np.stack(leaves)  # noqa: E731
+  weights = jax.tree.map(stack, *(jax.tree.map(stack, *own) for own in targets))
+  found = aligned_trajectories(weights, reference, layers)
+  x = jnp.float32(np.random.default_rng(2).normal(size=(5, 3)))
+  for n in range(3):
+    own = jax.tree.map(lambda leaf, n=n: leaf[n], found)
+    first, last = (jax.tree.map(lambda leaf, i=i: leaf[i], own) for i in range(2))
+    alone = aligned(targets[n][1], reference, layers)
+    assert _distance(last, alone) == 0 < _distance(alone, targets[n][1])
+    expected = _apply(targets[n][0], x)
+    np.testing.assert_allclose(_apply(first, x), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
