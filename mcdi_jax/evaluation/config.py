@@ -26,6 +26,8 @@ class EvaluationConfig:
       `prototypes` and `ridge`, where it has them.
     without: patterns of leaves, such as `blocks/*`: for each a row of generated weights in
       which these are the base's, which `config.base` must name.
+    samples: a task, from which the spread of generators that are trained on weights is
+      known, for rows of their samples at τ = 1 and at equal spread; 0: no such rows.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -43,6 +45,7 @@ class EvaluationConfig:
   refine_steps: tuple[int, ...] = ()
   refine_from: tuple[str, ...] = ("generated", "init")
   without: tuple[str, ...] = ()
+  samples: int = 0
   latency: bool = True
   latency_s: float = 4.0
 
@@ -52,6 +55,8 @@ class EvaluationConfig:
     for name, number in least.items():
       value = getattr(self, name)
       check(value >= number, f"{where}.{name}", value, f"give at least {number}")
+    few = self.samples == 0 or self.samples >= 2
+    check(few, f"{where}.samples", self.samples, "give at least 2, or 0 for no such rows")
     rates, temperatures = self.generator_rates, self.temperatures
     positive = len(rates) == len(set(rates)) > 0 and min(rates) > 0
     check(positive, f"{where}.generator_rates", rates, "give different positive factors")

@@ -43,6 +43,7 @@ from mcdi_jax.methods import (
   shuffled_condition,
 )
 from mcdi_jax.pipeline.config import GENERATORS, Config
+from mcdi_jax.pipeline.spread import sample_rows
 from mcdi_jax.pipeline.tuning import Choice, Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Prepared, Rivals, Suite
 from mcdi_jax.preparation import Bank
@@ -74,9 +75,12 @@ def evaluate(
   for number, form in enumerate(config.forms):
     methods = _methods(config, facts.family, generators, form, suite, rivals, choices)
     controls = _controls(config, generators, source, number, form, suite)
+    sampled = sample_rows(config, generators, form, suite.val)
+    controls += [(row.method, _UNTUNED) for row in sampled]
+    pairs = {row.method.name: row.against for row in sampled}
     for protocol, test in suite.tests.items():
       call = (config, facts, methods + controls, generators, form, protocol, test)
-      lines += _compare(*call, suite.clusters)
+      lines += _compare(*call, suite.clusters, pairs)
     if config.evaluation.latency and facts.seed == config.seeds[0]:
       found, test = [method for method, _ in methods], next(iter(suite.tests.values()))
       latencies += _latencies(config, facts, found, generators, form, test)
@@ -166,9 +170,11 @@ def _compare(
   protocol: str,
   test: Any,
   clusters: int | None,
+  pairs: dict[str, str],
 ) -> list[dict[str, Any]]:
   """Lines of all methods on one list of test tasks. Each is paired with `generated`; a
-  generator's settings also tell its difference from prototypes, where there are some."""
+  generator's settings also tell its difference from prototypes, where there are some, and
+  those of a method in `pairs` its difference from the other."""
   keys = task_keys(config.evaluation.eval_seed, config.evaluation.tasks)
   CONSOLE.print(f"{form}, {protocol}: {len(methods)} methods on {len(keys)} tasks")
   family = facts.family
@@ -182,7 +188,9 @@ def _compare(
       settings["at_edge"] = choice.at_edge
     if method.name in generators:
       about, values = _about_generator(config, method.name, generators, form)
-      settings |= about | _minus_prototypes(mine, by_name, measure)
+      settings |= about | _minus(mine, "prototypes", by_name, measure)
+    if (other := pairs.get(method.name, method.name)) != method.name:
+      settings |= _minus(mine, other, by_name, measure)
     lines.append(
       metric_line(
         facts,
@@ -200,12 +208,13 @@ def _compare(
   return lines
 
 
-def _minus_prototypes(
-  mine: Scores, by_name: dict[str, Scores], measure: Measure
+def _minus(
+  mine: Scores, other: str, by_name: dict[str, Scores], measure: Measure
 ) -> dict[str, Any]:
-  if "prototypes" not in by_name:
+  """Difference from another method, where it is there, with its intervals."""
+  if other not in by_name:
     return {}
-  return {"minus_prototypes": list(difference(mine, by_name["prototypes"], measure))}
+  return {f"minus_{other}": list(difference(mine, by_name[other], measure))}
 
 
 def _about_generator(

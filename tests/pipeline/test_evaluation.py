@@ -141,7 +141,7 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
   monkeypatch.setattr(evaluation, "score", _note(asked, lambda *_: scores))
   form, measure = Protocol(WAYS, SHOTS, 4), Measure(4, 5)
   call = (CONFIG, FACTS, methods, generators, form, "toys-5-rotated", ROTATED)
-  lines = evaluation._compare(*call, clusters=5)
+  lines = evaluation._compare(*call, clusters=5, pairs={"prototypes": "k1"})
   ((_, family, features, _, keys),) = asked
   assert features is ROTATED and family == FAMILY
   drawn = task_keys(CONFIG.evaluation.eval_seed, 20)
@@ -151,7 +151,10 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
     from_generated = difference(scores[n], scores[0], measure)
     if n:
       assert line["paired_ci95_cluster"] == pytest.approx(from_generated.ci95_cluster)
-    if n < 2:
+    if n == 2:
+      from_k1 = difference(scores[2], scores[1], measure)
+      assert line["settings"]["minus_k1"] == pytest.approx(list(from_k1))
+    else:
       above = difference(scores[n], scores[2], measure)
       assert line["settings"]["minus_prototypes"] == pytest.approx(list(above))
       assert line["budget_s"] == 1.0 + n

@@ -59,6 +59,7 @@ COMMON: dict[str, Any] = {
     descent_steps=(1, 30),
     refine_steps=(2,),
     without=("*/bias",),
+    samples=2,
     latency=False,
   ),
   "precondition": 0.1,
@@ -71,7 +72,8 @@ FIELDS = Config(
   **COMMON,
 )
 CONTROLS = [
-  "shuffled_condition", "mean_of_bank", "nearest_of_bank", "generated_without_*/bias"
+  "shuffled_condition", "mean_of_bank", "nearest_of_bank", "generated_without_*/bias",
+  "generated_at_tau_1", "generated_at_equal_spread",
 ]  # fmt: skip
 REFINED = ["refined_generated_2", "refined_init_2"]
 ROWS = [
@@ -175,9 +177,8 @@ def test_a_run_of_whole_networks_compares_all_on_unseen_classes(networks: Any):
   workdir, lines = networks
   rows = [*ROWS[:3], *REFINED, "prototypes", *CONTROLS]
   assert [line["method"] for line in lines] == 2 * rows
-  assert [line["protocol"] for line in lines] == ["glyphs-5"] * 10 + [
-    "glyphs-5-rotated"
-  ] * 10
+  protocols = [name for name in ("glyphs-5", "glyphs-5-rotated") for _ in rows]
+  assert [line["protocol"] for line in lines] == protocols
   for line in lines:
     assert (line["family"], line["metric"]) == ("networks", "accuracy")
     assert line["total"] == 6 * 3 * 3 and line["backbone"] is None

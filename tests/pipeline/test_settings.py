@@ -74,8 +74,8 @@ def test_a_number_that_cannot_be_is_named(group: str, name: str, value: Any):
 
 
 def test_damping_cannot_be_negative():
-  with pytest.raises(InputError, match=r"^config\.precondition is -1: give at least 0$"):
-    Config(precondition=-1)
+  with pytest.raises(InputError, match=r"^config\.precondition is -1.0: give at least 0"):
+    Config(precondition=-1.0)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
