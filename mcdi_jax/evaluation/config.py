@@ -22,8 +22,8 @@ class EvaluationConfig:
       has a rate of its own.
     refine_steps: numbers of plain gradient steps on the support, from each start; each has
       a rate of its own.
-    refine_from: their starts: `generated`, and bases of the family: `init`, θ_0;
-      `prototypes` and `ridge`, where it has them.
+    refine_from: their starts: generators of the run, such as `generated`, and bases of the
+      family: `init`, θ_0; `prototypes` and `ridge`, where it has them.
     without: patterns of leaves, such as `blocks/*`: for each a row of generated weights in
       which these are the base's, which `config.base` must name.
     samples: a task, from which the spread of generators that are trained on weights is
@@ -68,9 +68,6 @@ class EvaluationConfig:
       steps = getattr(self, name)
       distinct = len(steps) == len(set(steps)) and min(steps, default=1) >= 1
       check(distinct, f"{where}.{name}", steps, "give different numbers of at least 1")
-    starts = ("generated", "init", "prototypes", "ridge")
-    known = len(self.refine_from) == len(set(self.refine_from))
-    known = known and set(self.refine_from) <= set(starts)
-    remedy = f"give different ones of {starts}"
-    check(known, f"{where}.refine_from", self.refine_from, remedy)
+    distinct = len(self.refine_from) == len(set(self.refine_from))
+    check(distinct, f"{where}.refine_from", self.refine_from, "give different ones")
     check(self.latency_s > 0, f"{where}.latency_s", self.latency_s, "give a positive time")

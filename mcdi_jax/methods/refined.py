@@ -23,14 +23,14 @@ def refined(start: str, steps: int) -> Tunable:
   """`refined_START_n`, made from settings and a generator, which knows the family.
 
   Args:
-    start: `generated`, or a base of the family, such as `init` or `prototypes`.
+    start: a base of the family, such as `init` or `prototypes`; or the generator's name.
     steps: n, static.
   """
   name = f"refined_{start}_{steps}"
 
   def make(settings: dict[str, Any], generator: Generator) -> Method:
     variables = {"frozen": generator.frozen, "rate": jnp.float32(settings["rate"])}
-    if start == "generated":
+    if start not in generator.family.bases:
       variables["generator"] = generator
     functions = _functions(generator.family, start, steps)
     told = {"start": start, "steps": steps, **settings}
@@ -45,10 +45,10 @@ def _functions(family: TaskFamily, start: str, steps: int) -> tuple[Any, Any]:
     variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
   ) -> Params:
     frozen, rate = variables["frozen"], variables["rate"]
-    if start == "generated":
-      params = generate_from_features(variables["generator"], support, key, ways=ways)
-    else:
+    if start in family.bases:
       params = family.base(frozen, start, support, ways)
+    else:
+      params = generate_from_features(variables["generator"], support, key, ways=ways)
 
     def loss(params: Params) -> Float[Array, ""]:
       output = family.fitted(frozen, params, support.x, support.mask)

@@ -191,7 +191,8 @@ def check_family_has(config: Config, family: TaskFamily | type[TaskFamily]) -> N
   if "generated_delta" in config.generators:
     check(config.delta_base in bases, "config.delta_base", config.delta_base, remedy)
   starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
-  known = set(starts) <= {"generated", *bases}
+  remedy = f"{remedy}, the run the generators {list(config.generators)}"
+  known = set(starts) <= {*config.generators, *bases} - {"none"}
   check(known, "config.evaluation.refine_from", starts, remedy)
   without, remedy = config.evaluation.without, "config.base is 'none', choose 'init'"
   there = not without or config.base != "none"

@@ -104,12 +104,13 @@ def _methods(
     tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)
     for tunable in rivals.tunable
   ]
-  main = next(iter(generators.values())).trained.generator
-  found += [
-    tuned_baseline(config, refined(start, n), form, family, suite.val, main, choices)
-    for start in config.evaluation.refine_from
-    for n in config.evaluation.refine_steps
-  ]
+  main = next(iter(generators.values()))
+  for start in config.evaluation.refine_from:
+    given = generators.get(start, main).trained.generator
+    found += [
+      tuned_baseline(config, refined(start, n), form, family, suite.val, given, choices)
+      for n in config.evaluation.refine_steps
+    ]
   return [*found, *((method, _UNTUNED) for method in rivals.fixed)]
 
 

@@ -1,6 +1,7 @@
 """Which methods are compared on what: the forms' own settings, the rotated classes, the
 generators that are timed."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -122,6 +123,24 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
     assert method.variables[0] is generators[name].trained.generator
     assert float(method.variables[1]) == 0.25 * (n + 1)
   assert found[-1][0].name == "prepared"
+
+
+def test_steps_start_from_the_generator_that_is_named(
+  monkeypatch: pytest.MonkeyPatch, generators: dict[str, Tuned]
+):
+  """A base's need none of its own: they take the main one."""
+  tuned: list[Any] = []
+  some = evaluation.generated("some", make_generator(), 0.0), Choice({}, 1, [], None)
+  monkeypatch.setattr(evaluation, "tuned_baseline", _note(tuned, lambda *_: some))
+  main, other = CONFIG.generators
+  starts = (other, main, "prototypes")
+  steps = dataclasses.replace(CONFIG.evaluation, refine_steps=(2,), refine_from=starts)
+  config = dataclasses.replace(CONFIG, evaluation=steps)
+  rivals, form = Rivals((), None, ()), Protocol(WAYS, SHOTS, 4)
+  evaluation._methods(config, FAMILY, generators, form, SUITE, rivals, PLACE)
+  assert [tunable.name for _, tunable, *_ in tuned] == [f"refined_{s}_2" for s in starts]
+  for name, (*_, given, _) in zip((other, main, main), tuned, strict=True):
+    assert given is generators[name].trained.generator
 
 
 def test_turned_classes_are_one_cluster_with_the_upright_ones(

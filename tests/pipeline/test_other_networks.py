@@ -164,6 +164,7 @@ NETWORKS = Config(
 
 
 RIDGE_TOO = dataclasses.replace(COMMON["evaluation"], refine_from=("ridge",))
+NONE_TOO = dataclasses.replace(COMMON["evaluation"], refine_from=("none",))
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,7 @@ def test_the_trained_init_is_what_the_bank_starts_from_and_the_generator_keeps(
     ({"preparation": PreparationConfig(tasks=8, augment_copies=1)}, "augment_copies is 1"),
     ({"meta": dataclasses.replace(COMMON["meta"], ways=(9,))}, "4 classes: 9-way"),
     ({"evaluation": RIDGE_TOO}, r"refine_from is \('ridge',\): networks have the bases"),
+    ({"evaluation": NONE_TOO}, r"refine_from is \('none',\): .* the generators \['gener"),
     (
       {"generators": ("generated", "generated_delta"), "delta_base": "ridge"},
       r"config\.delta_base is 'ridge': networks have the bases",
