@@ -1,13 +1,7 @@
 """What the method must know of each of its uses: one file a use."""
 
-from mcdi_jax.families.family import (
-  Batch,
-  Metric,
-  PrepareOn,
-  TaskFamily,
-  family_from_json,
-  family_to_json,
-)
+from mcdi_jax.families.description import family_from_json, family_to_json
+from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.families.fields import FieldItems, Fields
 from mcdi_jax.families.heads import Heads
 from mcdi_jax.families.networks import Networks

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Form, Protocol, Query, Support, Task, mean_over_items
@@ -319,23 +318,3 @@ class TaskFamily(abc.ABC):
       raise InputError(
         f"support.y has {len(support.y)} entries for {len(support.x)} items: give one each"
       )
-
-
-def family_to_json(family: TaskFamily) -> dict[str, Any]:
-  """Its name and its numbers."""
-  return {"name": family.name, **dataclasses.asdict(family)}
-
-
-def family_from_json(
-  known: Mapping[str, type[TaskFamily]], content: Mapping[str, Any], prefix: str
-) -> TaskFamily:
-  """The family of that name among those known.
-
-  Raises:
-    InputError: a name or a field that is not known.
-  """
-  fields = dict(content)
-  name = fields.pop("name", None)
-  if name not in known:
-    raise InputError(f"{prefix} is {name!r}: it must be one of {sorted(known)}")
-  return from_mapping(known[name], fields, prefix)
