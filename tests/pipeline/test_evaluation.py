@@ -86,8 +86,8 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   monkeypatch.setattr(evaluation, "_compare", _note(compared))
   evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
   found = []
-  for _, facts, of_form, given, form, protocol, test, clusters in compared:
-    assert (facts, given, clusters) == (FACTS, generators, 5)
+  for _, facts, of_form, given, form, protocol, test, clusters, pairs in compared:
+    assert (facts, given, clusters, pairs) == (FACTS, generators, 5, {})
     number = forms.index((form.ways, form.shots))
     (family, own, tuned_by), (of_source, *control_of) = of_form
     assert (family, own, tuned_by) == (FAMILY, form, (SUITE, RIVALS, PLACE))
