@@ -55,6 +55,8 @@ class EvaluationConfig:
     for name, number in least.items():
       value = getattr(self, name)
       check(value >= number, f"{where}.{name}", value, f"give at least {number}")
+    distinct = len(self.without) == len(set(self.without))
+    check(distinct, f"{where}.without", self.without, "give different patterns")
     few = self.samples == 0 or self.samples >= 2
     check(few, f"{where}.samples", self.samples, "give at least 2, or 0 for no such rows")
     rates, temperatures = self.generator_rates, self.temperatures

@@ -17,10 +17,10 @@ from mcdi_jax.tasks import Form, Protocol, Support
 _MANY = 256
 
 
-def batches(family: TaskFamily) -> tuple[int, ...]:
+def batches(family: TaskFamily, platform: str) -> tuple[int, ...]:
   """Tasks at once that are timed: one, and many, which fill an accelerator; where many
-  would be computed one after the other, one says it all."""
-  return (1,) if family.one_by_one else (1, _MANY)
+  would be computed one after the other, as whole networks are on CPU, one says it all."""
+  return (1,) if family.one_by_one and platform == "cpu" else (1, _MANY)
 
 
 class Timing(NamedTuple):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from mcdi_jax.families.family import TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Protocol
+from mcdi_jax.weights.layers import identity_roots
 
 _LARGEST_CONSTANT = 64  # numbers in an array that functions may hold
 
@@ -44,6 +45,40 @@ def check_family(family: TaskFamily, sets: dict[str, Any], protocol: Protocol) -
     shapes[split] = jax.eval_shape(embedded, frozen, support)
   _check_conditions(family, frozen, shapes, protocol)
   _check_loss(family, frozen, support, query, protocol)
+
+
+def check_layers(family: TaskFamily, params: Any) -> None:
+  """That `layer_inputs` gives what `layers` take; on shapes alone.
+
+  Args:
+    params: shapes of the params of one task.
+
+  Raises:
+    InputError: no or not as many inputs, or of another width; a layer of no leaf.
+  """
+  name, key = type(family).__name__, jax.random.key(0)
+  expected = [len(own.root) for own in jax.eval_shape(_roots(family), params)]
+  if type(family).layer_inputs is TaskFamily.layer_inputs:
+    raise InputError(f"{name} names layers: say what each is given, as layer_inputs")
+
+  def inputs(key: Any) -> Any:
+    frozen = family.init_frozen(key)
+    support = family.example(family.largest)
+    support = support._replace(x=family.embed(frozen, support.x))
+    return family.layer_inputs(frozen, support)
+
+  shapes = [given.shape for given in jax.eval_shape(inputs, key)]
+  biases = [bool(layer.bias) for layer in family.layers]
+  wanted = [width - bias for width, bias in zip(expected, biases, strict=True)]
+  if [shape[2:] for shape in shapes] != [(width,) for width in wanted]:
+    raise InputError(
+      f"{name}.layer_inputs gives shapes {shapes}: give [items, places, inputs] for each "
+      f"of {len(wanted)} layers, of {wanted} inputs"
+    )
+
+
+def _roots(family: TaskFamily) -> Callable[[Any], Any]:
+  return lambda params: identity_roots(params, family.layers)
 
 
 def _check_conditions(

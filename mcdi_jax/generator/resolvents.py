@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_PENALTIES = (0.03, 3.0)  # the least and the largest λ, in units of the mean eigenvalue
+_PENALTIES = (0.03, 3.0)  # the least and the largest λ, in mean squared norms
 
 
 class Resolvents(NamedTuple):

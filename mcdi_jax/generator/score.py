@@ -31,8 +31,9 @@ class ScoreConfig:
     layers: blocks.
     heads: of the attention over classes.
     vectors: vector channels a class (`equivariant`).
-    ridge: how many λ, which are learned, for the resolvents (XᵀX + λI)⁻¹ of the support's
-      features, which are then functions that a block can apply; 0: none (`equivariant`).
+    ridge: how many λ, from 0.03 to 3 times the features' mean squared norm, for operators
+      λ (XᵀX + λI)⁻¹ of the support's features, of which each block mixes some by gates that
+      it learns; 0: none (`equivariant`).
     chunk: tokens that attend at a time (`tokens`), which bounds the memory; 0: all.
     remat: whether blocks are computed anew in the backward pass, for memory (`tokens`).
     compute: dtype of the activations and products; params are float32 (`tokens`).

@@ -44,6 +44,11 @@ def commit() -> str | None:
   return head + ("+" if dirty else "")
 
 
+def platform_used() -> str:
+  """Of the device that is used: such as `cpu` or `gpu`."""
+  return jax.devices()[0].platform
+
+
 def device() -> str:
   """Kind of the device that is used, the first: such as `TPU v4` or
   `cpu (2 threads, x86_64)`."""

@@ -33,7 +33,7 @@ class FinishingConfig:
     feature_noise: sd of Gaussian noise on the features of support and queries, in units
       of their rms coordinate. Training classes lie further apart than unseen ones; noise
       makes their tasks as hard.
-    temperature: τ of the weights whose query loss it is.
+    temperature: τ of the weights whose query loss it is, and by which the best are kept.
     rate: peak rate for finishing; the hypernetwork takes meta.rate.
     warmup: share of the steps in which the rate rises.
     clip: largest norm of the gradient; 0 is off.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
 from mcdi_jax.meta.batch import TaskSource, draw_tasks
+from mcdi_jax.networks import Params
 from mcdi_jax.weights import damped_roots, second_moment
 
 _BYTES = 2**28
@@ -62,25 +63,27 @@ def _preconditioned(
   if not layers:
     return generator
 
-  def one(row: Any, key: Key[Array, ""], form: Any) -> tuple[Array, ...]:
-    task = jax.tree.map(lambda leaf: leaf[row], source.bank.tasks)
-    counted = source.form(form)
-    support = family.support(key, source.items, task, family.largest.shots, form=counted)
-    inputs = family.layer_inputs(generator.frozen, support)
-    moment = lambda x, layer: second_moment(x, bool(layer.bias), support.mask)  # noqa: E731
-    return tuple(moment(x, layer) for x, layer in zip(inputs, layers, strict=True))
-
   @jax.jit
-  def mean(key: Key[Array, ""], form: Any) -> tuple[Array, ...]:
-    k_rows, k_supports = jax.random.split(key)
+  def mean(
+    source: TaskSource, frozen: Params, key: Key[Array, ""], form: Any
+  ) -> tuple[Array, ...]:
+    counted, k_rows, k_supports = source.form(form), *jax.random.split(key)
     rows = jax.random.randint(k_rows, (_SUPPORTS,), 0, source.count[form])
-    rows = rows + source.first[form]
+
+    def one(row_and_key: tuple[Any, Key[Array, ""]]) -> tuple[Array, ...]:
+      row, key = row_and_key
+      task = jax.tree.map(lambda leaf: leaf[row], source.bank.tasks)
+      support = family.support(key, source.items, task, family.largest.shots, form=counted)
+      inputs = zip(family.layer_inputs(frozen, support), layers, strict=True)
+      return tuple(second_moment(x, bool(layer.bias), support.mask) for x, layer in inputs)
+
     keys = jax.random.split(k_supports, _SUPPORTS)
-    moments = jax.lax.map(lambda given: one(*given, form), (rows, keys))
+    moments = jax.lax.map(one, (rows + source.first[form], keys))
     return jax.tree.map(lambda moment: moment.mean(0), moments)
 
   forms = range(len(source.first))
-  found = [mean(jax.random.fold_in(key, f), f) for f in forms]
+  given = (source, generator.frozen)
+  found = [mean(*given, jax.random.fold_in(key, f), f) for f in forms]
   moments = [np.mean(of_layer, axis=0) for of_layer in zip(*found, strict=True)]
   roots = tuple(damped_roots(m, generator.spec.precondition) for m in moments)
   space = dataclasses.replace(generator.space, roots=roots)

@@ -17,10 +17,14 @@ _BATCH = 100
 
 
 def validation(
-  protocols: list[Protocol], key: Key[Array, ""], *, tasks: int
+  protocols: list[Protocol],
+  key: Key[Array, ""],
+  *,
+  tasks: int,
+  temperature: float = 0.0,
 ) -> Callable[[MetaState, Generator, Any], tuple[MetaState, dict[str, Array]]]:
   """`validate(state, generator, items)`: how good the weights are that the averaged
-  generator makes at τ = 0, in the unit of the family's metric, such as accuracy in
+  generator makes at this τ, in the unit of the family's metric, such as accuracy in
   percent, always on the same validation tasks; and the rms of their tokens, where that of
   all k targets together is 1. Keeps the best average in the state. It is compiled once for
   all protocols, which differ in ways and shots."""
@@ -34,7 +38,7 @@ def validation(
     k_task, k_sample = jax.random.split(key)
     support, query = family.sample(k_task, items, largest, form=form)
     condition = generator.condition(support, largest.ways)
-    tokens, _ = generator.sample(condition, k_sample, temperature=0.0)
+    tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
     params = generator.decode(tokens, condition, support)
     quality = family.quality(family.apply(generator.frozen, params, query.x), query)
     rms = generator.space.leaf_rms(tokens, condition.present)

@@ -80,10 +80,10 @@ def prepare_banks(
 
   def window(n: int) -> TaskSource:
     found = [bank.read(which) for bank, which in zip(shards, windows[n], strict=True)]
+    if config.align:
+      found = [(_aligned(bank, prepared), numbers) for bank, numbers in found]
     own = [found[place] for place in banks]
     parts, numbers = zip(*own, strict=True)
-    if config.align:
-      parts = [_aligned(bank, prepared) for bank in parts]
     return task_source(family, forms, parts, prepared.suite.train, key, numbers)
 
   if len(windows) > 1:

@@ -115,9 +115,9 @@ class Config:
     gauge: whether the mean over classes is removed from weights and noise.
     align: whether the hidden units of the bank's networks are put in the order nearest to
       θ_0's, for weights that do not start from one θ_0 (`preparation.shared_init`).
-    precondition: ε of the preconditioning of layers, in units of their inputs' mean square:
-      the diffusion's coordinates are W (Σ + ε)^½, with Σ the second moment of the inputs
-      under θ_0; 0: the weights themselves.
+    precondition: ε of the preconditioning of layers: the diffusion's coordinates are
+      W (Σ + ε·tr(Σ)/d·I)^½, with Σ [d, d] the second moment of a layer's inputs under θ_0,
+      a 1 for the bias among them; 0: the weights themselves.
     backbone_dir, bank_dir: where backbones and banks are cached, to be shared between
       runs; default: inside the workdir.
     bank_bytes: of a bank's files that are held at a time; of a larger one parts take turns.
@@ -174,6 +174,16 @@ class Config:
     drawn, steps = self.family == "heads", self.initial.steps
     remedy = "heads have no θ_0 that is trained, set it to 0"
     check(not (drawn and steps), "config.initial.steps", steps, remedy)
+    samples, remedy = self.evaluation.samples, "a chain of one step has none, set it to 0"
+    chain = self.diffusion.steps > 1 or not samples
+    check(chain, "config.evaluation.samples", samples, remedy)
+    turns, remedy = self.score.network == "equivariant", "its symmetry needs plain weights"
+    check(
+      not (turns and self.precondition),
+      "config.precondition",
+      self.precondition,
+      f"{remedy}, set it to 0 or config.score.network to another than 'equivariant'",
+    )
     self.preparation.recorded_steps(self.diffusion.segments)
     alphas(self.diffusion)
 
@@ -182,27 +192,6 @@ class Config:
     """The forms of task that are trained, validated and tested."""
     queries = self.evaluation.queries
     return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
-
-
-def check_family_has(config: Config, family: TaskFamily | type[TaskFamily]) -> None:
-  """Raises `InputError` for a base, or for layers, that the family does not have."""
-  bases = family.bases
-  remedy = f"{family.name} have the bases {list(bases)}"
-  if "generated_delta" in config.generators:
-    check(config.delta_base in bases, "config.delta_base", config.delta_base, remedy)
-  starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
-  remedy = f"{remedy}, the run the generators {list(config.generators)}"
-  known = set(starts) <= {*config.generators, *bases} - {"none"}
-  check(known, "config.evaluation.refine_from", starts, remedy)
-  without, remedy = config.evaluation.without, "config.base is 'none', choose 'init'"
-  there = not without or config.base != "none"
-  check(there, "config.evaluation.without", without, remedy)
-  remedy = f"{family.name} name no hidden layers, set it to False"
-  check(
-    not config.align or bool(family.hidden_layers), "config.align", config.align, remedy
-  )
-  damping, remedy = config.precondition, f"{family.name} name no layers, set it to 0"
-  check(not damping or bool(family.layers), "config.precondition", damping, remedy)
 
 
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:

@@ -26,7 +26,7 @@ from mcdi_jax.evaluation import (
 )
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator
-from mcdi_jax.lib import files
+from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
@@ -248,13 +248,15 @@ def _latencies(
   form: Protocol,
   test: Any,
 ) -> list[dict[str, Any]]:
-  """Of every method from embedded items, one task and many; of generators also from
-  raw ones."""
+  """Of every method from embedded items, one task and, where they are computed at once,
+  many; of generators also from raw ones."""
   CONSOLE.print(f"{form}: timing {len(methods)} methods")
-  keys = task_keys(config.evaluation.eval_seed, max(batches(facts.family)))
+  keys = task_keys(
+    config.evaluation.eval_seed, max(batches(facts.family, provenance.platform_used()))
+  )
   supports = jax.vmap(lambda key: draw_task(key, facts.family, test, form)[0].support)(keys)
   seconds = config.evaluation.latency_s / len(config.forms)
-  timed = len(batches(facts.family)) * len(methods)
+  timed = len(sizes) * len(methods)
   share = lambda number: seconds * number / (timed + 2 * len(generators))  # noqa: E731
   found = time_methods(methods, supports, form.ways, seconds=share(timed))
   for name, (trained, choice) in generators.items():
@@ -266,7 +268,10 @@ def _latencies(
 
 def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[Timing]:
   """Times a generator from embedded items and from raw ones, without any data."""
-  method, tasks = generated("generated", generator, 0.0), max(batches(generator.family))
+  method, tasks = (
+    generated("generated", generator, 0.0),
+    max(batches(generator.family, provenance.platform_used())),
+  )
   given = generator.family.example(Form(form.ways, form.shots))
   shape = jax.eval_shape(generator.embed, given.x).shape
   x = jax.random.normal(jax.random.key(0), (tasks, *shape)) / shape[-1] ** 0.5
@@ -274,7 +279,10 @@ def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[T
   supports = Support(x, labels)
   found = time_methods([method], supports, form.ways, seconds=seconds / 2)
   found = with_share_of_peak(found, generator, form)
-  raw = {"seconds": seconds / 2, "batches": batches(generator.family)}
+  raw = {
+    "seconds": seconds / 2,
+    "batches": batches(generator.family, provenance.platform_used()),
+  }
   return found + time_generation(method.name, generator, form, **raw)
 
 

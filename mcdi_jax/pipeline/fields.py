@@ -13,7 +13,8 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import Method
 from mcdi_jax.networks import Params
-from mcdi_jax.pipeline.config import Config, check_family_has, task_family
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import Config, task_family
 from mcdi_jax.pipeline.heads import about_images, load_images
 from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.own import network_rivals
@@ -38,7 +39,7 @@ def check_fields(config: Config, splits: Splits) -> None:
   delta = "generated_delta" in config.generators
   remedy = "there are no prototypes of an image, leave 'generated_delta' out"
   check(not delta, "config.generators", config.generators, remedy)
-  check_family_has(config, Fields)
+  check_family_has(config, task_family(config, splits.image_shape))
 
 
 def prepare_fields(

@@ -151,7 +151,9 @@ def _trained(
   by them."""
   # The same validation tasks for all generators of a seed: they are chosen on equal terms.
   k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
-  validate = validation(config.forms, k_validation, tasks=tasks)
+  by_queries = plan.recipe.algorithm == "query_loss"
+  tau = config.finishing.temperature if by_queries else 0.0
+  validate = validation(config.forms, k_validation, tasks=tasks, temperature=tau)
   generator, training = plan.start, plan.training
 
   def step(state: Any, key: Any) -> tuple[Any, dict[str, Any]]:

@@ -11,7 +11,6 @@ from jaxtyping import Array, Key
 from mcdi_jax.data import ClassSet, Splits, load_splits
 from mcdi_jax.data.images import border_brightness
 from mcdi_jax.evaluation import classified
-from mcdi_jax.families import Heads
 from mcdi_jax.families.few_shot import check_image_shape
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
@@ -23,7 +22,8 @@ from mcdi_jax.pipeline.backbone import (
   embed_splits,
   prepare_backbone,
 )
-from mcdi_jax.pipeline.config import GENERATORS, Config, check_family_has, task_family
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import GENERATORS, Config, task_family
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 from mcdi_jax.tasks import check_protocol
 
@@ -45,7 +45,7 @@ def check_images(config: Config, splits: Splits) -> None:
 
 def check_heads(config: Config, splits: Splits) -> None:
   check_images(config, splits)
-  check_family_has(config, Heads)
+  check_family_has(config, task_family(config, splits.image_shape))
   turns = 4 if config.data.rotations else 1
   _check_episode(config.backbone, splits.train, turns)
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Key
 from mcdi_jax.data import Splits, with_rotations
 from mcdi_jax.data.class_set import take_classes
 from mcdi_jax.evaluation import classified
-from mcdi_jax.families import Networks
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import Known, Method, base_alone
-from mcdi_jax.pipeline.config import Config, check_family_has, task_family
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import Config, task_family
 from mcdi_jax.pipeline.heads import about_images, check_images, load_images
 from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.own import network_rivals
@@ -23,7 +23,7 @@ from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 
 def check_networks(config: Config, splits: Splits) -> None:
   check_images(config, splits)
-  check_family_has(config, Networks)
+  check_family_has(config, task_family(config, splits.image_shape))
   copies, remedy = config.preparation.augment_copies, "only features have them, set it to 0"
   check(not copies, "config.preparation.augment_copies", copies, remedy)
   remedy = "this network reads heads alone, choose 'tokens'"

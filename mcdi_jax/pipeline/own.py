@@ -17,7 +17,8 @@ from mcdi_jax.families.checks import check_family
 from mcdi_jax.lib.config import check, to_config_dict
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import Known, Method, descent
-from mcdi_jax.pipeline.config import Config, check_family_has
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.initial import prepare_frozen
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 
@@ -71,7 +72,7 @@ def own_use(family: TaskFamily, get_suite: Callable[..., Suite]) -> Use:
 
   def check_own(config: Config, data: OwnData) -> None:
     check(bool(family.name), "FAMILY.name", family.name, "give the family a name")
-    check_family_has(config, family)
+    check_family_has(config, formed(config))
     suite = data.suite
     sets = {"train": suite.train, "val": suite.val, **suite.tests}
     check_family(formed(config), sets, config.forms[0])

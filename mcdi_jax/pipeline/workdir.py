@@ -1,12 +1,13 @@
 """What a workdir belongs to, and the results of its seeds."""
 
+import contextlib
 import dataclasses
 import json
 import shlex
 from typing import Any
 
 from mcdi_jax.lib import files
-from mcdi_jax.lib.config import content_hash
+from mcdi_jax.lib.config import content_hash, from_mapping
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
@@ -30,7 +31,7 @@ def claim(config: Config, given: Any, workdir: Path) -> Any:
     InputError: another run's; or one that does not say whose it is.
   """
   before = _read_config(workdir)
-  content = json.loads(json.dumps(dataclasses.asdict(config)))
+  content = _content(config)
   data = _read_data(workdir) if before is not None else None
   if before is not None:
     differing = _differing(before, content, data, given.digest)
@@ -46,6 +47,10 @@ def claim(config: Config, given: Any, workdir: Path) -> Any:
   files.write_json(workdir / "data.json", about)
   files.write_json(workdir / "config.json", content)
   return given
+
+
+def _content(config: Config) -> dict[str, Any]:
+  return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def _read_config(workdir: Path) -> dict[str, Any] | None:
@@ -79,6 +84,8 @@ def _differing(
   before: dict[str, Any], now: dict[str, Any], data: dict[str, Any] | None, digest: str
 ) -> list[str]:
   """Names of what makes another run of it."""
+  with contextlib.suppress(InputError):  # what is new since then is at its default
+    before = _content(from_mapping(Config, before))
   names = [name for name in _differences(before, now, "config") if name not in _PLACES]
   reading = [name for name in names if name.startswith(_READING)]
   if data is None:  # nothing tells the content: the settings must be the same

@@ -34,7 +34,7 @@ def aligned(
   """
   given, target = _on_host(params), _on_host(reference)
   for hidden in layers:
-    _check(hidden, given)
+    check_hidden(hidden, given)
   orders = _best_orders(given, target, layers, rounds)
   chosen = {path: given[path] for hidden in layers for path in hidden}
   found = _in_order(chosen, layers, orders)
@@ -48,7 +48,7 @@ def aligned_trajectories(
   order that `aligned` finds for its last target, so that it stays one."""
   given, target = _on_host(weights), _on_host(reference)
   for hidden in layers:
-    _check(hidden, {path: leaf[0, 0] for path, leaf in given.items()})
+    check_hidden(hidden, {path: leaf[0, 0] for path, leaf in given.items()})
   found = {path: np.array(leaf) for path, leaf in given.items()}
   behind = [{path: axis + 1 for path, axis in hidden.items()} for hidden in layers]
   for n in range(len(next(iter(given.values())))):
@@ -110,7 +110,8 @@ def _by_unit(leaf: np.ndarray, axis: int) -> np.ndarray:
   return np.moveaxis(np.float64(leaf), axis, 0).reshape(leaf.shape[axis], -1)
 
 
-def _check(hidden: Hidden, given: dict[str, Any]) -> None:
+def check_hidden(hidden: Hidden, given: dict[str, Any]) -> None:
+  """Raises `InputError` unless these are axes of one layer's units; leaves or shapes."""
   for path, axis in hidden.items():
     if path not in given:
       raise InputError(f"there is no leaf {path}: there are {sorted(given)}")

@@ -237,8 +237,9 @@ def test_generators_are_timed_from_images_and_as_they_are_called():
 
 
 def test_many_at_once_are_timed_where_they_are_computed_at_once():
-  assert batches(Heads(image_shape=(28, 28, 1))) == (1, 256)
-  assert batches(Networks(image_shape=(28, 28, 1))) == (1,)
+  heads, networks = (family(image_shape=(28, 28, 1)) for family in (Heads, Networks))
+  assert batches(heads, "cpu") == batches(networks, "gpu") == (1, 256)
+  assert batches(networks, "cpu") == (1,)
 
 
 @pytest.mark.parametrize(

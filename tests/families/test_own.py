@@ -11,10 +11,10 @@ import pytest
 
 from configs import moons, sines, springs
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.families.checks import check_family
+from mcdi_jax.families.checks import check_family, check_layers
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Protocol, Query, Support, Task
-from mcdi_jax.weights import Cut, weight_space
+from mcdi_jax.weights import Cut, Layer, weight_space
 
 PROTOCOL = Protocol(1, 6, 4)
 KEY = jax.random.key(0)
@@ -132,6 +132,26 @@ def test_an_array_is_no_field():
 
   with pytest.raises(InputError, match=r"Mine cannot be hashed"):
     check_family(Mine(table=np.ones(3)), _sets(sines), PROTOCOL)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({}, r"Mine names layers: say what each is given, as layer_inputs"),
+    ({"layer_inputs": lambda *_: ()}, r"layer_inputs gives shapes \[\]: .* of \[40\]"),
+    (
+      {"layer_inputs": lambda self, frozen, support: (support.x[:, None],)},
+      r"layer_inputs gives shapes \[\(5, 1, 1\)\]: .* of \[40\] inputs",
+    ),
+    ({"layers": (Layer("layer_9/kernel"),)}, r"layer_9/kernel.* has no leaf"),
+  ],
+)
+def test_layers_that_are_not_described_are_told(changes: dict[str, Any], said: str):
+  layers = (Layer("layer_1/kernel", "layer_1/bias"),)
+  family = type("Mine", (sines.Sines,), {"layers": layers, **changes})(shots=(5,))
+  with pytest.raises(InputError, match=said) as raised:
+    check_layers(family, jax.eval_shape(family.fresh, KEY))
+  assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

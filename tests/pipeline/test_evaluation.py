@@ -192,7 +192,7 @@ def test_each_generator_is_timed_as_it_is_used(
   monkeypatch.setattr(evaluation, "time_generation", _note(timed))
   form = Protocol(WAYS, SHOTS, 4)
   call = (CONFIG, FACTS, [], generators, form, UPRIGHT)
-  monkeypatch.setattr(evaluation, "batches", lambda _: (1, 2))
+  monkeypatch.setattr(evaluation, "batches", lambda *_: (1, 2))
   evaluation._latencies(*call)
   for n, (name, made, of_form, settings) in enumerate(timed):
     assert (name, of_form) == (CONFIG.generators[n], form)

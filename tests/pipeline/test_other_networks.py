@@ -164,6 +164,7 @@ NETWORKS = Config(
 
 
 RIDGE_TOO = dataclasses.replace(COMMON["evaluation"], refine_from=("ridge",))
+NO_SUCH_LEAF = dataclasses.replace(COMMON["evaluation"], without=("block/*",))
 NONE_TOO = dataclasses.replace(COMMON["evaluation"], refine_from=("none",))
 
 
@@ -217,6 +218,7 @@ def test_the_trained_init_is_what_the_bank_starts_from_and_the_generator_keeps(
     ({"preparation": PreparationConfig(tasks=8, augment_copies=1)}, "augment_copies is 1"),
     ({"meta": dataclasses.replace(COMMON["meta"], ways=(9,))}, "4 classes: 9-way"),
     ({"evaluation": RIDGE_TOO}, r"refine_from is \('ridge',\): networks have the bases"),
+    ({"evaluation": NO_SUCH_LEAF}, r"without is 'block/\*': it fits no leaf, there are"),
     ({"evaluation": NONE_TOO}, r"refine_from is \('none',\): .* the generators \['gener"),
     (
       {"generators": ("generated", "generated_delta"), "delta_base": "ridge"},
@@ -327,6 +329,10 @@ def test_an_aligned_bank_is_nearer_to_theta_0_and_as_good(tmp_path: Path):
     for align in (False, True)
   ]
   np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
+  two = dataclasses.replace(config.meta, shots=(1, 2))
+  shared = dataclasses.replace(config, align=True, meta=two)
+  source = prepare_banks(shared, prepared, as_path(tmp_path / "bank")).at(0)
+  assert source.bank.size == found[True].size  # one bank serves both, and is held once
   with pytest.raises(InputError, match=r"config\.align is True: sines name no hidden"):
     changed = dataclasses.replace(OWN, align=True)
     run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))

@@ -78,6 +78,16 @@ def test_damping_cannot_be_negative():
     Config(precondition=-1.0)
 
 
+def test_the_equivariant_network_takes_plain_weights():
+  with pytest.raises(InputError, match=r"precondition is 0\.1: its symmetry needs plain"):
+    Config(precondition=0.1)
+
+
+def test_patterns_of_leaves_are_different_ones():
+  with pytest.raises(InputError, match=r"without is \('a', 'a'\): give different"):
+    from_mapping(Config, {"evaluation": {"without": ("a", "a")}})
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize(("classes", "each"), [(4, 20), (8, 3)])
 def test_each_split_must_be_large_enough(split: str, classes: int, each: int):

@@ -1,6 +1,7 @@
 """Samples at τ = 1 and at equal spread."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from miniature import SHOTS, WAYS, make_generator, make_source
 
-from mcdi_jax.evaluation import EvaluationConfig
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.evaluation import EvaluationConfig, draw_task, task_keys
+from mcdi_jax.generator import generate_from_features
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline import Config
 from mcdi_jax.pipeline.generator import Trained
@@ -28,7 +31,7 @@ def test_distance_is_over_all_pairs_and_free_weights():
   family = make_generator().family
   one = jax.tree.map(lambda leaf: leaf[0], params)
   space = dataclasses.replace(weight_space(one, family.cuts), scale=jnp.float32([2.0, 1.0]))
-  kernel = np.asarray(kernel) / 2
+  kernel = np.asarray(params["head"]["kernel"]) / 2
   kernel = kernel - kernel.mean(2, keepdims=True)
   pairs = [(a, b) for a in range(5) for b in range(a)]
   squares = [np.sum((kernel[a] - kernel[b]) ** 2) for a, b in pairs]
@@ -63,12 +66,51 @@ def test_rows_are_those_of_generators_trained_on_weights():
   distances = [told[f"{n}_at_tau_1"]["pairwise_distance"] for n in ("generated", "k1")]
   assert distances[1] < distances[0]
   assert told["k1_at_equal_spread"]["temperature"] == pytest.approx(1.0, abs=0.01)
-  tau = told["generated_at_equal_spread"]["temperature"]
-  assert (
-    tau < 0.95 and told["generated_at_equal_spread"]["pairwise_distance"] == distances[1]
-  )
+  equal = told["generated_at_equal_spread"]
+  assert equal["temperature"] < 0.95
+  assert equal["pairwise_distance"] == pytest.approx(distances[1], rel=0.02)
+  again = _at(config, found, equal["temperature"])
+  assert again == pytest.approx(equal["pairwise_distance"], rel=1e-3)
   none = dataclasses.replace(config, evaluation=EvaluationConfig())
   assert sample_rows(none, found, Protocol(WAYS, SHOTS, 1), make_source().items) == []
+
+
+def _at(config: Config, found: dict[str, Tuned], tau: float) -> float:
+  """The main generator's spread at this τ, on the same tasks, sample by sample."""
+  generator = found["generated"].trained.generator
+  form, items = Protocol(WAYS, SHOTS, 1), make_source().items
+  distances = []
+  for key in task_keys(config.evaluation.eval_seed, 32, "spread"):
+    task, _, key = draw_task(key, generator.family, items, form)
+    keys = jax.random.split(key, config.evaluation.samples)
+    settings = {"temperature": tau, "ways": WAYS}
+    adapt = functools.partial(generate_from_features, generator, task.support, **settings)
+    samples = jax.vmap(adapt)(keys)
+    distances.append(float(pairwise_distance(samples, generator.space)))
+  return float(np.mean(distances))
+
+
+def test_samples_that_are_not_finite_have_no_rows():
+  names, good = ("generated", "k1"), make_generator()
+  score = jax.tree.map(lambda leaf: leaf * jnp.nan, good.score)
+  wild = dataclasses.replace(good, score=score)
+  config = Config(generators=names, evaluation=EvaluationConfig(samples=2))
+  found = {
+    name: Tuned(Trained(g, 1.0), Choice({"temperature": 0.0}, 1, [], None))
+    for name, g in zip(names, (good, wild), strict=True)
+  }
+  rows = sample_rows(config, found, Protocol(WAYS, SHOTS, 1), make_source().items)
+  assert [row.against for row in rows] == [
+    "generated_at_tau_1",
+    "generated_at_equal_spread",
+  ]
+  assert all(row.method.name.startswith("generated") for row in rows)
+
+
+def test_a_chain_of_one_step_has_no_samples():
+  one = DiffusionConfig(steps=1, segments=1, schedule="linear_auto")
+  with pytest.raises(InputError, match=r"evaluation\.samples is 4: a chain of one step"):
+    Config(diffusion=one, evaluation=EvaluationConfig(samples=4))
 
 
 def test_one_sample_has_no_spread():

@@ -94,6 +94,18 @@ def test_another_run_is_refused_by_what_differs(
   assert _files(workdir) == before
 
 
+def test_a_setting_that_an_earlier_version_lacked_is_at_its_default(workdir: Any):
+  """Its run goes on, unless the setting is now another one."""
+  path = workdir / "config.json"
+  before = json.loads(path.read_text())
+  del before["align"], before["score"]["ridge"]
+  path.write_text(json.dumps(before))
+  with pytest.raises(InputError, match=r"\(config\.align differ\)"):
+    claim(dataclasses.replace(CONFIG, align=True), _splits(), workdir)
+  claim(CONFIG, _splits(), workdir)
+  assert json.loads(path.read_text())["align"] is False
+
+
 def test_the_refusal_says_which_caches_serve_and_how(tmp_path: Path):
   """Those inside the refused workdir that are there; spaces are quoted."""
   place = as_path(tmp_path / "a run")

@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source
 
 from mcdi_jax.families import Fields, Heads, Networks, TaskFamily
+from mcdi_jax.generator import generate_from_features, load_generator, save_generator
+from mcdi_jax.generator.storage import blank
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.meta import fit_space
+from mcdi_jax.meta.batch import draw_tasks
 from mcdi_jax.networks import Params
+from mcdi_jax.networks.conv4 import apply_with_own_statistics, block_inputs
 from mcdi_jax.networks.convolution import convolution, patches_of
 from mcdi_jax.tasks import Form
 from mcdi_jax.weights import (
@@ -147,9 +153,56 @@ def test_families_say_what_their_layers_are_given(family: TaskFamily):
   for own, layer, roots in zip(inputs, family.layers, space.roots, strict=True):
     assert own.shape[0] == len(support.x)
     assert own.shape[2] + bool(layer.bias) == len(roots.root)
+  if family.name == "networks":
+    _check_blocks(frozen["init"]["blocks"], inputs, support.x)
   if family.name != "heads":
     leaves = leaves_by_path(frozen["init"] | params)
     last = family.layers[-1]
     outputs = inputs[-1][:, 0] @ leaves[last.kernel] + leaves[last.bias]
     found = family.fitted(frozen, params, support.x)
     np.testing.assert_allclose(outputs, found, rtol=1e-4, atol=1e-5)
+
+
+def _check_blocks(blocks: Params, inputs: Any, x: Any) -> None:
+  """Patches times kernel is the convolution of what the blocks before put out; of images
+  that do not count, NaN or not, there is no trace."""
+  in_order = [blocks[str(n)] for n in range(len(blocks))]
+  mask = jnp.arange(len(x)) != 1
+  masked = block_inputs(in_order, x.at[1].set(jnp.nan), mask)
+  alone = block_inputs(in_order, x[mask])
+  for n, own in enumerate(in_order):
+    before, _ = apply_with_own_statistics(in_order[:n], x)
+    images = before.reshape(len(x), x.shape[1] >> n, x.shape[2] >> n, -1)
+    expected = convolution(images, own["kernel"])
+    found = inputs[n] @ own["kernel"].reshape(-1, expected.shape[-1])
+    np.testing.assert_allclose(
+      found.reshape(expected.shape), expected, rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(masked[n][mask], alone[n], rtol=1e-3, atol=1e-4)
+
+
+def test_roots_are_fitted_to_the_supports_of_the_bank_and_kept(tmp_path: Any):
+  """Of heads: Σ of the items of the classes, as numpy has it, within the luck of a draw of
+  64 supports; a generator on disk comes back with them, and makes the same weights."""
+  source, plain = make_source(), make_generator(base="prototypes")
+  spec = dataclasses.replace(plain.spec, precondition=0.01)
+  made = blank(spec, KEY)
+  made = dataclasses.replace(made, score=plain.score, schedule=plain.schedule)
+  fitted = fit_space(made, source, KEY)
+  x = np.float64(source.items.x)
+  h = np.append(x, np.ones((len(x), 1)), 1)
+  moment = h.T @ h / len(h)
+  moment += 0.01 * np.trace(moment) / len(moment) * np.eye(len(moment))
+  (roots,) = fitted.space.roots
+  np.testing.assert_allclose(roots.root @ roots.root, moment, rtol=0.25, atol=0.25)
+  np.testing.assert_allclose(roots.root @ roots.inverse, np.eye(len(moment)), atol=1e-4)
+  batch = draw_tasks(KEY, source, fitted, form=0, tasks=64)
+  rms = fitted.space.leaf_rms(batch.targets)
+  np.testing.assert_allclose(rms, 1.0, rtol=0.1)  # the scale is of the new coordinates
+  save_generator(tmp_path / "g", fitted)
+  loaded = load_generator(tmp_path / "g")
+  chex.assert_trees_all_equal(loaded.space, fitted.space)
+  support = flat(jax.random.normal(KEY, (WAYS, SHOTS, WIDTH)))
+  found = [generate_from_features(g, support, KEY) for g in (loaded, fitted, plain)]
+  chex.assert_trees_all_equal(*found[:2])
+  assert not np.allclose(found[0]["head"]["kernel"], found[2]["head"]["kernel"], rtol=0.01)
