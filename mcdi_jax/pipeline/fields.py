@@ -22,7 +22,6 @@ from mcdi_jax.pipeline.use import Arrays, Prepared, Stage, Suite, Use
 
 
 def check_fields(config: Config, splits: Splits) -> None:
-  del splits
   for name in ("ways", "shots"):
     value = getattr(config.meta, name)
     remedy = "an image is held at a time, set it to (1,)"

@@ -71,6 +71,7 @@ FIELDS = Config(
   fields=FieldsConfig(frequencies=4, hidden=3),
   **COMMON,
 )
+EQUIVARIANT = {"score": ScoreConfig(), "precondition": 0.0}
 CONTROLS = [
   "shuffled_condition", "mean_of_bank", "nearest_of_bank", "generated_without_*/bias",
   "generated_at_tau_1", "generated_at_equal_spread",
@@ -135,7 +136,7 @@ def test_the_page_shows_reconstructions(fields: Any):
   ("changes", "said"),
   [
     ({"meta": MetaConfig(ways=(2,))}, r"config\.meta\.ways is \(2,\)"),
-    ({"score": ScoreConfig()}, r"config\.score\.network is 'equivariant'"),
+    (EQUIVARIANT, r"config\.score\.network is 'equivariant'"),
     ({"finishing": FinishingConfig()}, r"config\.finishing\.feature_noise is 0\.5"),
     ({"generators": ("generated", "generated_delta")}, r"no prototypes of an image"),
     ({"data": DataConfig(rotations=True)}, r"config\.data\.rotations"),
@@ -214,7 +215,7 @@ def test_the_trained_init_is_what_the_bank_starts_from_and_the_generator_keeps(
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
-    ({"score": ScoreConfig()}, r"config\.score\.network is 'equivariant'"),
+    (EQUIVARIANT, r"config\.score\.network is 'equivariant'"),
     ({"preparation": PreparationConfig(tasks=8, augment_copies=1)}, "augment_copies is 1"),
     ({"meta": dataclasses.replace(COMMON["meta"], ways=(9,))}, "4 classes: 9-way"),
     ({"evaluation": RIDGE_TOO}, r"refine_from is \('ridge',\): networks have the bases"),
