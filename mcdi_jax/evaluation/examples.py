@@ -47,9 +47,10 @@ def classified(
     params = generate_from_features(generator, task.support, k_generate, ways=form.ways)
     predicted = family.apply(generator.frozen, params, task.query.x).argmax(-1)
     rows = lambda x, n: x.reshape(form.ways, n, *image_shape)  # noqa: E731
+    as_bytes = lambda x: jnp.round(255 * x).astype(jnp.uint8)  # noqa: E731
     return (
-      rows(pixels.support.x, form.shots),
-      rows(pixels.query.x, shown.queries),
+      rows(as_bytes(pixels.support.x), form.shots),
+      rows(as_bytes(pixels.query.x), shown.queries),
       predicted.reshape(form.ways, shown.queries),
     )
 

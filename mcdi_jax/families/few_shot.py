@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params, without_absent
@@ -73,7 +74,9 @@ class FewShot(TaskFamily):
     *,
     form: Form | None = None,
   ) -> Support:
-    return sample_support(key, items, task, shots, form=form)
+    """Items as they are, but bytes in [0, 1]."""
+    support = sample_support(key, items, task, shots, form=form)
+    return support._replace(x=to_unit(support.x))
 
   def examples(
     self,
@@ -84,7 +87,8 @@ class FewShot(TaskFamily):
     *,
     form: Form | None = None,
   ) -> Task:
-    return sample_examples(key, items, task, protocol, form=form)
+    drawn = sample_examples(key, items, task, protocol, form=form)
+    return Task(*(part._replace(x=to_unit(part.x)) for part in drawn))
 
   def versions(self, items: ClassSet) -> ClassSet:
     return items._replace(x=items.x[:, None])
@@ -115,9 +119,9 @@ class FewShot(TaskFamily):
     """All items, each in one of its versions."""
     x, number, versions = gathered.x, *gathered.x.shape[:2]
     if versions == 1:
-      return gathered._replace(x=x[:, 0])
+      return gathered._replace(x=to_unit(x[:, 0]))
     which = jax.random.randint(key, (number,), 0, versions)
-    return gathered._replace(x=x[jnp.arange(number), which])
+    return gathered._replace(x=to_unit(x[jnp.arange(number), which]))
 
   def loss(self, output: Float[Array, "n N"], y: Int[Array, " n"]) -> Float[Array, " n"]:
     return optax.softmax_cross_entropy_with_integer_labels(output, y)

@@ -5,11 +5,8 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.data import ClassSet
-from mcdi_jax.data.class_set import to_unit
-from mcdi_jax.families.family import Batch
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params, head, unit_prototype_head
@@ -21,7 +18,7 @@ from mcdi_jax.networks.conv4 import (
   init_blocks,
 )
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Form, Protocol, Support, Task, class_means, membership
+from mcdi_jax.tasks import Support, class_means, membership
 from mcdi_jax.weights import Cut, Layer
 
 
@@ -49,35 +46,6 @@ class Networks(FewShot):
     *(Layer(f"blocks/{n}/kernel") for n in range(BLOCKS)),
     Layer("head/kernel", "head/bias"),
   )
-
-  def support(
-    self,
-    key: Key[Array, ""],
-    items: ClassSet,
-    task: Int[Array, " N"],
-    shots: int,
-    *,
-    form: Form | None = None,
-  ) -> Support:
-    """Images in [0, 1]; the items may be bytes."""
-    support = super().support(key, items, task, shots, form=form)
-    return support._replace(x=to_unit(support.x))
-
-  def examples(
-    self,
-    key: Key[Array, ""],
-    items: ClassSet,
-    task: Int[Array, " N"],
-    protocol: Protocol,
-    *,
-    form: Form | None = None,
-  ) -> Task:
-    drawn = super().examples(key, items, task, protocol, form=form)
-    return Task(*(part._replace(x=to_unit(part.x)) for part in drawn))
-
-  def preparation_batch(self, key: Key[Array, ""], gathered: Batch) -> Batch:
-    batch = super().preparation_batch(key, gathered)
-    return batch._replace(x=to_unit(batch.x))
 
   def fresh(self, key: Key[Array, ""]) -> Params:
     """Of the blocks."""

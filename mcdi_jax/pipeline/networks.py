@@ -70,8 +70,6 @@ def network_examples(
   generator, _ = methods[0].variables
   images = next(iter(prepared.suite.tests.values()))
   found = classified(generator, config.forms[0], images, images, key)
-  pixels = ("example_support", "example_query")
-  found |= {name: jnp.round(255 * found[name]).astype(jnp.uint8) for name in pixels}
   return {name: np.asarray(array) for name, array in found.items()}
 
 
