@@ -23,7 +23,7 @@ from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig, task_family
 from mcdi_jax.pipeline.use import Prepared, Suite
 from mcdi_jax.preparation import PreparationConfig, Shards
 
-CONFIG = Config(meta=MetaConfig(support="kept"))
+CONFIG = Config(meta=MetaConfig(support="kept"), score=ScoreConfig("transformer"))
 ITEMS = from_labels(np.zeros((2, 16, 16, 1), np.uint8), np.arange(2))
 OF_BACKBONE = {
   "width": 8,
@@ -51,12 +51,14 @@ OF_BANK = {
 }
 # Settings that neither depends on.
 OTHERS: dict[str, Any] = {
-  "score": ScoreConfig(width=32),
+  "score": ScoreConfig("transformer", width=32),
   "finishing": FinishingConfig(steps=7),
   "evaluation": EvaluationConfig(tasks=7),
   "generators": ("generated", "generated_delta"),
   "seeds": (0, 7),
   "gauge": False,
+  "align": True,
+  "precondition": 0.1,
   "base": "init",
   "delta_base": "ridge",
   "fields": FieldsConfig(hidden=8),

@@ -44,8 +44,10 @@ class _Training:
     self.given |= {"scale key": key, "source": source, **settings}
     return made
 
-  def validation(self, protocols: Any, key: Any, *, tasks: int) -> Any:
-    self.given |= {"validation key": key, "protocols": protocols}
+  def validation(
+    self, protocols: Any, key: Any, *, tasks: int, temperature: float = 0.0
+  ) -> Any:
+    self.given |= {"validation key": key, "protocols": protocols, "τ": temperature}
     return lambda state, made, items: self.given.update(validated_on=items)
 
   def meta_training(self, config: Any, algorithm: str) -> Any:
@@ -80,7 +82,7 @@ CONFIG = Config(
   backbone=dataclasses.replace(Config().backbone, width=WIDTH),
   score=make_generator().spec.score,
   meta=META,
-  finishing=FinishingConfig(steps=4, rate=1e-4),
+  finishing=FinishingConfig(steps=4, rate=1e-4, temperature=0.3),
   generators=NAMES,
   seeds=SEEDS,
 )
@@ -104,6 +106,7 @@ def test_a_generator_is_trained_with_its_seeds_keys_from_its_own_start(
   assert _same(given["validation key"], key_for(seed, "validation"))
   assert given["protocols"] == CONFIG.forms
   assert given["validated_on"] is material.val
+  assert given["τ"] == (0.0 if name == "generated" else 0.3)
   if name == "generated_finished":
     assert given["start"] is start.score
     assert (given["loop steps"], given["steps"]) == (4, 4)
