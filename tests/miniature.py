@@ -16,6 +16,7 @@ from mcdi_jax.generator.storage import blank
 from mcdi_jax.meta import TaskSource, Training, task_source
 from mcdi_jax.preparation import Bank
 from mcdi_jax.tasks import Form, Support
+from mcdi_jax.weights import Roots
 
 WAYS, SHOTS, WIDTH, STEPS = 3, 2, 4, 6
 IMAGE = (16, 16, 1)
@@ -43,6 +44,7 @@ def make_generator(
   shots: tuple[int, ...] = (SHOTS,),
   base: str = "none",
   gauge: bool = True,
+  precondition: float = 0.0,
   **diffusion: Any,
 ) -> Generator:
   settings = {"steps": STEPS, "segments": 3, "schedule": "linear_auto", **diffusion}
@@ -51,13 +53,16 @@ def make_generator(
     diffusion=DiffusionConfig(**settings),
     family=Heads(ways=ways, shots=shots, image_shape=IMAGE, width=WIDTH),
     base=base,
+    precondition=precondition,
   )
   made = jax.eval_shape(lambda: blank(spec, jax.random.key(0), gauge=gauge))
+  units = [jnp.eye(len(own.root)) for own in made.space.roots]
+  roots = tuple(Roots(2 * unit, unit / 2) for unit in units)
   return dataclasses.replace(
     made,
     score=filled(made.score),
     frozen=filled(made.frozen),
-    space=dataclasses.replace(made.space, scale=jnp.float32([0.7, 1.6])),
+    space=dataclasses.replace(made.space, scale=jnp.float32([0.7, 1.6]), roots=roots),
     schedule=make_schedule(spec.diffusion),
   )
 

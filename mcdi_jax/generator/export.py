@@ -21,7 +21,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.tasks import Form, Support
-from mcdi_jax.weights import Cut, LeafSpec, WeightSpace
+from mcdi_jax.weights import Cut, Layer, LeafSpec, Roots, WeightSpace
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -88,12 +88,14 @@ def _space_to_bytes(static: tuple[Any, ...]) -> bytes:
 
 
 def _space_from_bytes(content: bytes) -> tuple[Any, ...]:
-  leaves, gauge = json.loads(content)
-  return tuple(LeafSpec(p, Cut(*c), tuple(s), d) for p, c, s, d in leaves), gauge
+  leaves, gauge, layers = json.loads(content)
+  specs = tuple(LeafSpec(p, Cut(*c), tuple(s), d) for p, c, s, d in leaves)
+  return specs, gauge, tuple(Layer(*layer) for layer in layers)
 
 
 export.register_namedtuple_serialization(Support, serialized_name="mcdi_jax.Support")
 export.register_namedtuple_serialization(Schedule, serialized_name="mcdi_jax.Schedule")
+export.register_namedtuple_serialization(Roots, serialized_name="mcdi_jax.Roots")
 export.register_pytree_node_serialization(
   Generator,
   serialized_name="mcdi_jax.Generator",

@@ -138,6 +138,7 @@ def test_a_users_function_of_a_generator_runs_in_another_process(found, make_gen
     {},
     {"network": "equivariant", "ways": (3, 5), "base": "prototypes", "gauge": False},
     {"ancestral": True, "end": 0.05},
+    {"precondition": 0.1},
   ],
 )
 def test_generators_and_supports_come_through_bytes(make_generator, settings):
