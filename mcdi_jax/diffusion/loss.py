@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 def published_example(
   key: Key[Array, ""],
-  targets: Float[Array, "k *s"],
+  targets: Float[Array, " k *s"],
   chain: Chain,
   draw_noise: DrawNoise,
 ) -> Example:
@@ -51,7 +51,7 @@ def published_example(
 
 def windowed_example(
   key: Key[Array, ""],
-  targets: Float[Array, "k *s"],
+  targets: Float[Array, " k *s"],
   chain: Chain,
   draw_noise: DrawNoise,
   *,
@@ -72,7 +72,7 @@ def windowed_example(
 
 def naive_example(
   key: Key[Array, ""],
-  targets: Float[Array, "k *s"],
+  targets: Float[Array, " k *s"],
   chain: Chain,
   draw_noise: DrawNoise,
 ) -> Example:

@@ -43,7 +43,7 @@ def sample_chain(
   draw_noise: DrawNoise,
   temperature: Any = 0.0,
   ancestral: bool = False,
-) -> tuple[Float[Array, "*s"], Float[Array, "T *s"]]:
+) -> tuple[Float[Array, "*s"], Float[Array, " T *s"]]:
   """From x_0 = τ z.
 
   Args:

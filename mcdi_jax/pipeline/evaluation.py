@@ -251,9 +251,8 @@ def _latencies(
   """Of every method from embedded items, one task and, where they are computed at once,
   many; of generators also from raw ones."""
   CONSOLE.print(f"{form}: timing {len(methods)} methods")
-  keys = task_keys(
-    config.evaluation.eval_seed, max(batches(facts.family, provenance.platform_used()))
-  )
+  sizes = batches(facts.family, provenance.platform_used())
+  keys = task_keys(config.evaluation.eval_seed, max(sizes))
   supports = jax.vmap(lambda key: draw_task(key, facts.family, test, form)[0].support)(keys)
   seconds = config.evaluation.latency_s / len(config.forms)
   timed = len(sizes) * len(methods)
@@ -268,10 +267,9 @@ def _latencies(
 
 def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[Timing]:
   """Times a generator from embedded items and from raw ones, without any data."""
-  method, tasks = (
-    generated("generated", generator, 0.0),
-    max(batches(generator.family, provenance.platform_used())),
-  )
+  method = generated("generated", generator, 0.0)
+  sizes = batches(generator.family, provenance.platform_used())
+  tasks = max(sizes)
   given = generator.family.example(Form(form.ways, form.shots))
   shape = jax.eval_shape(generator.embed, given.x).shape
   x = jax.random.normal(jax.random.key(0), (tasks, *shape)) / shape[-1] ** 0.5
@@ -279,10 +277,7 @@ def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[T
   supports = Support(x, labels)
   found = time_methods([method], supports, form.ways, seconds=seconds / 2)
   found = with_share_of_peak(found, generator, form)
-  raw = {
-    "seconds": seconds / 2,
-    "batches": batches(generator.family, provenance.platform_used()),
-  }
+  raw = {"seconds": seconds / 2, "batches": sizes}
   return found + time_generation(method.name, generator, form, **raw)
 
 

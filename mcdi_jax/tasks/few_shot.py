@@ -74,8 +74,8 @@ def mean_over_items(
 
 
 def class_sums(
-  member: Float[Array, "n N"], x: Float[Array, "n *s"]
-) -> Float[Array, "N *s"]:
+  member: Float[Array, "n N"], x: Float[Array, " n *s"]
+) -> Float[Array, " N *s"]:
   """Sums over the items of each class. Items that do not count may hold anything."""
   counts = member.any(1).reshape(-1, *(1,) * (x.ndim - 1))
   # Exact in float32 on every device: a class of one item has its item as the sum.
@@ -83,8 +83,8 @@ def class_sums(
 
 
 def class_means(
-  member: Float[Array, "n N"], x: Float[Array, "n *s"]
-) -> Float[Array, "N *s"]:
+  member: Float[Array, "n N"], x: Float[Array, " n *s"]
+) -> Float[Array, " N *s"]:
   """Means over the items of each class; 0 for a class without any."""
   number = jnp.maximum(member.sum(0), 1.0).reshape(-1, *(1,) * (x.ndim - 1))
   return class_sums(member, x) / number

@@ -110,6 +110,14 @@ def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
   assert page.read_text() == "no marks\n"
 
 
-def test_the_readme_has_the_tables_of_the_results():
-  lines = files.read_json_lines(files.as_path(ROOT / "results" / "omniglot.jsonl"))
-  assert results_tables(lines) in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(
+  ("page", "results"),
+  [
+    ("README.md", "omniglot.jsonl"),
+    ("docs/fields.md", "fields.jsonl"),
+    ("docs/networks.md", "networks.jsonl"),
+  ],
+)
+def test_the_pages_have_the_tables_of_the_results(page: str, results: str):
+  lines = files.read_json_lines(files.as_path(ROOT / "results" / results))
+  assert results_tables(lines) in (ROOT / page).read_text()
