@@ -11,7 +11,6 @@ from mcdi_jax.data import DataConfig
 from mcdi_jax.evaluation import (
   Facts,
   Measure,
-  Scores,
   Timing,
   batches,
   difference,
@@ -77,7 +76,11 @@ def evaluate(
     controls = _controls(config, generators, source, number, form, suite)
     sampled = sample_rows(config, generators, form, suite.val)
     controls += [(row.method, _UNTUNED) for row in sampled]
-    pairs = {row.method.name: row.against for row in sampled}
+    others = [method.name for method, _ in methods if method.name not in generators]
+    pairs = dict.fromkeys(generators, others)
+    pairs |= {
+      row.method.name: [row.against] for row in sampled if row.against != row.method.name
+    }
     for protocol, test in suite.tests.items():
       call = (config, facts, methods + controls, generators, form, protocol, test)
       lines += _compare(*call, suite.clusters, pairs)
@@ -171,11 +174,10 @@ def _compare(
   protocol: str,
   test: Any,
   clusters: int | None,
-  pairs: dict[str, str],
+  pairs: dict[str, list[str]],
 ) -> list[dict[str, Any]]:
-  """Lines of all methods on one list of test tasks. Each is paired with `generated`; a
-  generator's settings also tell its difference from prototypes, where there are some, and
-  those of a method in `pairs` its difference from the other."""
+  """Lines of all methods on one list of test tasks. Each is paired with `generated`; its
+  settings also tell its differences from the methods that `pairs` has for it."""
   keys = task_keys(config.evaluation.eval_seed, config.evaluation.tasks)
   CONSOLE.print(f"{form}, {protocol}: {len(methods)} methods on {len(keys)} tasks")
   family = facts.family
@@ -189,9 +191,9 @@ def _compare(
       settings["at_edge"] = choice.at_edge
     if method.name in generators:
       about, values = _about_generator(config, method.name, generators, form)
-      settings |= about | _minus(mine, "prototypes", by_name, measure)
-    if (other := pairs.get(method.name, method.name)) != method.name:
-      settings |= _minus(mine, other, by_name, measure)
+      settings |= about
+    for other in pairs.get(method.name, ()):
+      settings[f"minus_{other}"] = list(difference(mine, by_name[other], measure))
     lines.append(
       metric_line(
         facts,
@@ -207,15 +209,6 @@ def _compare(
       )
     )
   return lines
-
-
-def _minus(
-  mine: Scores, other: str, by_name: dict[str, Scores], measure: Measure
-) -> dict[str, Any]:
-  """Difference from another method, where it is there, with its intervals."""
-  if other not in by_name:
-    return {}
-  return {f"minus_{other}": list(difference(mine, by_name[other], measure))}
 
 
 def _about_generator(

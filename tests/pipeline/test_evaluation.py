@@ -2,6 +2,7 @@
 generators that are timed."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -79,7 +80,8 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   compared: list[Any] = []
   forms = [(n, k) for n in (2, WAYS) for k in (1, SHOTS)]
   source = make_source(forms=tuple(forms))
-  methods = lambda config, family, generators, form, *rest: [(family, form, rest)]  # noqa: E731
+  rival = SimpleNamespace(name="rival")
+  methods = lambda config, family, generators, form, *rest: [(rival, (family, form, rest))]  # noqa: E731
   controls = lambda config, generators, *rest: [rest]  # noqa: E731
   monkeypatch.setattr(evaluation, "_methods", methods)
   monkeypatch.setattr(evaluation, "_controls", controls)
@@ -87,9 +89,10 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
   found = []
   for _, facts, of_form, given, form, protocol, test, clusters, pairs in compared:
-    assert (facts, given, clusters, pairs) == (FACTS, generators, 5, {})
+    assert (facts, given, clusters) == (FACTS, generators, 5)
+    assert pairs == dict.fromkeys(generators, ["rival"])
     number = forms.index((form.ways, form.shots))
-    (family, own, tuned_by), (of_source, *control_of) = of_form
+    (_, (family, own, tuned_by)), (of_source, *control_of) = of_form
     assert (family, own, tuned_by) == (FAMILY, form, (SUITE, RIVALS, PLACE))
     assert of_source is source
     assert control_of == [number, form, SUITE]
@@ -160,7 +163,8 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
   monkeypatch.setattr(evaluation, "score", _note(asked, lambda *_: scores))
   form, measure = Protocol(WAYS, SHOTS, 4), Measure(4, 5)
   call = (CONFIG, FACTS, methods, generators, form, "toys-5-rotated", ROTATED)
-  lines = evaluation._compare(*call, clusters=5, pairs={"prototypes": "k1"})
+  pairs = {"prototypes": ["k1"], "generated": ["prototypes"], "k1": ["prototypes"]}
+  lines = evaluation._compare(*call, clusters=5, pairs=pairs)
   ((_, family, features, _, keys),) = asked
   assert features is ROTATED and family == FAMILY
   drawn = task_keys(CONFIG.evaluation.eval_seed, 20)

@@ -103,7 +103,7 @@ def test_a_run_of_fields_compares_all_on_unseen_images(fields: Any):
   assert of["descent_30"] > of["descent_1"] + 1
   generated = lines[0]["settings"]
   assert (generated["base"], generated["weights"]) == ("init", 8 * 3 + 3 + 3 + 1)
-  assert "minus_prototypes" not in generated
+  assert "minus_prototypes" not in generated and len(generated["minus_descent_30"]) == 3
 
 
 def test_the_line_is_what_the_saved_generator_holds(fields: Any):
