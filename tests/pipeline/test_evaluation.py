@@ -90,7 +90,7 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   found = []
   for _, facts, of_form, given, form, protocol, test, clusters, pairs in compared:
     assert (facts, given, clusters) == (FACTS, generators, 5)
-    assert pairs == dict.fromkeys(generators, ["rival"])
+    assert pairs == {name: ["rival"] for name in generators}
     number = forms.index((form.ways, form.shots))
     (_, (family, own, tuned_by)), (of_source, *control_of) = of_form
     assert (family, own, tuned_by) == (FAMILY, form, (SUITE, RIVALS, PLACE))
