@@ -23,7 +23,7 @@ from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
 from mcdi_jax.families import Batch
-from mcdi_jax.families.few_shot import FewShot
+from mcdi_jax.families.few_shot_images import FewShotImages
 from mcdi_jax.networks import unit_prototype_head
 from mcdi_jax.pipeline import Suite, own_config
 from mcdi_jax.tasks import Task, class_means, membership
@@ -45,7 +45,7 @@ def distorted(x, number):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Million(FewShot):
+class Million(FewShotImages):
   hidden: tuple[int, ...] = (1024, 256)
   name: ClassVar[str] = "million"
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes")
@@ -58,7 +58,7 @@ class Million(FewShot):
   @property
   def cuts(self):
     weights = sum(a * b for a, b in zip(self.sizes, self.hidden, strict=False))
-    return {**FewShot.cuts, "layer_*": Cut("chunks", size=-(-weights // TOKENS))}
+    return {**FewShotImages.cuts, "layer_*": Cut("chunks", size=-(-weights // TOKENS))}
 
   def draw_task(self, key, items, ways):
     k_order, k_distortion = jax.random.split(key)

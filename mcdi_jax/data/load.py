@@ -103,6 +103,7 @@ class Splits(NamedTuple):
 
   @property
   def image_shape(self) -> tuple[int, ...]:
+    """Of one item: (h, w, c), or (D,) where they are features."""
     return tuple(self.train.x.shape[1:])
 
 
@@ -110,16 +111,23 @@ def load_splits(config: DataConfig) -> Splits:
   """Raises `MissingError`, `DamagedError` or `InputError` where there is no such data."""
   if config.source == "glyphs":
     return _glyphs(config)
+  raw = load_raw(config)
+  if raw.of_features:
+    return _split(in_canonical_order(raw), config)
+  say_blank(raw)
+  images = in_polarity(raw.images, config.invert, raw.name)
+  return _split(in_canonical_order(raw._replace(images=images)), config)
+
+
+def load_raw(config: DataConfig) -> Raw:
+  """A set as its source has it, not split."""
   form = {"size": config.size, "grey": config.grey}
   sources: dict[str, Callable[[], Raw]] = {
     "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),
     "folder": lambda: read_folder(config.path, **form),
     "npz": lambda: read_npz(config.path, **form),
   }
-  raw = sources[config.source]()
-  say_blank(raw)
-  images = in_polarity(raw.images, config.invert, raw.name)
-  return _split(in_canonical_order(raw._replace(images=images)), config)
+  return sources[config.source]()
 
 
 def _split(raw: Raw, config: DataConfig) -> Splits:

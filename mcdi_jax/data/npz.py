@@ -1,4 +1,4 @@
-"""An `.npz` of images and labels."""
+"""An `.npz` of images, or of features, and labels."""
 
 import zipfile
 import zlib
@@ -14,13 +14,15 @@ from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 
-_ARRAYS = ("images", "labels", "classes", "class_split")
+_ARRAYS = ("images", "features", "labels", "classes", "class_split", "domain", "encoder")
 
 
 def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.path") -> Raw:
-  """`images` [n, h, w, c], [n, h, w] or [n, c, h, w], of numbers as `as_bytes` takes them;
-  `labels` [n], whole numbers or names; optionally `classes`, the names of labels 0..C−1,
-  and `class_split`, 0/1/2 for each class in the order of its label.
+  """`images` [n, h, w, c], [n, h, w] or [n, c, h, w], of numbers as `as_bytes` takes them,
+  or `features` [n, D] of floats; `labels` [n], whole numbers or names; optionally
+  `classes`, the names of labels 0..C−1, `class_split`, 0/1/2 for each class in the order
+  of its label, `domain`, a name or number for each item, and `encoder`, what made the
+  features.
 
   Without `classes` the labels are the names, whatever numbers they are.
 
@@ -37,15 +39,17 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
       f"{setting} is {path!r}, where there is no file: give an .npz{remedy}"
     )
   content = _read_archive(place, setting)
-  for key in ("images", "labels"):
+  of_features = "features" in content
+  for key in ("features" if of_features else "images", "labels"):
     if key not in content:
       raise InputError(f"{path} has no array {key!r}: it holds {sorted(content)}")
-  images = _images(content["images"], path)
+  read = _features if of_features else _images
+  images = read(content["features" if of_features else "images"], path)
   labels = content["labels"]
   if labels.shape != (len(images),) or not len(labels):
     raise InputError(
       f"labels in {path} are {labels.dtype} {labels.shape}: one for each of "
-      f"{len(images)} images is needed"
+      f"{len(images)} {'items' if of_features else 'images'} is needed"
     )
   labels, classes, kept, known = _classes(labels, content.get("classes"), path)
   split = content.get("class_split")
@@ -53,12 +57,16 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
     if split.shape != (known,) or not np.isin(split, (0, 1, 2)).all():
       raise InputError(f"class_split in {path} must hold 0, 1 or 2 for {known} classes")
     split = split[kept]
+  domain = _domain(content.get("domain"), len(images), path)
+  if of_features:
+    encoder = printable(str(content.get("encoder", "")))
+    return Raw(images, labels, classes, split, place.stem, (), domain, encoder)
   plain = images.shape[-1] not in (3, 4) and not size
   if not plain:  # one by one: in the arithmetic a large set takes many times its size
     images = stacked([in_form(as_image(image), size, grey) for image in images], path)
   elif grey:
     images = in_form(images, 0, grey)
-  return Raw(images, labels, classes, split, place.stem)
+  return Raw(images, labels, classes, split, place.stem, (), domain)
 
 
 def _read_archive(path: Path, setting: str) -> dict[str, np.ndarray]:
@@ -105,6 +113,30 @@ def _images(images: np.ndarray, path: str) -> np.ndarray:
     return as_bytes(images)
   except InputError as error:
     raise InputError(f"images in {path}: {error}") from None
+
+
+def _features(features: np.ndarray, path: str) -> np.ndarray:
+  """float32 [n, D]."""
+  if features.ndim != 2 or features.dtype.kind != "f" or features.shape[1] < 2:
+    raise InputError(
+      f"features in {path} are {features.dtype} {features.shape}: floats [n, D] are needed"
+    )
+  bad = np.flatnonzero(~np.isfinite(features).all(1))
+  if len(bad):
+    raise InputError(
+      f"features in {path} have NaN or infinite values in {len(bad)} rows, the first is "
+      f"{bad[0]}: leave these items out"
+    )
+  return features.astype(np.float32)
+
+
+def _domain(domain: np.ndarray | None, number: int, path: str) -> np.ndarray | None:
+  """Names [n]."""
+  if domain is None:
+    return None
+  if domain.shape != (number,):
+    raise InputError(f"domain in {path} is {domain.shape}: one for each item is needed")
+  return np.array([printable(str(name)) for name in _whole(domain, path, "domain")])
 
 
 def _classes(

@@ -1,4 +1,4 @@
-"""What every source of images gives, before it is split."""
+"""What every source of images, or of features, gives before it is split."""
 
 from typing import NamedTuple
 
@@ -19,15 +19,17 @@ _CLEAR = 64  # of 255: a ground so near to black or white is no photograph's
 
 
 class Raw(NamedTuple):
-  """Labelled images.
+  """Labelled images, or features of some.
 
   Attributes:
-    images: uint8 [n, h, w, c].
+    images: uint8 [n, h, w, c]; features float32 [n, D].
     labels: int32 [n] in 0..C−1, every class present.
     classes: C names.
     split: int [C] of 0/1/2 = train/val/test, if the source's authors split the classes.
     name: of the set, for results.
     origins: of the images, to name one: files; empty: their numbers do.
+    domain: names [n], such as of photographs and sketches; None: nothing is said.
+    encoder: what made the features.
   """
 
   images: np.ndarray
@@ -36,6 +38,12 @@ class Raw(NamedTuple):
   split: np.ndarray | None
   name: str
   origins: tuple[str, ...] = ()
+  domain: np.ndarray | None = None
+  encoder: str = ""
+
+  @property
+  def of_features(self) -> bool:
+    return self.images.ndim == 2
 
 
 def in_form(image: np.ndarray, size: int, grey: bool) -> np.ndarray:
@@ -102,7 +110,7 @@ def in_canonical_order(raw: Raw) -> Raw:
   classes = sorted(range(len(raw.classes)), key=lambda c: natural_key(raw.classes[c]))
   labels = np.argsort(classes).astype(np.int32)[raw.labels]
   flat = np.ascontiguousarray(raw.images.reshape(len(raw.images), -1))
-  content = flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
+  content = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel()
   by_content = np.argsort(content, kind="stable")
   order = by_content[np.argsort(labels[by_content], kind="stable")]
   return Raw(
@@ -111,4 +119,6 @@ def in_canonical_order(raw: Raw) -> Raw:
     tuple(raw.classes[c] for c in classes),
     raw.split if raw.split is None else raw.split[classes],
     raw.name,
+    domain=None if raw.domain is None else raw.domain[order],
+    encoder=raw.encoder,
   )

@@ -15,7 +15,8 @@ from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol, Task
 
-_BATCH = 100  # tasks at a time
+_BATCH = 100  # tasks at a time, at most
+_BYTES = 2**28  # of their items
 
 
 class Scores(NamedTuple):
@@ -55,7 +56,9 @@ def score(
 ) -> list[Scores]:
   """Of each method on the same tasks, whose queries' labels are never shown to it. Methods
   that share their functions share their compilation, for all sets."""
-  batch = min(_BATCH, len(keys))
+  one = jax.eval_shape(lambda k: draw_task(k, family, items, protocol)[0], keys[0])
+  size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+  batch = min(_BATCH, len(keys), max(1, _BYTES // size))
   values: list[list[Array]] = [[] for _ in methods]
   clusters = []
   for start in range(0, len(keys), batch):

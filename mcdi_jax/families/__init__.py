@@ -2,12 +2,14 @@
 
 from mcdi_jax.families.description import family_from_json, family_to_json
 from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
+from mcdi_jax.families.features import Features
 from mcdi_jax.families.fields import FieldItems, Fields
 from mcdi_jax.families.heads import Heads
 from mcdi_jax.families.networks import Networks
 
 __all__ = [
   "Batch",
+  "Features",
   "FieldItems",
   "Fields",
   "Heads",

@@ -90,6 +90,11 @@ class TaskFamily(abc.ABC):
     """Of one item as a user gives it."""
     raise NotImplementedError
 
+  def of_items(self, shape: tuple[int, ...]) -> "TaskFamily":
+    """The same for embedded items of another shape, where that makes a difference to the
+    generated leaves and generators can do it; as a rule itself."""
+    return self
+
   def example(self, form: Form) -> Support:
     """A support of this form as a user could give it, of zeros: only shapes count. As a
     rule one number to predict for each item."""

@@ -1,5 +1,5 @@
-"""Few-shot classification of images: all that such tasks have in common, whichever weights
-of a network are generated for them."""
+"""Few-shot classification: all that such tasks have in common, whatever their items are and
+whichever weights of a network are generated for them."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -15,7 +15,6 @@ from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params, without_absent
-from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
 from mcdi_jax.tasks import (
   Form,
   Protocol,
@@ -31,27 +30,14 @@ from mcdi_jax.weights import Cut
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewShot(TaskFamily):
-  """N-way K-shot tasks of a `ClassSet`; the task is its classes, int [N].
+  """N-way K-shot tasks of a `ClassSet`; the task is its classes, int [N]."""
 
-  Attributes:
-    image_shape: (h, w, c) of the images.
-  """
-
-  image_shape: tuple[int, ...]
   metric: ClassVar[Metric] = Metric("accuracy", "%", 100.0)
   classifies: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
     "head/kernel": Cut("classes", 1),
     "head/bias": Cut("classes", 0),
   }
-
-  @property
-  def item_shape(self) -> tuple[int, ...]:
-    return self.image_shape
-
-  def example(self, form: Form) -> Support:
-    label = jnp.repeat(jnp.arange(form.ways), form.shots)
-    return Support(jnp.zeros((len(label), *self.image_shape)), label)
 
   def draw_task(self, key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
     return sample_classes(key, items, ways)
@@ -152,39 +138,21 @@ class FewShot(TaskFamily):
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     return {**params, **without_absent(params, present)}
 
-  def check_items(self, name: str, x: Any) -> None:
-    if jnp.ndim(x) != 4 or jnp.shape(x)[1:] != tuple(self.image_shape):
-      raise InputError(
-        f"{name} has shape {jnp.shape(x)}: this generator was trained for images "
-        f"[n, {', '.join(map(str, self.image_shape))}], so resize them or train one for "
-        "yours"
-      )
-    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-      raise InputError(
-        f"{name} is {jnp.result_type(x)}: give floats in [0, 1], such as x / 255"
-      )
-
   def check_support(self, support: Support, ways: int) -> None:
     x, y, mask = support
     if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
-      raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an image")
+      raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an item")
     if mask is not None and (mask.shape != y.shape or mask.dtype != bool):
-      raise InputError(f"support.mask is {mask.dtype} {mask.shape}: give one bool an image")
+      raise InputError(f"support.mask is {mask.dtype} {mask.shape}: give one bool an item")
     if _traced(y) or _traced(mask):
       return
     _check_labels(np.asarray(y), mask, ways)
     if not _traced(x):
-      _check_pixels(np.asarray(x), mask)
+      values = np.asarray(x)
+      self.check_values(values if mask is None else values[np.asarray(mask)])
 
-
-def check_image_shape(shape: tuple[int, ...]) -> None:
-  """Raises `InputError` for images that are too small for the backbone."""
-  height, width, _ = shape
-  if min(height, width) < SMALLEST_IMAGE:
-    raise InputError(
-      f"the images are {height}×{width}: conv-4 needs at least {SMALLEST_IMAGE} pixels a "
-      "side, so bring larger ones"
-    )
+  def check_values(self, x: np.ndarray) -> None:
+    """Raises `InputError` unless the items [n, ...] that count hold what they should."""
 
 
 def _traced(x: Any) -> bool:
@@ -203,9 +171,3 @@ def _check_labels(y: np.ndarray, mask: Any, ways: int) -> None:
     raise InputError(
       f"support.y has {count.tolist()} items a class: give every class at least one"
     )
-
-
-def _check_pixels(x: np.ndarray, mask: Any) -> None:
-  values = x if mask is None else x[np.asarray(mask)]
-  if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also if not finite
-    raise InputError("support.x has values outside [0, 1]: scale the images, as x / 255")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.families.few_shot import FewShot
+from mcdi_jax.families.few_shot_images import FewShotImages
 from mcdi_jax.networks import (
   Network,
   Params,
@@ -22,7 +22,7 @@ from mcdi_jax.weights import Layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Heads(FewShot):
+class Heads(FewShotImages):
   """The head's weights are generated.
 
   Attributes:

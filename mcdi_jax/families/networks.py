@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from mcdi_jax.families.few_shot import FewShot
+from mcdi_jax.families.few_shot_images import FewShotImages
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params, head, unit_prototype_head
 from mcdi_jax.networks.conv4 import (
@@ -23,7 +23,7 @@ from mcdi_jax.weights import Cut, Layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Networks(FewShot):
+class Networks(FewShotImages):
   """Params are `{"blocks": {"0": {kernel, gain, bias}, …}, "head": {kernel, bias}}`; when
   settled also `"statistics"`, those of the support in each block, with which queries are
   normalised: non-transductive. θ_0 has a head of zeros, as classes are a set.
@@ -37,7 +37,7 @@ class Networks(FewShot):
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes")
   one_by_one: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
-    **FewShot.cuts,
+    **FewShotImages.cuts,
     "blocks/0/kernel": Cut("chunks", size=288),
     "blocks/*/kernel": Cut("rows", 3),
     "blocks/*": Cut("chunks", size=288),

@@ -111,7 +111,7 @@ class EquivariantNetwork(ScoreNetwork):
     """Vectors [N, c, D] and scalars [N, s]. Vectors: the class mean as it differs from the
     task's, the task's mean, the shots' offsets from their class mean weighted by their
     size; with `ridge` also what each resolvent makes of the first. Scalars: their spread,
-    log K."""
+    log K; with `ridge` also the leave-one-out error of each λ, in the class."""
     statistics = class_statistics(x, member)
     present, mean, task_mean = statistics.present, statistics.mean, statistics.task_mean
     offset = x - take_by_class(member, mean)
@@ -125,7 +125,9 @@ class EquivariantNetwork(ScoreNetwork):
       return told
     operators = resolvents(x, member, self.config.ridge)
     shrunk = jnp.moveaxis(operators(across), 0, 1)
-    return jnp.concatenate([told[0], shrunk], 1), told[1], operators
+    errors = class_means(member, operators.errors.T)
+    vectors, scalars = [told[0], shrunk], [told[1], errors]
+    return jnp.concatenate(vectors, 1), jnp.concatenate(scalars, -1), operators
 
   @nn.compact
   def denoise(

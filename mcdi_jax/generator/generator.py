@@ -28,7 +28,7 @@ from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Support, mean_over_items
-from mcdi_jax.weights import WeightSpace
+from mcdi_jax.weights import WeightSpace, weight_space
 
 SCORE_NETWORKS = {
   "equivariant": EquivariantNetwork,
@@ -45,7 +45,7 @@ class GeneratorSpec:
     score, diffusion: as it was trained.
     family: the tasks, and the network that weights are generated for.
     base: that generated tokens are a difference from: θ_0 (`init`), or what the family
-      makes of the support (`prototypes`, `ridge`).
+      makes of the support (`prototypes`, `ridge`, `ridge_loo`).
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
     precondition: ε of the weight space's preconditioning; 0: there is none.
@@ -54,7 +54,7 @@ class GeneratorSpec:
   score: ScoreConfig
   diffusion: DiffusionConfig
   family: TaskFamily
-  base: Literal["none", "init", "prototypes", "ridge"] = "none"
+  base: Literal["none", "init", "prototypes", "ridge", "ridge_loo"] = "none"
   matmul_precision: Literal["highest", "high", "default"] = "highest"
   precondition: float = 0.0
 
@@ -111,9 +111,24 @@ class Generator(Model):
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
-    condition = self.condition(support, ways)
-    tokens, _ = self.sample(condition, key, temperature=temperature)
-    return self.decode(tokens, condition, support)
+    own = self.of_items(support.x.shape[1:])
+    condition = own.condition(support, ways)
+    tokens, _ = own.sample(condition, key, temperature=temperature)
+    return own.decode(tokens, condition, support)
+
+  def of_items(self, shape: tuple[int, ...]) -> "Generator":
+    """The same for embedded items of another shape than it was trained on, if its family
+    takes any: its leaves have that width, their scale stays."""
+    family = self.family.of_items(shape)
+    if family == self.family:
+      return self
+    ways = 2 if family.classifies else 1
+    init = lambda key: family.init(self.frozen, key, jnp.zeros((1, *shape)), ways)  # noqa: E731
+    params = jax.eval_shape(init, jax.random.key(0))
+    space = weight_space(params, family.cuts, gauge=self.space.gauge)
+    spec = dataclasses.replace(self.spec, family=family)
+    space = dataclasses.replace(space, scale=self.space.scale)
+    return dataclasses.replace(self, space=space, spec=spec)
 
   @property
   def score_network(self) -> nn.Module:

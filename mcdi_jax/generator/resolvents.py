@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mcdi_jax.networks import leave_one_out
+
 _PENALTIES = (0.03, 3.0)  # the least and the largest λ, in mean squared norms
 
 
@@ -21,10 +23,12 @@ class Resolvents(NamedTuple):
   Attributes:
     left: L [m, D], m the smaller of items and D.
     right: R [r, m, D].
+    errors: [r, n]; leave-one-out errors of the ridge heads of these penalties.
   """
 
   left: Any
   right: Any
+  errors: Any
 
   def __call__(self, v: Float[Array, "*b D"]) -> Float[Array, "r *b D"]:
     inner = jnp.einsum("rmd,...d->r...m", self.right, v)
@@ -48,6 +52,7 @@ def resolvents(
   x = jnp.where(counts > 0, x - jnp.sum(counts * x, 0) / items, 0.0)
   grid = jnp.float32(np.geomspace(*_PENALTIES, number))
   penalties = grid * jnp.sum(x**2) / items + 1e-12
+  errors = leave_one_out(x, member, penalties)
   n, width = x.shape
 
   def inverse(gram: Array, given: Array) -> Array:
@@ -56,6 +61,6 @@ def resolvents(
     return jax.vmap(solve)(damped)
 
   if n <= width:
-    return Resolvents(x, inverse(x @ x.T, x))
+    return Resolvents(x, inverse(x @ x.T, x), errors)
   covariance = x.T @ x
-  return Resolvents(jnp.eye(width), inverse(covariance, covariance))
+  return Resolvents(jnp.eye(width), inverse(covariance, covariance), errors)

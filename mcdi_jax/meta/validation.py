@@ -37,6 +37,7 @@ def validation(
     family = generator.spec.family
     k_task, k_sample = jax.random.split(key)
     support, query = family.sample(k_task, items, largest, form=form)
+    generator = generator.of_items(support.x.shape[1:])
     condition = generator.condition(support, largest.ways)
     tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
     params = generator.decode(tokens, condition, support)

@@ -17,11 +17,14 @@ from mcdi_jax.methods.prepared import prepared
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.refined import refined
 from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
 
 HEADS = (PROTOTYPES, COSINE, RIDGE, LOGISTIC, FINETUNE, FINETUNE_SGD)
+FEATURE_HEADS = (PROTOTYPES, COSINE, RIDGE, RIDGE_LOO, LOGISTIC, FINETUNE)
 
 __all__ = [
+  "FEATURE_HEADS",
   "HEADS",
   "Known",
   "LogUniform",

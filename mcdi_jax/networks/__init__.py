@@ -3,8 +3,10 @@
 from mcdi_jax.networks.conv4 import backbone, conv4
 from mcdi_jax.networks.head import (
   head,
+  leave_one_out,
   prototype_head,
   ridge_head,
+  ridge_head_loo,
   unit_prototype_head,
   without_absent,
 )
@@ -18,8 +20,10 @@ __all__ = [
   "conv4",
   "fit_standardisation",
   "head",
+  "leave_one_out",
   "prototype_head",
   "ridge_head",
+  "ridge_head_loo",
   "unit_prototype_head",
   "without_absent",
 ]

@@ -8,6 +8,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.network import Network, Params
 
+_LOO_PENALTIES, _LOO_NUMBER = (1e-3, 1e2), 16  # λ, in mean squared norms
+
 
 def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:
   """`{"head": {"kernel": [D, N], "bias": [N]}}`; θ_0 is Gaussian with the given scale."""
@@ -55,6 +57,54 @@ def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
   x_mean, y_mean = x.sum(0) / number, targets.sum(0) / number
   kernel = solve_ridge(counts * (x - x_mean), counts * (targets - y_mean), penalty)
   return {"head": {"kernel": kernel, "bias": y_mean - x_mean @ kernel}}
+
+
+def leave_one_out(
+  x: Float[Array, "n D"], member: Float[Array, "n N"], penalties: Float[Array, " r"]
+) -> Float[Array, "r n"]:
+  """Of each ridge head (one a penalty λ, b free as in `ridge_head`) the mean squared error
+  on each item when it is left out, in closed form: an item's own residual over 1 − its
+  leverage (Allen 1974). 0 for items that do not count.
+
+  Args:
+    x, member: as `ridge_head` takes them.
+  """
+  counts = member.sum(1, keepdims=True)
+  number = jnp.maximum(counts.sum(), 1)
+  targets = 2 * member - counts
+  x = counts * (x - x.sum(0) / number)
+  y = counts * (targets - targets.sum(0) / number)
+  n, width = x.shape
+
+  def errors(penalty: Any) -> Float[Array, " n"]:
+    if n <= width:  # I − hat = λ (XXᵀ + λI)⁻¹
+      damped = x @ x.T + penalty * jnp.eye(n)
+      rest = penalty * jax.scipy.linalg.solve(damped, jnp.eye(n), assume_a="pos")
+      residual, room = rest @ y, jnp.diagonal(rest)
+    else:
+      damped = x.T @ x + penalty * jnp.eye(width)
+      inner = jax.scipy.linalg.solve(damped, x.T, assume_a="pos")
+      residual, room = y - x @ (inner @ y), 1 - jnp.sum(x * inner.T, axis=1)
+    room = jnp.maximum(room - 1 / number, 1e-6)  # the bias has leverage 1/n
+    return jnp.mean((counts * residual / room[:, None]) ** 2, axis=1)
+
+  return jax.lax.map(errors, penalties)
+
+
+def ridge_head_loo(
+  x: Float[Array, "n D"], member: Float[Array, "n N"], otherwise: Any
+) -> Params:
+  """The ridge head whose λ has the least leave-one-out error on the support; where a class
+  has one item alone, so that nothing is left of it, λ is `otherwise`."""
+  counts = member.sum(1, keepdims=True)
+  centred = counts * (x - x.sum(0) / jnp.maximum(counts.sum(), 1))
+  square = jnp.sum(centred**2) / jnp.maximum(counts.sum(), 1)
+  penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
+  errors = leave_one_out(x, member, penalties).sum(1)
+  of_class = member.sum(0)
+  single = jnp.any(of_class == 1)
+  best = penalties[jnp.argmin(errors)]
+  return ridge_head(x, member, jnp.where(single, otherwise, best))
 
 
 def solve_ridge(

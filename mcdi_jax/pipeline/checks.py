@@ -8,7 +8,7 @@ import jax
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.families.checks import check_layers
 from mcdi_jax.lib.config import check
-from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.tasks import Form
 from mcdi_jax.weights import leaves_by_path
 from mcdi_jax.weights.symmetry import check_hidden
@@ -40,7 +40,7 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
 def _check_bases(config: Config, family: TaskFamily) -> None:
   bases = family.bases
   remedy = f"{family.name} have the bases {list(bases)}"
-  if "generated_delta" in config.generators:
+  if any(GENERATORS[name].delta for name in config.generators):
     check(config.delta_base in bases, "config.delta_base", config.delta_base, remedy)
   starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()
   remedy = f"{remedy}, the run the generators {list(config.generators)}"

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from mcdi_jax.data import DataConfig
 from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
-from mcdi_jax.families import Fields, Heads, Networks, TaskFamily
+from mcdi_jax.families import Features, Fields, Heads, Networks, TaskFamily
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
 from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
@@ -68,6 +68,38 @@ class FieldsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+  """Heads on an encoder's features, in `features`.
+
+  Attributes:
+    centre: what a task's features are centred by: the mean of the support's class means,
+      or `none`.
+    unit_length: whether they are divided by their length then.
+    project: principal components of the training features that a generator is trained in;
+      0: all dimensions. It is tested in all.
+    targets: `.npz` files of features of whole sets that are tested on, one set a domain
+      where a file has several; beside them the source's own test classes.
+    shots: labelled items a class of a target's supports.
+    supports: how many supports of each number of shots, the same for all methods.
+  """
+
+  centre: Literal["support", "none"] = "support"
+  unit_length: bool = True
+  project: int = 256
+  targets: tuple[str, ...] = ()
+  shots: tuple[int, ...] = (1, 5, 20)
+  supports: tuple[int, ...] = (600, 600, 100)
+
+  def __post_init__(self):
+    where, project = "config.features", self.project
+    check(project >= 0, f"{where}.project", project, "give at least 0; 0 is all")
+    least = min((*self.shots, *self.supports), default=0)
+    fit = least >= 1 and len(self.shots) == len(self.supports)
+    remedy = "give as many as config.features.shots, each at least 1"
+    check(fit, f"{where}.supports", self.supports, remedy)
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworksConfig:
   """The classifier whose weights are generated, in `networks`.
 
@@ -86,6 +118,9 @@ GENERATORS = {
   "generated_single_level": Recipe("single_level"),
   "generated_delta": Recipe("reptile", delta=True),
   "generated_finished": Recipe("query_loss", starts_from="generated"),
+  "generated_delta_finished": Recipe(
+    "query_loss", delta=True, starts_from="generated_delta"
+  ),
   "hypernetwork": Recipe("query_loss", chain=one_step),
   "hypernetwork_weights": Recipe("reptile", chain=one_step),
   "k1": Recipe("reptile", chain=one_segment),
@@ -98,16 +133,18 @@ class Config:
   """All settings of `launch.run`.
 
   Attributes:
-    family: of the tasks: `heads` (few-shot classifiers on a backbone's features), `fields`
-      (all weights of a network that holds an image), `networks` (all weights of a few-shot
+    family: of the tasks: `heads` (few-shot classifiers on a backbone's features),
+      `features` (classifiers on an encoder's features, which are given), `fields` (all
+      weights of a network that holds an image), `networks` (all weights of a few-shot
       classifier), `own` (of the config's own file).
     base: that generated weights are a difference from: `none`, or `init`, θ_0.
     delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
-      `ridge`, which heads have.
+      `ridge`, which heads have, or `ridge_loo`, which features have.
     generators: which to train and compare, the main one first: `generated` (REPTILE),
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
       difference from `delta_base`), `generated_finished` (`generated`, trained on
-      by the query loss), `hypernetwork` (the same network at T = 1, by the query loss),
+      by the query loss), `generated_delta_finished` (the same of `generated_delta`),
+      `hypernetwork` (the same network at T = 1, by the query loss),
       `hypernetwork_weights` (the same at T = 1, by the weights of the bank),
       `k1` (vanilla diffusion: the last of the bank's targets, one segment),
       `naive_targets` (all of them, each as the end of the whole chain).
@@ -126,10 +163,11 @@ class Config:
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
-  family: Literal["heads", "fields", "networks", "own"] = "heads"
+  family: Literal["heads", "features", "fields", "networks", "own"] = "heads"
   base: Literal["none", "init"] = "none"
-  delta_base: Literal["prototypes", "ridge"] = "prototypes"
+  delta_base: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   data: DataConfig = DataConfig()
+  features: FeaturesConfig = FeaturesConfig()
   fields: FieldsConfig = FieldsConfig()
   networks: NetworksConfig = NetworksConfig()
   backbone: BackboneConfig = BackboneConfig()
@@ -163,7 +201,7 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
-    of_classes = self.family in ("heads", "networks")
+    of_classes = self.family in ("heads", "features", "networks")
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
@@ -171,7 +209,7 @@ class Config:
       self.precondition >= 0, "config.precondition", self.precondition, "give at least 0"
     )
     check(self.bank_bytes > 0, "config.bank_bytes", self.bank_bytes, "give some bytes")
-    drawn, steps = self.family == "heads", self.initial.steps
+    drawn, steps = self.family in ("heads", "features"), self.initial.steps
     remedy = "heads have no θ_0 that is trained, set it to 0"
     check(not (drawn and steps), "config.initial.steps", steps, remedy)
     samples, remedy = self.evaluation.samples, "a chain of one step has none, set it to 0"
@@ -197,6 +235,9 @@ class Config:
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   """The use that a config is of."""
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}
+  if config.family == "features":
+    standard = {n: getattr(config.features, n) for n in ("centre", "unit_length")}
+    return Features(width=image_shape[0], **forms, **standard)
   if config.family == "fields":
     numbers = dataclasses.asdict(config.fields)
     return Fields(image_shape=image_shape, **forms, **numbers)

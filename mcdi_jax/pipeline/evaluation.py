@@ -70,9 +70,9 @@ def evaluate(
   Args:
     choices: the directory that tuned settings are kept in.
   """
-  lines, latencies = [], []
+  lines, timings = [], []
   for number, form in enumerate(config.forms):
-    methods = _methods(config, facts.family, generators, form, suite, rivals, choices)
+    methods = methods_of(config, facts.family, generators, form, suite, rivals, choices)
     controls = _controls(config, generators, source, number, form, suite)
     sampled = sample_rows(config, generators, form, suite.val)
     controls += [(row.method, _UNTUNED) for row in sampled]
@@ -83,14 +83,14 @@ def evaluate(
     }
     for protocol, test in suite.tests.items():
       call = (config, facts, methods + controls, generators, form, protocol, test)
-      lines += _compare(*call, suite.clusters, pairs)
+      lines += compare(*call, suite.clusters, pairs)
     if config.evaluation.latency and facts.seed == config.seeds[0]:
       found, test = [method for method, _ in methods], next(iter(suite.tests.values()))
-      latencies += _latencies(config, facts, found, generators, form, test)
-  return lines + latencies
+      timings += latencies(config, facts, found, generators, form, test)
+  return lines + timings
 
 
-def _methods(
+def methods_of(
   config: Config,
   family: TaskFamily,
   generators: dict[str, Tuned],
@@ -165,7 +165,7 @@ def _supports_of(
   return jax.lax.map(draw, bank.tasks)
 
 
-def _compare(
+def compare(
   config: Config,
   facts: Facts,
   methods: Methods,
@@ -233,7 +233,7 @@ def _same(a: Generator, b: Generator) -> bool:
   return all(np.array_equal(x, y) for x, y in pairs)
 
 
-def _latencies(
+def latencies(
   config: Config,
   facts: Facts,
   methods: list[Method],

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from mcdi_jax.data import ClassSet, Splits, load_splits
 from mcdi_jax.data.images import border_brightness
 from mcdi_jax.evaluation import classified
-from mcdi_jax.families.few_shot import check_image_shape
+from mcdi_jax.families.few_shot_images import check_image_shape
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path

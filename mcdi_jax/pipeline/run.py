@@ -16,6 +16,7 @@ from mcdi_jax.methods import generated
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import evaluate, result_facts
+from mcdi_jax.pipeline.features import FEATURES_USE
 from mcdi_jax.pipeline.fields import FIELDS_USE
 from mcdi_jax.pipeline.generator import Material
 from mcdi_jax.pipeline.heads import HEADS_USE
@@ -25,7 +26,12 @@ from mcdi_jax.pipeline.use import Prepared, Stage, Use, cache
 from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
 from mcdi_jax.report import write_report
 
-USES = {"heads": HEADS_USE, "fields": FIELDS_USE, "networks": NETWORKS_USE}
+USES = {
+  "heads": HEADS_USE,
+  "features": FEATURES_USE,
+  "fields": FIELDS_USE,
+  "networks": NETWORKS_USE,
+}
 
 
 def run(config: Config, workdir: PathLike, use: Use | None = None) -> list[dict[str, Any]]:
@@ -87,7 +93,8 @@ def _run_seed(config: Config, use: Use, data: Any, seed: int, workdir: Path) -> 
     facts = result_facts(config, data, prepared, seed)
     rivals = use.rivals(config, prepared)
     with timed("evaluation"):
-      lines = evaluate(config, facts, found, bank.at(0), prepared.suite, rivals, choices)
+      given = (config, facts, found, bank.at(0), prepared.suite, rivals, choices)
+      lines = (use.evaluate or evaluate)(*given)
     write_results(workdir, seed, lines)
   if seed == config.seeds[0]:
     with timed("pictures"):
@@ -111,7 +118,7 @@ def _draw(
     CONSOLE.print("pictures: the denoising chain, and some test tasks")
   suite, key = prepared.suite, key_for(config.evaluation.eval_seed, "pictures")
   main = generators[config.generators[0]].trained.generator
-  test = next(iter(suite.tests.values()))
+  test = next(iter(suite.tests.values())) if suite.shown is None else suite.shown
   found = pictures(main, config.preparation, config.forms[0], suite.train, test, key)
   methods = [generated(n, g.trained.generator, 0.0) for n, g in generators.items()]
   key = jax.random.fold_in(key, 1)

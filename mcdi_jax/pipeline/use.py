@@ -25,12 +25,14 @@ class Suite(NamedTuple):
     tests: by the name of the protocol, which says what was unseen.
     clusters: of the test items, such as classes: c and c + `clusters` belong together.
       None: each number that the family gives is a cluster.
+    shown: test items that pictures of the chain are made of; None: those of the first test.
   """
 
   train: Any
   val: Any
   tests: dict[str, Any]
   clusters: int | None = None
+  shown: Any = None
 
 
 class Prepared(NamedTuple):
@@ -81,6 +83,7 @@ class Use(NamedTuple):
     rivals: `rivals(config, prepared) → Rivals`.
     examples: `examples(config, data, prepared, methods, key) → arrays` for the report,
       of answers of `methods`, the main generator's the first.
+    evaluate: in place of `pipeline.evaluation.evaluate`, with its arguments; None: that.
   """
 
   load: Callable[[Config], Any]
@@ -88,6 +91,7 @@ class Use(NamedTuple):
   prepare: Callable[[Config, Any, int, Path, Stage], Prepared]
   rivals: Callable[[Config, Prepared], Rivals]
   examples: Callable[..., Arrays]
+  evaluate: Callable[..., list[dict[str, Any]]] | None = None
 
 
 def cache(setting: str, default: Path) -> Path:

@@ -83,9 +83,9 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   rival = SimpleNamespace(name="rival")
   methods = lambda config, family, generators, form, *rest: [(rival, (family, form, rest))]  # noqa: E731
   controls = lambda config, generators, *rest: [rest]  # noqa: E731
-  monkeypatch.setattr(evaluation, "_methods", methods)
+  monkeypatch.setattr(evaluation, "methods_of", methods)
   monkeypatch.setattr(evaluation, "_controls", controls)
-  monkeypatch.setattr(evaluation, "_compare", _note(compared))
+  monkeypatch.setattr(evaluation, "compare", _note(compared))
   evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
   found = []
   for _, facts, of_form, given, form, protocol, test, clusters, pairs in compared:
@@ -113,7 +113,7 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
   backbone = generators["generated"].trained.generator.frozen
   rivals = head_rivals(CONFIG, Prepared(FAMILY, backbone, "", "conv4-4", SUITE, None, {}))
   call = (CONFIG, FAMILY, generators, form, SUITE, rivals, PLACE)
-  found = evaluation._methods(*call)
+  found = evaluation.methods_of(*call)
   assert float(backbone["scale"]) != 1
   assert [tunable for _, tunable, *_ in tuned] == list(HEADS)
   for _, tunable, of_form, family, val, mean, choices in tuned:
@@ -140,7 +140,7 @@ def test_steps_start_from_the_generator_that_is_named(
   steps = dataclasses.replace(CONFIG.evaluation, refine_steps=(2,), refine_from=starts)
   config = dataclasses.replace(CONFIG, evaluation=steps)
   rivals, form = Rivals((), None, ()), Protocol(WAYS, SHOTS, 4)
-  evaluation._methods(config, FAMILY, generators, form, SUITE, rivals, PLACE)
+  evaluation.methods_of(config, FAMILY, generators, form, SUITE, rivals, PLACE)
   assert [tunable.name for _, tunable, *_ in tuned] == [f"refined_{s}_2" for s in starts]
   for name, (*_, given, _) in zip((other, main, main), tuned, strict=True):
     assert given is generators[name].trained.generator
@@ -164,7 +164,7 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
   form, measure = Protocol(WAYS, SHOTS, 4), Measure(4, 5)
   call = (CONFIG, FACTS, methods, generators, form, "toys-5-rotated", ROTATED)
   pairs = {"prototypes": ["k1"], "generated": ["prototypes"], "k1": ["prototypes"]}
-  lines = evaluation._compare(*call, clusters=5, pairs=pairs)
+  lines = evaluation.compare(*call, clusters=5, pairs=pairs)
   ((_, family, features, _, keys),) = asked
   assert features is ROTATED and family == FAMILY
   drawn = task_keys(CONFIG.evaluation.eval_seed, 20)
@@ -197,7 +197,7 @@ def test_each_generator_is_timed_as_it_is_used(
   form = Protocol(WAYS, SHOTS, 4)
   call = (CONFIG, FACTS, [], generators, form, UPRIGHT)
   monkeypatch.setattr(evaluation, "batches", lambda *_: (1, 2))
-  evaluation._latencies(*call)
+  evaluation.latencies(*call)
   for n, (name, made, of_form, settings) in enumerate(timed):
     assert (name, of_form) == (CONFIG.generators[n], form)
     assert made is generators[name].trained.generator

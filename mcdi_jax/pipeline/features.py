@@ -1,0 +1,167 @@
+"""Features: classifiers on the features of an encoder that people have, for whole data sets
+that the generator never saw."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mcdi_jax.data import ClassSet, Splits, from_labels, load_splits
+from mcdi_jax.data.npz import read_npz
+from mcdi_jax.data.raw import Raw, in_canonical_order
+from mcdi_jax.lib.config import check, content_hash
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import Path
+from mcdi_jax.methods import FEATURE_HEADS
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import Config, task_family
+from mcdi_jax.pipeline.transfer import evaluate_transfer
+from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
+from mcdi_jax.tasks import check_protocol
+
+
+class FeatureSets(NamedTuple):
+  """The source's splits, and the sets to test on.
+
+  Attributes:
+    source: features as they were given.
+    targets: by name.
+    encoder: that made them, as the file says.
+    name, digest, classes: of all.
+  """
+
+  source: Splits
+  targets: dict[str, ClassSet]
+  encoder: str
+  name: str
+  digest: str
+  classes: tuple[tuple[str, ...], ...]
+
+
+def load_features(config: Config) -> FeatureSets:
+  """Raises `InputError` for images, and for targets of another encoder."""
+  source = load_splits(config.data)
+  if len(source.image_shape) != 1:
+    raise InputError(
+      f"{source.name} holds images: embed them first with launch.embed, or take a config "
+      "of another family, such as configs/own.py"
+    )
+  own = read_npz(config.data.path, size=0, grey=False)
+  targets = {f"{source.name}-{source.test.classes}": source.test}
+  contents = [source.digest]
+  for path in config.features.targets:
+    setting = "config.features.targets"
+    raw = in_canonical_order(read_npz(path, size=0, grey=False, setting=setting))
+    _check_same_encoder(path, raw, own)
+    targets |= _sets(raw)
+    content = raw.images.tobytes() + raw.labels.tobytes()
+    contents.append(hashlib.sha256(content).hexdigest())
+  encoder = own.encoder or f"{source.image_shape[0]}-d"
+  digest = content_hash({"contents": contents})
+  return FeatureSets(source, targets, encoder, source.name, digest, source.classes)
+
+
+def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
+  if not raw.of_features:
+    raise InputError(f"config.features.targets: {path} holds images: embed them first")
+  width, wanted = raw.images.shape[1], own.images.shape[1]
+  if width != wanted or raw.encoder != own.encoder:
+    raise InputError(
+      f"config.features.targets: {path} has {width} features of the encoder "
+      f"{raw.encoder!r}, the source {wanted} of {own.encoder!r}: embed both with one"
+    )
+
+
+def _sets(raw: Raw) -> dict[str, ClassSet]:
+  """The whole set, or one for each of its domains; of split classes those for test."""
+  found = {}
+  domains = [None] if raw.domain is None else sorted(set(raw.domain))
+  for domain in domains:
+    chosen = np.ones(len(raw.labels), bool) if domain is None else raw.domain == domain
+    if raw.split is not None:
+      chosen &= raw.split[raw.labels] == 2
+    present, labels = np.unique(raw.labels[chosen], return_inverse=True)
+    if len(present) < 2:
+      raise InputError(f"{raw.name} has fewer than two classes to test on: leave it out")
+    name = raw.name if domain is None else f"{raw.name}-{domain}"
+    found[name] = from_labels(raw.images[chosen], labels)
+  return found
+
+
+def check_features(config: Config, sets: FeatureSets) -> None:
+  source = sets.source
+  for form in config.forms:
+    check_protocol(source.val, form, "val")
+    need = form._replace(queries=config.finishing.queries)
+    check_protocol(source.train, need, "train")
+  check_family_has(config, task_family(config, source.image_shape))
+  network, remedy = config.score.network, "features of any width need 'equivariant'"
+  check(network == "equivariant", "config.score.network", network, remedy)
+  copies, remedy = config.preparation.augment_copies, "only images have them, set it to 0"
+  check(not copies, "config.preparation.augment_copies", copies, remedy)
+  project, width = config.features.project, source.image_shape[0]
+  remedy = f"the features have {width} dimensions: lower it, or set it to 0"
+  check(project <= width, "config.features.project", project, remedy)
+
+
+def prepare_features(
+  config: Config, sets: FeatureSets, seed: int, workdir: Path, timed: Stage
+) -> Prepared:
+  """Standardised by the training features: their mean is 0, their mean squared norm 1. The
+  generator is trained on their principal components, and validated and tested in all
+  dimensions."""
+  del seed, workdir
+  source = sets.source
+  with timed("features"):
+    mean = source.train.x.mean(0)
+    scale = float(np.sqrt(np.mean(np.sum((source.train.x - mean) ** 2, 1))))
+
+    def standard(items: ClassSet) -> ClassSet:
+      x = (items.x - mean) / scale
+      return jax.tree.map(jnp.asarray, items._replace(x=x))
+
+    train, shown = standard(source.train), standard(source.test)
+    if config.features.project:
+      basis = _principal(np.asarray(train.x), config.features.project)
+      train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
+    tests = {name: standard(items) for name, items in sets.targets.items()}
+  family = task_family(config, train.x.shape[1:])
+  content = {"data": source.digest, "features": config.features}
+  return Prepared(
+    family,
+    {},
+    content_hash(content),
+    sets.encoder,
+    Suite(train, standard(source.val), tests, shown=shown),
+    family.versions(train),
+    {"data": sets.name, "encoder": sets.encoder, "mean": (mean / scale).tolist()},
+  )
+
+
+def _principal(x: np.ndarray, number: int) -> np.ndarray:
+  """[D, number] directions of the most variance."""
+  _, directions = np.linalg.eigh(x.T @ x)
+  return np.ascontiguousarray(directions[:, ::-1][:, :number])
+
+
+def feature_rivals(config: Config, prepared: Prepared) -> Rivals:
+  del config
+  return Rivals(FEATURE_HEADS, jnp.asarray(prepared.about["mean"], jnp.float32), ())
+
+
+def feature_examples(*args: Any) -> Arrays:
+  """There is nothing to look at."""
+  del args
+  return {}
+
+
+FEATURES_USE = Use(
+  load_features,
+  check_features,
+  prepare_features,
+  feature_rivals,
+  feature_examples,
+  evaluate_transfer,
+)

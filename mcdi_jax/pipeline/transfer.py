@@ -1,0 +1,67 @@
+"""Evaluation on whole data sets: all classes at once, n labelled items of each."""
+
+import dataclasses
+from typing import Any
+
+from mcdi_jax.evaluation import Facts
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.meta import TaskSource
+from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.evaluation import compare, latencies, methods_of
+from mcdi_jax.pipeline.tuning import Tuned
+from mcdi_jax.pipeline.use import Rivals, Suite
+from mcdi_jax.tasks import Protocol
+
+_LEAST_QUERIES = 20  # a class; with fewer a set is not tested with so many shots
+
+
+def evaluate_transfer(
+  config: Config,
+  facts: Facts,
+  generators: dict[str, Tuned],
+  source: TaskSource,
+  suite: Suite,
+  rivals: Rivals,
+  choices: Path,
+) -> list[dict[str, Any]]:
+  """The lines of one seed: each target with each number of shots. All methods get the same
+  supports; what is tuned is tuned on the source's validation classes, with as many shots
+  and as many classes as the target has, or all there are.
+
+  Args:
+    choices: the directory that tuned settings are kept in.
+  """
+  del source
+  lines: list[dict[str, Any]] = []
+  settings = config.features
+  timed = config.evaluation.latency and facts.seed == config.seeds[0]
+  for shots, supports in zip(settings.shots, settings.supports, strict=True):
+    for name, test in suite.tests.items():
+      form = _form(config, test, shots)
+      if form is None:
+        CONSOLE.print(f"{name}: too few items a class for {shots} shots")
+        continue
+      tuned = Protocol(
+        min(form.ways, suite.val.classes),
+        shots,
+        min(form.queries, int(suite.val.count.min()) - shots),
+      )
+      given = (config, facts.family, generators, tuned, suite, rivals, choices)
+      methods = methods_of(*given)
+      others = [method.name for method, _ in methods if method.name not in generators]
+      pairs = dict.fromkeys(generators, others)
+      own = dataclasses.replace(config.evaluation, tasks=supports)
+      call = (dataclasses.replace(config, evaluation=own), facts, methods, generators, form)
+      lines += compare(*call, name, test, None, pairs)
+      if timed and name == list(suite.tests)[-1]:
+        lines += latencies(config, facts, [m for m, _ in methods], generators, form, test)
+  return lines
+
+
+def _form(config: Config, test: Any, shots: int) -> Protocol | None:
+  """All classes; as many queries of each as the smallest has left, at most the setting."""
+  left = int(test.count.min()) - shots
+  if left < min(_LEAST_QUERIES, config.evaluation.queries):
+    return None
+  return Protocol(test.classes, shots, min(config.evaluation.queries, left))
