@@ -1,7 +1,7 @@
 """Transfer: classifiers on an encoder's features, for whole data sets never seen.
 
   python -m launch.embed --data tiny_imagenet.npz --encoder efficientnet-lite0 \\
-      --weights efficientnet-lite0-57934424.pth --out features/tiny_imagenet.npz
+      --encoder_weights efficientnet-lite0-57934424.pth --out features/tiny_imagenet.npz
   python -m launch.run --config configs/transfer.py --data features/tiny_imagenet.npz \\
       --config.features.targets="('features/cifar10.npz','features/pacs.npz')" \\
       --workdir runs/transfer
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"
   config.score.ridge = 4
-  config.meta.ways = (5, 10, 20)
+  config.meta.ways = (5, 10)
   config.meta.shots = (1, 5, 20)
   config.meta.steps = 500
   config.meta.validation_tasks = 200

@@ -5,10 +5,17 @@
 `my_classes/` has a folder of images a class; the folders' names are the classes. It may be
 an `.npz` too, with `images` and `labels`. `launch.predict` then labels new images with the
 weights.
+
+A generator of heads on features, such as any-features, takes an `.npz` of `features` and
+`labels` (launch.embed), or images with the encoder that is to embed them:
+
+  python -m launch.generate --generator any-features --support my_classes/ --out weights/ \\
+      --encoder efficientnet-lite0 --encoder_weights efficientnet-lite0-57934424.pth
 """
 
 from absl import app, flags
 
+from mcdi_jax.commands import encoder
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import generate_from_folder
@@ -30,6 +37,7 @@ _SHOTS = flags.DEFINE_integer(
   "shots", None, "Images to take of each class, at most; default all.", 1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+flags.adopt_module_key_flags(encoder)
 flags.mark_flags_as_required(["support", "out"])
 
 
@@ -45,6 +53,7 @@ def main(argv: list[str]) -> None:
     temperature=_TEMPERATURE.value,
     shots=_SHOTS.value,
     seed=_SEED.value,
+    encoder=encoder.encoder_flags(),
   )
   kind = f"{made['samples']} samples of weights" if made["samples"] else "weights"
   CONSOLE.print(f"{kind} for {', '.join(made['classes'])}: {_OUT.value}")

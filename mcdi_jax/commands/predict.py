@@ -12,16 +12,20 @@ import sys
 from absl import app, flags
 from rich.table import Table
 
+from mcdi_jax.commands import encoder
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import predict, predictions_file, write_predictions
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "A folder that launch.generate wrote.")
-_IMAGES = flags.DEFINE_string("images", None, "An image, or a folder of images.")
+_IMAGES = flags.DEFINE_string(
+  "images", None, "An image, a folder of images, or an .npz of features."
+)
 _GENERATOR = flags.DEFINE_string(
   "generator", None, "Where the weights' generator lies, if it has moved."
 )
 _CSV = flags.DEFINE_string("csv", "predictions.csv", "The file that is written.")
+flags.adopt_module_key_flags(encoder)
 flags.mark_flags_as_required(["weights", "images"])
 
 
@@ -30,7 +34,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   predictions_file(_CSV.value)
-  found = predict(_WEIGHTS.value, _IMAGES.value, _GENERATOR.value)
+  found = predict(_WEIGHTS.value, _IMAGES.value, _GENERATOR.value, encoder.encoder_flags())
   write_predictions(_CSV.value, found)
   table = Table("image", "class", "probability", "next best")
   for file, p in zip(found.files, found.probabilities, strict=True):

@@ -32,24 +32,75 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
   Raises:
     MissingError, DamagedError, InputError: no such file, or not this content.
   """
+  place, content = _opened(path, setting)
+  if "features" in content:
+    return _of_features(content, path)
+  images = _images(_array_of(content, "images", path), path)
+  labels, classes, split = _labelled(content, len(images), path)
+  plain = images.shape[-1] not in (3, 4) and not size
+  if not plain:  # one by one: in the arithmetic a large set takes many times its size
+    images = stacked([in_form(as_image(image), size, grey) for image in images], path)
+  elif grey:
+    images = in_form(images, 0, grey)
+  domain = _domain(content.get("domain"), len(images), path)
+  return Raw(images, labels, classes, split, place.stem, domain=domain)
+
+
+def read_features(path: str, *, setting: str, labelled: bool = True) -> Raw:
+  """The same of features alone.
+
+  Args:
+    labelled: whether there must be labels; else one class stands for all items.
+
+  Raises:
+    InputError: it holds images.
+  """
+  _, content = _opened(path, setting)
+  if "features" not in content:
+    raise InputError(
+      f"{setting} {path} has no array 'features': it holds {sorted(content)}, and "
+      "launch.embed makes features of images"
+    )
+  if not labelled:
+    content["labels"] = np.zeros(len(content["features"]), np.int32)
+    content = {n: x for n, x in content.items() if n not in ("classes", "class_split")}
+  return _of_features(content, path)
+
+
+def _opened(path: str, setting: str) -> tuple[Path, dict[str, np.ndarray]]:
   place = files.as_path(path)
   if not path or not place.exists():
     remedy = " with --data PATH" if setting == "config.data.path" else ""
     raise MissingError(
       f"{setting} is {path!r}, where there is no file: give an .npz{remedy}"
     )
-  content = _read_archive(place, setting)
-  of_features = "features" in content
-  for key in ("features" if of_features else "images", "labels"):
-    if key not in content:
-      raise InputError(f"{path} has no array {key!r}: it holds {sorted(content)}")
-  read = _features if of_features else _images
-  images = read(content["features" if of_features else "images"], path)
-  labels = content["labels"]
-  if labels.shape != (len(images),) or not len(labels):
+  return place, _read_archive(place, setting)
+
+
+def _array_of(content: dict[str, np.ndarray], name: str, path: str) -> np.ndarray:
+  if name not in content:
+    raise InputError(f"{path} has no array {name!r}: it holds {sorted(content)}")
+  return content[name]
+
+
+def _of_features(content: dict[str, np.ndarray], path: str) -> Raw:
+  x = _features(content["features"], path)
+  labels, classes, split = _labelled(content, len(x), path)
+  domain = _domain(content.get("domain"), len(x), path)
+  encoder = printable(str(content.get("encoder", "")))
+  name = files.as_path(path).stem
+  return Raw(x, labels, classes, split, name, domain=domain, encoder=encoder)
+
+
+def _labelled(
+  content: dict[str, np.ndarray], number: int, path: str
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:
+  """Labels int32 [n] in 0..C−1, the names of the classes, and their split, if any."""
+  labels = _array_of(content, "labels", path)
+  if labels.shape != (number,) or not number:
     raise InputError(
-      f"labels in {path} are {labels.dtype} {labels.shape}: one for each of "
-      f"{len(images)} {'items' if of_features else 'images'} is needed"
+      f"labels in {path} are {labels.dtype} {labels.shape}: one for each of {number} items "
+      "is needed"
     )
   labels, classes, kept, known = _classes(labels, content.get("classes"), path)
   split = content.get("class_split")
@@ -57,16 +108,7 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
     if split.shape != (known,) or not np.isin(split, (0, 1, 2)).all():
       raise InputError(f"class_split in {path} must hold 0, 1 or 2 for {known} classes")
     split = split[kept]
-  domain = _domain(content.get("domain"), len(images), path)
-  if of_features:
-    encoder = printable(str(content.get("encoder", "")))
-    return Raw(images, labels, classes, split, place.stem, (), domain, encoder)
-  plain = images.shape[-1] not in (3, 4) and not size
-  if not plain:  # one by one: in the arithmetic a large set takes many times its size
-    images = stacked([in_form(as_image(image), size, grey) for image in images], path)
-  elif grey:
-    images = in_form(images, 0, grey)
-  return Raw(images, labels, classes, split, place.stem, (), domain)
+  return labels, classes, split
 
 
 def _read_archive(path: Path, setting: str) -> dict[str, np.ndarray]:

@@ -1,8 +1,17 @@
 """Frozen encoders with the weights that people have: one file a kind."""
 
-from mcdi_jax.encoders.efficientnet_lite import EFFICIENTNET_LITE0
-from mcdi_jax.encoders.encoder import Encoder, features_of
+from collections.abc import Callable
 
-ENCODERS = {"efficientnet-lite0": EFFICIENTNET_LITE0}
+from mcdi_jax.encoders.efficientnet_lite import efficientnet_lite0
+from mcdi_jax.encoders.encoder import Encoder, features_of
+from mcdi_jax.encoders.vision_transformer import clip_vision, dinov2
+from mcdi_jax.lib.files import PathLike
+
+ENCODERS: dict[str, Callable[[PathLike], Encoder]] = {
+  "clip": clip_vision,
+  "dinov2": dinov2,
+  "efficientnet-lite0": efficientnet_lite0,
+}
+"""Of each kind what reads its weights, from the file or folder that people have."""
 
 __all__ = ["ENCODERS", "Encoder", "features_of"]

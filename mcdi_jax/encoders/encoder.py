@@ -14,23 +14,21 @@ Params = Any
 
 
 class Encoder(NamedTuple):
-  """A kind of encoder.
+  """With its weights.
 
   Attributes:
-    read: `read(path) → params`, from the file or folder that people have.
+    params: a pytree of arrays.
     apply: `apply(params, x [n, s, s, 3]) → features [n, D]`; x is normalised.
-    size: pixels a side that images are resized to; the default.
+    size: pixels a side that images are resized to, unless another is asked for.
     mean, sd: of each channel in [0, 1], which x is normalised with.
-    source: where weights can be had.
     resize: method of `jax.image.resize`.
   """
 
-  read: Callable[[Any], Params]
+  params: Params
   apply: Callable[[Params, Any], Array]
   size: int
   mean: tuple[float, float, float]
   sd: tuple[float, float, float]
-  source: str
   resize: Literal["bilinear", "bicubic"] = "bilinear"
 
 

@@ -41,6 +41,7 @@ class Features(FewShot):
   centre: Literal["support", "none"] = "support"
   unit_length: bool = True
   name: ClassVar[str] = "features"
+  one_by_one: ClassVar[bool] = True  # for the bases and operators, which LAPACK makes
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge", "ridge_loo")
 
   @property

@@ -52,15 +52,12 @@ def resolvents(
   x = jnp.where(counts > 0, x - jnp.sum(counts * x, 0) / items, 0.0)
   grid = jnp.float32(np.geomspace(*_PENALTIES, number))
   penalties = grid * jnp.sum(x**2) / items + 1e-12
-  errors = leave_one_out(x, member, penalties)
   n, width = x.shape
+  left = x if n <= width else jnp.eye(width)
 
-  def inverse(gram: Array, given: Array) -> Array:
-    damped = gram + penalties[:, None, None] * jnp.eye(len(gram))
-    solve = lambda a: jax.scipy.linalg.solve(a, given, assume_a="pos")  # noqa: E731
-    return jax.vmap(solve)(damped)
+  def of_penalty(penalty: Any) -> tuple[Array, Array]:
+    errors, inverse = leave_one_out(x, member, penalty)
+    return inverse @ (x if n <= width else x.T @ x), errors
 
-  if n <= width:
-    return Resolvents(x, inverse(x @ x.T, x), errors)
-  covariance = x.T @ x
-  return Resolvents(jnp.eye(width), inverse(covariance, covariance), errors)
+  # In turn: LAPACK is slow on batches.
+  return Resolvents(left, *jax.lax.map(of_penalty, penalties))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.network import Network, Params
 
-_LOO_PENALTIES, _LOO_NUMBER = (1e-3, 1e2), 16  # λ, in mean squared norms
+_LOO_PENALTIES, _LOO_NUMBER = (1e-3, 1e2), 11  # λ, in mean squared norms
 
 
 def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:
@@ -60,14 +60,19 @@ def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
 
 
 def leave_one_out(
-  x: Float[Array, "n D"], member: Float[Array, "n N"], penalties: Float[Array, " r"]
-) -> Float[Array, "r n"]:
-  """Of each ridge head (one a penalty λ, b free as in `ridge_head`) the mean squared error
+  x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
+) -> tuple[Float[Array, " n"], Float[Array, "m m"]]:
+  """Of the ridge head of one penalty λ (b free, as in `ridge_head`) the mean squared error
   on each item when it is left out, in closed form: an item's own residual over 1 − its
   leverage (Allen 1974). 0 for items that do not count.
 
   Args:
     x, member: as `ridge_head` takes them.
+
+  Returns:
+    The errors; and (XXᵀ + λI)⁻¹ if there are no more items than dimensions, else
+    (XᵀX + λI)⁻¹, where X is centred, and XXᵀ is filled in the direction of the bias, which
+    X does not reach.
   """
   counts = member.sum(1, keepdims=True)
   number = jnp.maximum(counts.sum(), 1)
@@ -75,20 +80,25 @@ def leave_one_out(
   x = counts * (x - x.sum(0) / number)
   y = counts * (targets - targets.sum(0) / number)
   n, width = x.shape
+  if n <= width:  # I − hat = λ (XXᵀ + λI)⁻¹; unfilled, small λ would cancel
+    ones, typical = counts[:, 0], jnp.sum(x**2) / number + 1e-12
+    gram = x @ x.T + typical * jnp.outer(ones, ones) / number
+    inverse = _inverse(gram, penalty)
+    residual = penalty * (inverse @ y)
+    filled = penalty / (typical + penalty) / number
+    room = penalty * jnp.diagonal(inverse) - filled
+  else:
+    inverse = _inverse(x.T @ x, penalty)
+    inner = x @ inverse
+    residual = y - inner @ (x.T @ y)
+    room = 1 - jnp.sum(x * inner, axis=1) - 1 / number  # the bias has leverage 1/n
+  room = jnp.maximum(room, 1e-7)
+  return jnp.mean((counts * residual / room[:, None]) ** 2, axis=1), inverse
 
-  def errors(penalty: Any) -> Float[Array, " n"]:
-    if n <= width:  # I − hat = λ (XXᵀ + λI)⁻¹
-      damped = x @ x.T + penalty * jnp.eye(n)
-      rest = penalty * jax.scipy.linalg.solve(damped, jnp.eye(n), assume_a="pos")
-      residual, room = rest @ y, jnp.diagonal(rest)
-    else:
-      damped = x.T @ x + penalty * jnp.eye(width)
-      inner = jax.scipy.linalg.solve(damped, x.T, assume_a="pos")
-      residual, room = y - x @ (inner @ y), 1 - jnp.sum(x * inner.T, axis=1)
-    room = jnp.maximum(room - 1 / number, 1e-6)  # the bias has leverage 1/n
-    return jnp.mean((counts * residual / room[:, None]) ** 2, axis=1)
 
-  return jax.lax.map(errors, penalties)
+def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:
+  eye = jnp.eye(len(gram))
+  return jax.scipy.linalg.solve(gram + penalty * eye, eye, assume_a="pos")
 
 
 def ridge_head_loo(
@@ -100,7 +110,8 @@ def ridge_head_loo(
   centred = counts * (x - x.sum(0) / jnp.maximum(counts.sum(), 1))
   square = jnp.sum(centred**2) / jnp.maximum(counts.sum(), 1)
   penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
-  errors = leave_one_out(x, member, penalties).sum(1)
+  error = lambda penalty: leave_one_out(x, member, penalty)[0].sum()  # noqa: E731
+  errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
   of_class = member.sum(0)
   single = jnp.any(of_class == 1)
   best = penalties[jnp.argmin(errors)]

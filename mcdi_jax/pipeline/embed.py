@@ -1,16 +1,18 @@
-"""A set of images as features, in an `.npz` that every command takes as data."""
+"""Images as features, by a frozen encoder: of a set, or of a user's own files."""
 
+import dataclasses
 import hashlib
 import io
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from mcdi_jax.data.images import resize
 from mcdi_jax.data.load import DataConfig, load_raw
 from mcdi_jax.encoders import ENCODERS, Encoder, features_of
 from mcdi_jax.lib import files, outputs
-from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.progress import CONSOLE, Bar
@@ -19,49 +21,75 @@ _SHARD = 2048  # images between two writes
 _BATCH = 32  # images at a time, which stay in a CPU's caches
 
 
-def embed_images(
-  data: DataConfig,
-  out: PathLike,
-  *,
-  encoder: str,
-  weights: PathLike,
-  size: int = 0,
-  dtype: Literal["float32", "float16"] = "float32",
-) -> tuple[int, int]:
-  """Writes `features` [n, D] with the labels, classes, class_split and domain of the set;
-  one that was interrupted goes on.
+class Embedding(NamedTuple):
+  """An encoder that is ready.
+
+  Attributes:
+    encoder: with its weights.
+    size: pixels a side that images are resized to.
+    name: kind, size and a hash of the weights: what must be the same for features to be
+      compared.
+  """
+
+  encoder: Encoder
+  size: int
+  name: str
+
+
+def open_encoder(kind: str, weights: PathLike, size: int = 0) -> Embedding:
+  """Reads an encoder's weights.
 
   Args:
-    encoder: its kind, of `ENCODERS`.
-    weights: the file or folder that its weights are in.
+    kind: a name of `ENCODERS`.
+    weights: the file or folder that they are in.
     size: pixels a side that images are resized to; 0: the encoder's own.
+
+  Raises:
+    InputError: no such kind, or weights of another network.
+  """
+  if kind not in ENCODERS:
+    raise InputError(f"--encoder is {kind!r}: it must be one of {sorted(ENCODERS)}")
+  encoder = ENCODERS[kind](weights)
+  size = size or encoder.size
+  content = hashlib.sha256()
+  for leaf in jax.tree.leaves(encoder.params):
+    content.update(np.asarray(leaf).tobytes())
+  return Embedding(encoder, size, f"{kind}@{size}-{content.hexdigest()[:12]}")
+
+
+def embed_set(
+  data: DataConfig,
+  out: PathLike,
+  embedding: Embedding,
+  dtype: Literal["float32", "float16"] = "float32",
+) -> tuple[int, int]:
+  """Writes `features` [n, D] with the labels, classes, class_split and domain of a set; one
+  that was interrupted goes on.
+
+  Args:
     dtype: that features are kept in.
 
   Returns:
     n and D.
 
   Raises:
-    InputError: no such encoder, weights of another network, features as data.
+    InputError: features as data.
   """
-  if encoder not in ENCODERS:
-    raise InputError(f"--encoder is {encoder!r}: it must be one of {sorted(ENCODERS)}")
   if not str(out).endswith(".npz"):
     raise InputError(f"--out is {str(out)!r}: name a file that ends with .npz")
   out = outputs.checked(out, "--out")
-  kind = ENCODERS[encoder]
-  params = kind.read(weights)
+  if data.source != "npz":  # files of any size
+    data = dataclasses.replace(data, size=embedding.size)
   raw = load_raw(data)
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
-  size = size or kind.size
-  digest = content_hash({"encoder": encoder, "size": size, "weights": _digest(params)})
   parts = out.parent / f".{out.name}.parts"
-  x = _embedded(kind, params, raw.images, size, parts, digest)
+  x = _embedded(embedding, raw.images, parts)
   named = {
     "features": x.astype(dtype),
     "labels": raw.labels,
     "classes": np.asarray(raw.classes),
-    "encoder": np.asarray(f"{encoder}@{size}-{digest[:12]}"),
+    "encoder": np.asarray(embedding.name),
   }
   named |= {} if raw.split is None else {"class_split": np.asarray(raw.split)}
   named |= {} if raw.domain is None else {"domain": raw.domain}
@@ -73,39 +101,61 @@ def embed_images(
   return x.shape
 
 
-def _embedded(
-  kind: Encoder, params: Any, images: np.ndarray, size: int, parts: Path, digest: str
-) -> np.ndarray:
+def embed_images(embedding: Embedding, images: Sequence[np.ndarray]) -> np.ndarray:
+  """float32 [n, D] of images uint8 [h, w, c] of any sizes."""
+  small = [_shrunk(image, embedding.size) for image in images]
+  shapes = sorted({image.shape for image in small})
+  apply, found = _Compiled(embedding), [np.empty(0)] * len(images)
+  for shape in shapes:
+    places = [n for n, image in enumerate(small) if image.shape == shape]
+    x = apply(np.stack([small[n] for n in places]))
+    for place, features in zip(places, x, strict=True):
+      found[place] = features
+  return np.stack(found)
+
+
+def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
+  """By area mean, where it is larger."""
+  return resize(image, (size, size)) if min(image.shape[:2]) > size else image
+
+
+class _Compiled:
+  """`apply(images [n, h, w, c]) → float32 [n, D]`, in batches of one shape."""
+
+  def __init__(self, embedding: Embedding):
+    encoder, size = embedding.encoder, embedding.size
+
+    @jax.jit
+    def apply(params: Any, x: Any) -> Any:
+      batches = x.reshape(-1, _BATCH, *x.shape[1:])
+      features = jax.lax.map(lambda x: features_of(encoder, params, x, size), batches)
+      return features.reshape(len(x), -1)
+
+    self._params, self._apply = encoder.params, apply
+
+  def __call__(self, images: np.ndarray) -> np.ndarray:
+    whole = -(-len(images) // _BATCH) * _BATCH
+    filled = np.resize(images, (whole, *images.shape[1:]))
+    return np.asarray(self._apply(self._params, filled))[: len(images)]
+
+
+def _embedded(embedding: Embedding, images: np.ndarray, parts: Path) -> np.ndarray:
   """[n, D], shard by shard; those of the same content that are there already are read."""
-
-  @jax.jit
-  def embedded(params: Any, x: Any) -> Any:
-    batches = x.reshape(-1, _BATCH, *x.shape[1:])
-    features = jax.lax.map(lambda x: features_of(kind, params, x, size), batches)
-    return features.reshape(len(x), -1)
-
   found, read = [], 0
+  apply = _Compiled(embedding)
   with Bar("images", len(images)) as bar:
     for start in range(0, len(images), _SHARD):
       x = images[start : start + _SHARD]
-      content = hashlib.sha256(digest.encode() + x.tobytes()).hexdigest()[:32]
+      content = hashlib.sha256(embedding.name.encode() + x.tobytes()).hexdigest()[:32]
       place = parts / f"{start:09d}-{content}.safetensors"
       if files.is_finished(place):
         features = files.read_checked_arrays(place)["x"]
         read += len(x)
       else:
-        filled = np.resize(x, (-(-len(x) // _BATCH) * _BATCH, *x.shape[1:]))
-        features = np.asarray(embedded(params, filled))[: len(x)]
+        features = apply(x)
         files.write_checked_arrays(place, {"x": features})
       found.append(features)
       bar.update(start + len(x))
   if read:
     CONSOLE.print(f"{read} of {len(images)} images had been embedded before")
   return np.concatenate(found)
-
-
-def _digest(params: Any) -> str:
-  content = hashlib.sha256()
-  for leaf in jax.tree.leaves(params):
-    content.update(np.asarray(leaf).tobytes())
-  return content.hexdigest()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mcdi_jax.data import ClassSet, Splits, from_labels, load_splits
-from mcdi_jax.data.npz import read_npz
+from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw, in_canonical_order
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
@@ -48,12 +48,12 @@ def load_features(config: Config) -> FeatureSets:
       f"{source.name} holds images: embed them first with launch.embed, or take a config "
       "of another family, such as configs/own.py"
     )
-  own = read_npz(config.data.path, size=0, grey=False)
+  own = read_features(config.data.path, setting="config.data.path")
   targets = {f"{source.name}-{source.test.classes}": source.test}
   contents = [source.digest]
   for path in config.features.targets:
     setting = "config.features.targets"
-    raw = in_canonical_order(read_npz(path, size=0, grey=False, setting=setting))
+    raw = in_canonical_order(read_features(path, setting=setting))
     _check_same_encoder(path, raw, own)
     targets |= _sets(raw)
     content = raw.images.tobytes() + raw.labels.tobytes()
@@ -64,8 +64,6 @@ def load_features(config: Config) -> FeatureSets:
 
 
 def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
-  if not raw.of_features:
-    raise InputError(f"config.features.targets: {path} holds images: embed them first")
   width, wanted = raw.images.shape[1], own.images.shape[1]
   if width != wanted or raw.encoder != own.encoder:
     raise InputError(
@@ -128,7 +126,8 @@ def prepare_features(
       train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
     tests = {name: standard(items) for name, items in sets.targets.items()}
   family = task_family(config, train.x.shape[1:])
-  content = {"data": source.digest, "features": config.features}
+  names = ("project", "centre", "unit_length")
+  content = {"data": source.digest, **{n: getattr(config.features, n) for n in names}}
   return Prepared(
     family,
     {},

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcdi_jax.data.image_files import unreadable
 from mcdi_jax.data.names import printable
-from mcdi_jax.families import Heads
+from mcdi_jax.families import Features, Heads
 from mcdi_jax.generator import Generator, generate
 from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
 from mcdi_jax.lib import files, outputs, provenance
@@ -18,6 +18,12 @@ from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.pipeline.own_features import (
+  NO_ENCODER,
+  EncoderFlags,
+  read_feature_items,
+  read_feature_support,
+)
 from mcdi_jax.pipeline.own_images import (
   Form,
   image_files,
@@ -60,17 +66,19 @@ def generate_from_folder(
   temperature: float | None = None,
   shots: int | None = None,
   seed: int = 0,
+  encoder: EncoderFlags = NO_ENCODER,
 ) -> dict[str, Any]:
   """Generates weights for the classes of a folder and writes them to the directory `out`.
 
   Args:
     name: of a generator, or its directory.
-    support: a folder of class folders, or an `.npz` (`read_support`).
+    support: a folder of class folders, or an `.npz` of images or features.
     samples: 0: one set of weights, as safetensors; else a distribution of so many, as an
       Orbax checkpoint.
     temperature: default 0 for one set of weights, 1 for samples.
     shots: images to take of each class, at most; None: all.
     seed: of the noise.
+    encoder: what embeds images, for a generator that takes features.
 
   Returns:
     The manifest that is kept beside the weights.
@@ -79,7 +87,12 @@ def generate_from_folder(
   if _foreign(out):
     raise InputError(f"--out {out} holds other files: name a new folder")
   generator = load_generator(name)
-  x, y, classes = read_support(support, _form(name, generator), shots)
+  made_by = {}
+  if isinstance(generator.family, Features):
+    x, y, classes, embedded_by = read_feature_support(support, encoder, shots)
+    made_by = {"embedded_by": embedded_by, "encoder": list(encoder)}
+  else:
+    x, y, classes = read_support(support, _form(name, generator), shots)
   support_arrays, count = Support(jnp.asarray(x), jnp.asarray(y)), np.bincount(y).tolist()
   _say_if_untrained(generator, count)
   if temperature is None:
@@ -99,6 +112,7 @@ def generate_from_folder(
     "temperature": temperature,
     "samples": samples,
     "seed": seed,
+    **made_by,
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
@@ -113,15 +127,21 @@ def generate_from_folder(
   return manifest
 
 
-def predict(weights: PathLike, images: PathLike, name: str | None = None) -> Predictions:
-  """Classifies image files with what `generate_from_folder` wrote.
+def predict(
+  weights: PathLike,
+  images: PathLike,
+  name: str | None = None,
+  encoder: EncoderFlags = NO_ENCODER,
+) -> Predictions:
+  """Classifies image files, or features, with what `generate_from_folder` wrote.
 
   Args:
     name: of the generator, if it has moved since.
+    encoder: what embeds images; as a rule what the support was embedded with is known.
 
   Raises:
     MissingError: no weights, no images, no generator.
-    InputError: weights of another network.
+    InputError: weights of another network, or features of another encoder.
   """
   directory = files.as_path(weights)
   samples, manifest = _read(directory)
@@ -135,23 +155,44 @@ def predict(weights: PathLike, images: PathLike, name: str | None = None) -> Pre
       f"the weights in {directory} belong to another network than generator {name}: give "
       "the generator that they came from with --generator, or generate them anew"
     )
-  paths = image_files(images)
-  read = read_files(paths, _form(name, generator))
-  say_blank_files(read)
-  x = read.x.astype(np.float32) / 255
+  read = _items if isinstance(generator.family, Features) else _images
+  x, names, unreadable = read(images, name, generator, manifest, encoder)
   logits = jax.jit(jax.vmap(generator.network.apply, in_axes=(0, None)))
   parts = [
     jax.nn.softmax(logits(samples, jnp.asarray(part))).mean(0)
     for part in np.split(x, range(_BATCH, len(x), _BATCH))
   ]
+  classes = tuple(manifest["classes"])
+  return Predictions(tuple(names), classes, np.concatenate(parts), unreadable)
+
+
+def _images(
+  images: PathLike, name: str, generator: Generator, manifest: Any, encoder: Any
+) -> tuple[np.ndarray, list[str], str | None]:
+  """float32 [n, h, w, c] in [0, 1], names, and a sentence on what cannot be read."""
+  del manifest, encoder
+  read = read_files(image_files(images), _form(name, generator))
+  say_blank_files(read)
   root = files.as_path(images)
   names = [str(p.relative_to(root)) if p != root else p.name for p in read.paths]
-  return Predictions(
-    tuple(map(printable, names)),
-    tuple(manifest["classes"]),
-    np.concatenate(parts),
-    str(unreadable(read.bad)) if read.bad else None,
-  )
+  bad = str(unreadable(read.bad)) if read.bad else None
+  return read.x.astype(np.float32) / 255, [*map(printable, names)], bad
+
+
+def _items(
+  images: PathLike, name: str, generator: Generator, manifest: Any, encoder: EncoderFlags
+) -> tuple[np.ndarray, list[str], str | None]:
+  """The same of features [n, D], which the support's encoder must have made."""
+  del name, generator
+  known = EncoderFlags(*manifest["encoder"])
+  found = read_feature_items(images, encoder if encoder.weights else known)
+  made_by = manifest["embedded_by"]
+  if found.encoder != made_by:
+    raise InputError(
+      f"{images} was embedded by {found.encoder!r}, the support of these weights by "
+      f"{made_by!r}: embed both by one"
+    )
+  return found.x, found.names, found.unreadable
 
 
 def predictions_file(path: PathLike) -> Path:
@@ -271,6 +312,6 @@ def _is_manifest(content: Any) -> bool:
 
 def _is_head(samples: Any, ways: int) -> bool:
   head = samples.get("head") if isinstance(samples, dict) else None
-  if not isinstance(head, dict) or set(samples) != {"head"} or "bias" not in head:
+  if not isinstance(head, dict) or set(samples) - {"head", "centre"} or "bias" not in head:
     return False
   return head["bias"].shape[-1:] == (ways,)

@@ -1,0 +1,69 @@
+"""Leave-one-out errors in closed form, against leaving each item out."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from mcdi_jax.networks import leave_one_out, ridge_head, ridge_head_loo
+from mcdi_jax.networks.head import apply_head
+
+RNG = np.random.default_rng(0)
+PENALTIES = jnp.asarray([0.03, 1.0, 30.0])
+LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+
+
+def _task(width: int) -> tuple[Array, Array]:
+  x = RNG.normal(size=(len(LABELS), width)) + 2 * RNG.normal(size=(3, width))[LABELS]
+  return jnp.asarray(x, jnp.float32), jnp.eye(3)[LABELS]
+
+
+def _errors(x: Array, member: Array, penalties: Array = PENALTIES) -> Array:
+  return jnp.stack([leave_one_out(x, member, penalty)[0] for penalty in penalties])
+
+
+@pytest.mark.parametrize("width", [4, 20])
+def test_errors_are_those_of_heads_that_did_not_see_the_item(width: int):
+  """With more dimensions than items and with fewer."""
+  x, member = _task(width)
+  found = _errors(x, member)
+  for r, penalty in enumerate(PENALTIES):
+    for i in range(len(x)):
+      rest = np.arange(len(x)) != i
+      head = ridge_head(x[rest], member[rest], penalty)
+      error = np.mean((apply_head(head, x[i : i + 1])[0] - (2 * member[i] - 1)) ** 2)
+      np.testing.assert_allclose(found[r, i], error, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [4, 20])
+def test_items_that_do_not_count_change_nothing(width: int):
+  x, member = _task(width)
+  filled = jnp.concatenate([x, jnp.zeros((3, width))])
+  more = jnp.concatenate([member, jnp.zeros((3, 3))])
+  found = _errors(filled, more)
+  np.testing.assert_allclose(found[:, :8], _errors(x, member), rtol=5e-3)
+  assert not found[:, 8:].any()
+  for plain, padded in zip(
+    ridge_head_loo(x, member, 1.0)["head"].values(),
+    ridge_head_loo(filled, more, 1.0)["head"].values(),
+    strict=True,
+  ):
+    np.testing.assert_allclose(padded, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_the_chosen_penalty_has_the_least_error():
+  """Of those it tries no other makes a better head on the items left out."""
+  x, member = _task(20)
+  head = ridge_head_loo(x, member, 1.0)
+  square = jnp.mean(jnp.sum((x - x.mean(0)) ** 2, 1))
+  tried = jnp.geomspace(1e-3, 1e2, 11) * square
+  best = tried[jnp.argmin(_errors(x, member, tried).sum(1))]
+  expected = ridge_head(x, member, best)
+  np.testing.assert_allclose(head["head"]["kernel"], expected["head"]["kernel"], rtol=1e-4)
+
+
+def test_with_one_item_of_a_class_the_penalty_is_the_given_one():
+  x, member = _task(20)
+  found = ridge_head_loo(x[:4], member[:4], 2.5)  # three items of one class, one of another
+  expected = ridge_head(x[:4], member[:4], 2.5)
+  np.testing.assert_allclose(found["head"]["kernel"], expected["head"]["kernel"], rtol=1e-5)
