@@ -20,6 +20,8 @@ from mcdi_jax.networks import (
 from mcdi_jax.tasks import Support, class_means, membership
 
 _SLOW = 16.0  # what biases are divided by: so one rate suits them and kernels
+_SHARP = {"prototypes": 20.0, "ridge": 5.0, "ridge_loo": 5.0}
+"""What makes a base's logits about as large as those of heads that are trained."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,8 +129,8 @@ class Features(FewShot):
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
     """Also `prototypes`; `ridge`, with λ = 1 where lengths are 1; and `ridge_loo`, with the
-    λ of the least leave-one-out error."""
-    if name not in ("prototypes", "ridge", "ridge_loo"):
+    λ of the least leave-one-out error; all multiplied by a number (`_SHARP`)."""
+    if name not in _SHARP:
       return super().base(frozen, name, support, ways)
     x, member = self._seen(support, ways)
     root = x.shape[-1] ** 0.5
@@ -137,7 +139,7 @@ class Features(FewShot):
       found = prototype_head(class_means(member, x))
     else:
       found = (ridge_head if name == "ridge" else ridge_head_loo)(x, member, 1.0)
-    kernel, bias = found["head"]["kernel"], found["head"]["bias"]
+    kernel, bias = (_SHARP[name] * found["head"][leaf] for leaf in ("kernel", "bias"))
     return {"head": {"kernel": kernel * root, "bias": bias * _SLOW}}
 
   def perturb(

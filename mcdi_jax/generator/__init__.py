@@ -1,7 +1,7 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
 from mcdi_jax.generator.compose import ensemble, guide, iterate, refine
-from mcdi_jax.generator.condition import Condition
+from mcdi_jax.generator.condition import Condition, Given
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
 from mcdi_jax.generator.generator import Generator, GeneratorSpec
@@ -13,6 +13,7 @@ __all__ = [
   "Condition",
   "Generator",
   "GeneratorSpec",
+  "Given",
   "Model",
   "ScoreConfig",
   "ensemble",

@@ -1,9 +1,22 @@
-"""The condition: what a generator knows of a support, computed once a task."""
+"""What a generator knows of a support, computed once a task."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class Given(NamedTuple):
+  """What a support says to any score network of a specification, whatever its params.
+
+  Attributes:
+    inputs: of its `encode`.
+    base, present: as in `Condition`.
+  """
+
+  inputs: Any
+  base: Any
+  present: Any
 
 
 class Condition(NamedTuple):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mcdi_jax.generator.resolvents import Resolvents, resolvents
+from mcdi_jax.generator.resolvents import Resolvents
 from mcdi_jax.generator.score import (
   Mlp,
   ScoreNetwork,
@@ -107,11 +107,16 @@ class _Block(nn.Module):
 class EquivariantNetwork(ScoreNetwork):
   """See `score.py` for the two methods."""
 
-  def encode(self, x: Float[Array, "n D"], member: Float[Array, "n N"]) -> tuple[Any, ...]:
+  def encode(
+    self,
+    x: Float[Array, "n D"],
+    member: Float[Array, "n N"],
+    operators: Resolvents | None = None,
+  ) -> tuple[Any, ...]:
     """Vectors [N, c, D] and scalars [N, s]. Vectors: the class mean as it differs from the
     task's, the task's mean, the shots' offsets from their class mean weighted by their
-    size; with `ridge` also what each resolvent makes of the first. Scalars: their spread,
-    log K; with `ridge` also the leave-one-out error of each λ, in the class."""
+    size; with operators (`ridge`) also what each makes of the first. Scalars: their spread,
+    log K; with operators also the leave-one-out error of each λ, in the class."""
     statistics = class_statistics(x, member)
     present, mean, task_mean = statistics.present, statistics.mean, statistics.task_mean
     offset = x - take_by_class(member, mean)
@@ -121,9 +126,8 @@ class EquivariantNetwork(ScoreNetwork):
     vectors = [across, everywhere, class_means(member, size * offset)]
     scalars = [class_means(member, size), statistics.log_shots[:, None]]
     told = jnp.stack(vectors, 1), jnp.concatenate(scalars, -1)
-    if not self.config.ridge:
+    if operators is None:
       return told
-    operators = resolvents(x, member, self.config.ridge)
     shrunk = jnp.moveaxis(operators(across), 0, 1)
     errors = class_means(member, operators.errors.T)
     vectors, scalars = [told[0], shrunk], [told[1], errors]

@@ -20,9 +20,10 @@ from mcdi_jax.diffusion import (
   sample_chain,
 )
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.generator.condition import Condition
+from mcdi_jax.generator.condition import Condition, Given
 from mcdi_jax.generator.equivariant import EquivariantNetwork
 from mcdi_jax.generator.model import Model
+from mcdi_jax.generator.resolvents import resolvents
 from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
@@ -138,16 +139,26 @@ class Generator(Model):
     diffusion = self.spec.diffusion
     return chain(self.schedule, make_segments(diffusion.steps, diffusion.segments))
 
+  def given(self, support: Support, ways: int, *, at: Params | None = None) -> Given:
+    """What a support whose items the family has embedded says, whatever the score network's
+    params are; `at` are the params at which its gradient is taken, None: where the family
+    says."""
+    parts = (self.spec, self.frozen, self.space)
+    inputs, present = score_inputs(*parts, support, ways, at=at)
+    base = self.family.base(self.frozen, self.spec.base, support, ways)
+    return Given(inputs, base, present)
+
+  def conditioned(self, given: Given) -> Condition:
+    """What the score network makes of it."""
+    apply = self.score_network.apply
+    context = apply({"params": self.score}, *given.inputs, method="encode")
+    return Condition(context, given.base, given.present)
+
   def condition(
     self, support: Support, ways: int, *, at: Params | None = None
   ) -> Condition:
-    """What there is to know of a support whose items the family has embedded; `at` are the
-    params at which its gradient is taken, None: where the family says."""
-    parts = (self.spec, self.frozen, self.space)
-    inputs, present = score_inputs(*parts, support, ways, at=at)
-    context = self.score_network.apply({"params": self.score}, *inputs, method="encode")
-    base = self.family.base(self.frozen, self.spec.base, support, ways)
-    return Condition(context, base, present)
+    """Both, one after the other."""
+    return self.conditioned(self.given(support, ways, at=at))
 
   def predict(self, condition: Condition, x: Float[Array, "S W"], t: Any) -> Array:
     """The score network's output at step t, in the gauge."""
@@ -164,9 +175,9 @@ class Generator(Model):
     shape = (self.space.rows(len(present)), self.space.width)
     return self.space.project(jax.random.normal(key, shape), present)
 
-  def encode(self, params: Params, condition: Condition) -> Float[Array, "S W"]:
+  def encode(self, params: Params, task: Given | Condition) -> Float[Array, "S W"]:
     """The tokens of a task's params."""
-    return self.space.encode(params, condition.base, condition.present)
+    return self.space.encode(params, task.base, task.present)
 
   def decode(
     self, tokens: Float[Array, "S W"], condition: Condition, support: Support
@@ -219,6 +230,8 @@ def score_inputs(
 ) -> tuple[Any, Bool[Array, " N"]]:
   """What the score network's `encode` is given, and which classes there are."""
   inputs, present = spec.family.condition(frozen, support, ways)
+  if spec.score.ridge:
+    inputs = (*inputs, resolvents(*inputs, spec.score.ridge))
   if not spec.score.gradient:
     return inputs, present
   mask = () if len(inputs) > 2 else (None,)

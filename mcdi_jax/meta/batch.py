@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.generator import Condition, Generator
+from mcdi_jax.generator import Generator, Given
 from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation import Bank, support_key
 from mcdi_jax.preparation.bank import task_key
-from mcdi_jax.tasks import Form, Support
+from mcdi_jax.tasks import Form
 
 
 class TaskSource(NamedTuple):
@@ -47,12 +47,12 @@ class TaskBatch(NamedTuple):
   """B tasks, or one without the leading axis.
 
   Attributes:
-    support: of embedded items, x [B, N·K, ...]; those beyond the form's are masked.
+    given: what the supports say, of which the score network makes a condition.
     targets: [B, k, N, W] tokens of the local targets.
     ways: int32 [B]; classes that count.
   """
 
-  support: Support
+  given: Given
   targets: Any
   ways: Any
 
@@ -137,9 +137,9 @@ def draw_tasks(
     if keep_support:
       key = support_key(task_key(source.key, source.number[row]))
     support = family.support(key, source.items, task, family.largest.shots, form=counted)
-    condition = generator.condition(support, family.largest.ways)
-    targets = encode_targets(generator, chain_targets(generator, weights), condition)
-    return TaskBatch(support, targets, counted.ways)
+    given = generator.given(support, family.largest.ways)
+    targets = encode_targets(generator, chain_targets(generator, weights), given)
+    return TaskBatch(given, targets, counted.ways)
 
   return jax.vmap(one)(rows, jax.random.split(k_supports, tasks))
 
@@ -156,7 +156,7 @@ def chain_targets(generator: Generator, weights: Any) -> Any:
 
 
 def encode_targets(
-  generator: Generator, weights: Any, condition: Condition
+  generator: Generator, weights: Any, given: Given
 ) -> Float[Array, "k S W"]:
   """Params with a leading axis k to tokens, as differences from the support's base."""
-  return jax.vmap(lambda params: generator.encode(params, condition))(weights)
+  return jax.vmap(lambda params: generator.encode(params, given))(weights)

@@ -37,8 +37,7 @@ def task_loss(
   draw = objective.draw
   if diffusion.objective == "windowed":
     draw = functools.partial(draw, handover=diffusion.handover)
-  chain, ways = generator.chain(), generator.spec.family.largest.ways
-  condition = generator.condition(task.support, ways)
+  chain, condition = generator.chain(), generator.conditioned(task.given)
   free = generator.space.free_weights(condition.present.sum())
 
   def one(key: Key[Array, ""]) -> tuple[Array, Array]:

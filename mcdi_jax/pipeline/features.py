@@ -42,13 +42,14 @@ class FeatureSets(NamedTuple):
 
 def load_features(config: Config) -> FeatureSets:
   """Raises `InputError` for images, and for targets of another encoder."""
-  source = load_splits(config.data)
-  if len(source.image_shape) != 1:
-    raise InputError(
-      f"{source.name} holds images: embed them first with launch.embed, or take a config "
-      "of another family, such as configs/own.py"
-    )
+  check(
+    config.data.source == "npz",
+    "config.data.source",
+    config.data.source,
+    "features come in an .npz, which launch.embed makes of images",
+  )
   own = read_features(config.data.path, setting="config.data.path")
+  source = load_splits(config.data)
   targets = {f"{source.name}-{source.test.classes}": source.test}
   contents = [source.digest]
   for path in config.features.targets:

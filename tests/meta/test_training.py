@@ -86,17 +86,18 @@ def test_a_space_is_fitted_on_the_supports_that_are_trained_on(source):
 def test_drawn_tasks_belong_together(generator, source):
   """A batch's supports are items of the classes whose targets stand beside them."""
   batch = draw_tasks(jax.random.key(1), source, generator, form=0, tasks=64)
-  assert batch.support.x.shape == (64, WAYS * SHOTS, WIDTH)
+  x = batch.given.inputs[0] / WIDTH**0.5  # the network's coordinates have rms 1
+  assert x.shape == (64, WAYS * SHOTS, WIDTH)
   assert batch.targets.shape == (64, 3, WAYS, WIDTH + 1)
   encoded = jax.vmap(lambda w: jax.vmap(generator.space.encode)(w))(source.bank.weights)
   for n, targets in enumerate(batch.targets[:5]):
-    shots = batch.support.x[n].reshape(WAYS, SHOTS, WIDTH)
+    shots = x[n].reshape(WAYS, SHOTS, WIDTH)
     distance = abs(encoded - targets).max((1, 2, 3))
     number = int(distance.argmin())
     assert distance[number] < 1e-5  # float32 rounding
     for way, c in enumerate(source.bank.tasks[number]):
       items = source.items.x[source.items.index[c]]
-      assert all((items == shot).all(1).any() for shot in shots[way])
+      assert all(np.isclose(items, shot, 1e-5).all(1).any() for shot in shots[way])
 
 
 FORMS = ((2, 1), (4, 3), (3, 2))
@@ -124,11 +125,12 @@ def test_a_task_does_not_depend_on_the_forms_beside_it():
     small = dataclasses.replace(generator, spec=own)
     expected = draw_tasks(key, alone, small, form=0, **settings)
     found = draw_tasks(key, mixed, generator, form=f, **settings)
-    assert found.support.x.shape == (4, 4 * 3, WIDTH)
+    x, member = found.given.inputs
+    assert x.shape == (4, 4 * 3, WIDTH)
     for n in range(4):
-      counted = found.support.mask[n]
-      np.testing.assert_array_equal(found.support.x[n][counted], expected.support.x[n])
-      np.testing.assert_array_equal(found.support.y[n][counted], expected.support.y[n])
+      counted, (own_x, own_member) = member[n].any(1), expected.given.inputs
+      np.testing.assert_array_equal(x[n][counted], own_x[n])
+      np.testing.assert_array_equal(member[n][counted, :ways], own_member[n])
     targets = found.targets
     np.testing.assert_allclose(targets[..., :ways, :], expected.targets, atol=1e-6)
     assert not targets[..., ways:, :].any()
@@ -188,7 +190,7 @@ def test_kept_supports_are_the_same_at_every_draw(generator, source):
   def supports(batch):
     """Task (by its targets) → the supports that came with it."""
     found = {}
-    pairs = (np.asarray(batch.support.x), np.asarray(batch.targets))
+    pairs = (np.asarray(batch.given.inputs[0]), np.asarray(batch.targets))
     for shots, targets in zip(*pairs, strict=True):
       found.setdefault(targets.tobytes(), set()).add(shots.tobytes())
     return found
@@ -212,7 +214,7 @@ def test_forms_of_unit_noise_have_loss_one():
     free = ways - 1 if gauge else ways
     square = jnp.sum(targets**2, (1, 2), keepdims=True) / (free * (WIDTH + 1))
     shots = jnp.float32(rng.normal(size=(ways, SHOTS, WIDTH)))
-    task = TaskBatch(flat(shots), targets / jnp.sqrt(square), ways)
+    task = TaskBatch(generator.given(flat(shots), ways), targets / jnp.sqrt(square), ways)
     loss, (losses, segments) = jax.jit(
       lambda key, g=generator, s=idle, task=task: task_loss(s, g, task, key, draws=4096)
     )(jax.random.key(0))
@@ -226,7 +228,7 @@ def test_a_dropped_condition_tells_nothing(generator, source):
   those draws are."""
   batch = draw_tasks(jax.random.key(1), source, generator, form=0, tasks=2)
   task, other = (jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in (0, 1))
-  other = task._replace(support=other.support)
+  other = task._replace(given=other.given)
   key, draws = jax.random.key(2), 40
 
   def losses(task, drop):

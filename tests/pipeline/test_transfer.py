@@ -1,0 +1,242 @@
+"""The chain on features: trained on some classes, tested on whole sets, used on files."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcdi_jax import Support, generate, load_generator
+from mcdi_jax.data import DataConfig
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.encoders import ENCODERS
+from mcdi_jax.encoders.encoder import Encoder
+from mcdi_jax.evaluation import KEYS, EvaluationConfig
+from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.pipeline import Config, generate_from_folder, predict, run
+from mcdi_jax.pipeline.config import FeaturesConfig
+from mcdi_jax.pipeline.embed import embed_images, embed_set, open_encoder
+from mcdi_jax.pipeline.own_features import EncoderFlags
+from mcdi_jax.preparation import PreparationConfig
+
+WIDTH, PER_CLASS = 8, 30
+CONFIG = Config(
+  family="features",
+  delta_base="ridge_loo",
+  generators=("generated", "generated_delta", "generated_delta_finished"),
+  preparation=PreparationConfig(tasks=8, steps=6, rate=1e2, shard_tasks=8),
+  diffusion=DiffusionConfig(steps=3, schedule="linear_auto"),
+  score=ScoreConfig(width=8, layers=1, vectors=4, heads=2, ridge=2),
+  meta=MetaConfig(
+    steps=2,
+    tasks=2,
+    draws=2,
+    inner_steps=2,
+    ways=(2, 3),
+    shots=(1, 3),
+    validate_every=2,
+    validation_tasks=4,
+  ),
+  finishing=FinishingConfig(steps=2, tasks=2, queries=2, feature_noise=0.1),
+  evaluation=EvaluationConfig(
+    tasks=6, queries=20, trials=2, tuning_tasks=4, temperatures=(0.0,), latency_s=0.5
+  ),
+)
+
+
+def _clusters(seed: int, classes: int, **more: Any) -> dict[str, Any]:
+  rng = np.random.default_rng(seed)
+  labels = np.repeat(np.arange(classes), PER_CLASS)
+  x = rng.normal(size=(len(labels), WIDTH)) + 4 * rng.normal(size=(classes, WIDTH))[labels]
+  return {"features": x.astype(np.float32), "labels": labels, "encoder": "toy", **more}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  place = tmp_path_factory.mktemp("transfer")
+  split = np.repeat([0, 1, 2], [6, 3, 4])
+  np.savez(place / "source.npz", **_clusters(0, 13, class_split=split))
+  domain = np.where(np.arange(3 * PER_CLASS) % 2, "photo", "sketch")
+  np.savez(place / "target.npz", **_clusters(1, 3, domain=domain))
+  return place
+
+
+def _config(place: Path, **changes: Any) -> Config:
+  targets = (str(place / "target.npz"),)
+  features = FeaturesConfig(project=5, targets=targets, shots=(1, 3), supports=(6, 4))
+  data = DataConfig(source="npz", path=str(place / "source.npz"))
+  return dataclasses.replace(CONFIG, data=data, features=features, **changes)
+
+
+@pytest.fixture(scope="module")
+def lines(place: Path) -> list[dict[str, Any]]:
+  return run(_config(place), place / "w")
+
+
+def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str, Any]]):
+  """All of its classes at once, and a domain for itself; a domain of 15 items a class has
+  too few queries."""
+  scored = [line for line in lines if line["metric"]]
+  assert all(tuple(line) == KEYS for line in lines)
+  assert {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored} == {
+    ("source-4", 4, 1, 6),
+    ("source-4", 4, 3, 4),
+  }
+  methods = ["prototypes", "cosine", "ridge", "ridge_loo", "logistic", "finetune"]
+  expected = [*CONFIG.generators, *methods]
+  assert [x["method"] for x in scored] == 2 * expected
+  for line in scored:
+    if line["method"] in CONFIG.generators:
+      assert len(line["settings"]["minus_ridge_loo"]) == 3
+  of = {x["method"]: x["value"] for x in scored if x["shots"] == 3}
+  assert of["ridge_loo"] > 60 and np.isfinite([*of.values()]).all()
+  timed = {x["method"] for x in lines if x["latency_ms"]}
+  assert timed >= set(expected)
+
+
+def test_domains_are_sets_of_their_own(place: Path, tmp_path: Path):
+  """Where they have items enough."""
+  small = dataclasses.replace(CONFIG.evaluation, queries=10, latency=False, trials=1)
+  config = _config(place, evaluation=small, generators=("generated",))
+  lines = run(config, tmp_path / "w")
+  found = {line["protocol"] for line in lines}
+  assert found == {"source-4", "target-photo", "target-sketch"}
+
+
+def test_a_generator_labels_features_and_images(
+  place: Path, lines: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """Of another width, too, and images by the encoder that is named; what was embedded by
+  another encoder is refused."""
+  name = str(place / "w" / "seed_0" / "generated_delta" / "generator")
+  support = _clusters(2, 3)
+  few = np.concatenate([np.flatnonzero(support["labels"] == c)[:5] for c in range(3)])
+  np.savez(tmp_path / "s.npz", **{n: support[n][few] for n in ("features", "labels")})
+  generate_from_folder(name, tmp_path / "s.npz", tmp_path / "weights")
+  np.savez(tmp_path / "new.npz", features=support["features"])
+  found = predict(tmp_path / "weights", tmp_path / "new.npz")
+  given = Support(*(jnp.asarray(support[n][few]) for n in ("features", "labels")))
+  expected = _answers(name, given, support["features"])
+  np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+  assert found.classes == ("0", "1", "2")
+  np.savez(tmp_path / "other.npz", features=support["features"], encoder="another")
+  with pytest.raises(InputError, match=r"embedded by 'another', the support .* by ''"):
+    predict(tmp_path / "weights", tmp_path / "other.npz")
+
+  def toy(_: Any) -> Encoder:
+    apply = lambda params, x: x.reshape(len(x), -1) @ params  # noqa: E731
+    mixed = np.random.default_rng(0).normal(size=(3 * 4 * 4, 12)).astype(np.float32)
+    return Encoder(jnp.asarray(mixed), apply, 4, (0.5,) * 3, (0.5,) * 3)
+
+  monkeypatch.setitem(ENCODERS, "toy", toy)
+  rng = np.random.default_rng(3)
+  for c in ("dark", "light"):
+    (tmp_path / "images" / c).mkdir(parents=True)
+    for n in range(4):
+      noise = rng.integers(0, 60, (6 + n, 6, 3)) + 180 * (c == "light")
+      Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "images" / c / f"{n}.png")
+  with pytest.raises(InputError, match="holds images, and this generator takes features"):
+    generate_from_folder(name, tmp_path / "images", tmp_path / "w2")
+  flags = EncoderFlags("toy", "anything")
+  out = tmp_path / "w2"
+  made = generate_from_folder(name, tmp_path / "images", out, encoder=flags)
+  assert made["embedded_by"].startswith("toy@4-")
+  found = predict(out, tmp_path / "images")
+  read = [np.asarray(Image.open(tmp_path / "images" / file)) for file in found.files]
+  x = embed_images(open_encoder("toy", "anything"), read)
+  given = Support(jnp.asarray(x), jnp.repeat(jnp.arange(2), 4))
+  np.testing.assert_allclose(found.probabilities, _answers(name, given, x), atol=1e-4)
+
+
+def _answers(name: str, support: Support, x: np.ndarray) -> np.ndarray:
+  """Probabilities from what the same generator makes in code."""
+  generator, ways = load_generator(name), int(support.y.max()) + 1
+  params = generate(generator, support, jax.random.key(0), ways=ways)
+  return jax.nn.softmax(generator.network.apply(params, jnp.asarray(x)))
+
+
+def _stop(*_: Any) -> None:
+  raise KeyboardInterrupt
+
+
+def test_sets_are_embedded_resumably(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+  """Labels, splits and domains come along; an interrupted one goes on."""
+
+  def toy(_: Any) -> Encoder:
+    return Encoder(
+      {}, lambda _, x: x.mean(1).reshape(len(x), -1), 4, (0.0,) * 3, (1.0,) * 3
+    )
+
+  monkeypatch.setitem(ENCODERS, "toy", toy)
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 255, (70, 4, 4, 1)).astype(np.uint8)
+  labels, domain = np.arange(70) % 3, np.repeat(["a", "b"], 35)
+  extra = {"class_split": [0, 1, 2], "domain": domain, "classes": ["x", "y", "z"]}
+  np.savez(tmp_path / "images.npz", images=images, labels=labels, **extra)
+  data = DataConfig(source="npz", path=str(tmp_path / "images.npz"))
+  monkeypatch.setattr("mcdi_jax.pipeline.embed._SHARD", 32)
+  embedding = open_encoder("toy", "anything")
+  with monkeypatch.context() as patch:
+    patch.setattr("mcdi_jax.pipeline.embed.Bar.update", _stop)
+    with pytest.raises(KeyboardInterrupt):
+      embed_set(data, tmp_path / "f.npz", embedding)
+  assert len(list(tmp_path.glob(".f.npz.parts/*.safetensors"))) == 1
+  shape = embed_set(data, tmp_path / "f.npz", embedding)
+  found = dict(np.load(tmp_path / "f.npz"))
+  assert shape == found["features"].shape == (70, 12)
+  expected = np.repeat(images.mean(1).reshape(70, 4, 1) / 255, 3, 2).reshape(70, 12)
+  np.testing.assert_allclose(found["features"], expected, rtol=1e-5)
+  for name, value in {**extra, "labels": labels}.items():
+    np.testing.assert_array_equal(found[name], value)
+  assert str(found["encoder"]) == embedding.name
+  assert "32 of 70 images had been embedded before" in capsys.readouterr().out
+  assert not list(tmp_path.glob(".f.npz.parts"))
+  with pytest.raises(InputError, match="holds features already"):
+    embed_set(
+      dataclasses.replace(data, path=str(tmp_path / "f.npz")), tmp_path / "g.npz", embedding
+    )
+
+
+def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
+  good = _clusters(0, 13, class_split=np.repeat([0, 1, 2], [6, 3, 4]))
+  holes = good["features"].copy()
+  holes[5, 2] = np.nan
+  images = {"images": np.zeros((9, 4, 4, 1), np.uint8), "labels": np.arange(9) % 3}
+  for content, message in (
+    ({**good, "features": holes}, "have NaN or infinite values in 1 rows, the first is 5"),
+    ({**good, "features": good["labels"][:, None]}, r"floats \[n, D\] are needed"),
+    (images, "has no array 'features': it holds .* launch.embed makes features"),
+  ):
+    np.savez(tmp_path / "source.npz", **content)
+    data = DataConfig(source="npz", path=str(tmp_path / "source.npz"))
+    with pytest.raises(InputError, match=message):
+      run(dataclasses.replace(CONFIG, data=data), tmp_path / "w")
+  with pytest.raises(InputError, match="config.data.source is 'glyphs': features come in"):
+    run(CONFIG, tmp_path / "w")
+  np.savez(tmp_path / "wide.npz", **{**_clusters(1, 3), "encoder": "another"})
+  features = FeaturesConfig(targets=(str(tmp_path / "wide.npz"),), project=5)
+  config = dataclasses.replace(_config(place), features=features)
+  with pytest.raises(InputError, match="of the encoder 'another', the source 8 of 'toy'"):
+    run(config, tmp_path / "w")
+  for name, value, message in (
+    ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
+    ("score", ScoreConfig("tokens"), "config.score.network is 'tokens': features of any"),
+  ):
+    with pytest.raises(InputError, match=message):
+      run(dataclasses.replace(_config(place), **{name: value}), tmp_path / "w")
+
+
+def test_the_kept_generator_says_what_it_is_of(place: Path, lines: list[dict[str, Any]]):
+  folder = place / "w" / "seed_0" / "generator"
+  about = json.loads((folder / "generator.json").read_text())["about"]
+  assert about["encoder"] == "toy" and about["data"] == "source"
+  assert load_generator(folder).family.width == 5
