@@ -1,0 +1,118 @@
+"""Encoders side by side with PyTorch, each in an environment of its own.
+
+  peers/bin/python tests/peers.py write /tmp/peers --efficientnet efficientnet-lite0-….pth
+  python tests/peers.py check /tmp/peers --efficientnet efficientnet-lite0-….pth
+
+The first needs `pip install torch transformers` (the extra `peers`) and writes small random
+checkpoints with their features; the second, in this project's environment, prints the
+largest difference of ours. Nothing of the package imports PyTorch.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+SIZES = (56, 84)  # the checkpoint's own, and another
+STAGES = [  # blocks, kernel, stride, expansion, channels
+  (1, 3, 1, 1, 16),
+  (2, 3, 2, 6, 24),
+  (2, 5, 2, 6, 40),
+  (3, 3, 2, 6, 80),
+  (3, 5, 1, 6, 112),
+  (4, 5, 2, 6, 192),
+  (1, 3, 1, 6, 320),
+]
+
+
+def write(out: Path, efficientnet: str) -> None:
+  import torch
+  from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+  )
+
+  torch.manual_seed(0)
+  shape = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+  shape |= {"image_size": SIZES[0], "patch_size": 14}
+  clip = CLIPVisionConfig(**shape, intermediate_size=96, projection_dim=24)
+  models = {
+    "dinov2": Dinov2Model(Dinov2Config(**shape)),
+    "clip": CLIPVisionModelWithProjection(clip),
+  }
+  for name, model in models.items():
+    for parameter in model.parameters():
+      parameter.data += 0.2 * torch.randn_like(parameter)
+    model.eval().save_pretrained(out / name)
+    for size in SIZES:
+      x = torch.randn(2, 3, size, size)
+      more = {"interpolate_pos_encoding": size != SIZES[0]} if name == "clip" else {}
+      with torch.no_grad():
+        found = model(x, **more)
+      y = found.image_embeds if name == "clip" else found.pooler_output
+      np.savez(out / f"{name}-{size}.npz", x=x.numpy(), y=y.numpy())
+  if efficientnet:
+    x = torch.randn(4, 3, 96, 128)
+    y = _efficientnet(torch.load(efficientnet, map_location="cpu"), x)
+    np.savez(out / "efficientnet-lite0.npz", x=x.numpy(), y=y.numpy())
+
+
+def _efficientnet(sd, x):  # type: ignore[no-untyped-def]
+  """Plainly, from the names of the checkpoint."""
+  import torch
+  import torch.nn.functional as F
+
+  def same(x, k, s):  # type: ignore[no-untyped-def]
+    pads = [max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:]]
+    (a, b) = pads
+    return F.pad(x, (b // 2, b - b // 2, a // 2, a - a // 2))
+
+  def norm(x, name):  # type: ignore[no-untyped-def]
+    parts = ("running_mean", "running_var", "weight", "bias")
+    return F.batch_norm(x, *(sd[f"{name}.{p}"] for p in parts), False, 0, 1e-3)
+
+  def conv(x, name, **more):  # type: ignore[no-untyped-def]
+    return F.conv2d(x, sd[f"{name}.weight"], **more)
+
+  with torch.no_grad():
+    x = F.relu6(norm(conv(same(x, 3, 2), "_conv_stem", stride=2), "_bn0"))
+    number, channels = 0, 32
+    for blocks, k, stride, expansion, out in STAGES:
+      for n in range(blocks):
+        s, p, y = stride if n == 0 else 1, f"_blocks.{number}", x
+        if expansion > 1:
+          y = F.relu6(norm(conv(y, f"{p}._expand_conv"), f"{p}._bn0"))
+        groups = {"stride": s, "groups": y.shape[1]}
+        y = F.relu6(
+          norm(conv(same(y, k, s), f"{p}._depthwise_conv", **groups), f"{p}._bn1")
+        )
+        y = norm(conv(y, f"{p}._project_conv"), f"{p}._bn2")
+        x = x + y if s == 1 and channels == out else y
+        number, channels = number + 1, out
+    return F.relu6(norm(conv(x, "_conv_head"), "_bn1")).mean((2, 3))
+
+
+def check(out: Path, efficientnet: str) -> None:
+  from mcdi_jax.encoders import ENCODERS
+
+  places = {f"{name}-{size}": out / name for name in ("dinov2", "clip") for size in SIZES}
+  if efficientnet:
+    places["efficientnet-lite0"] = Path(efficientnet)
+  for file, weights in places.items():
+    name = file if file in ENCODERS else file.rsplit("-", 1)[0]
+    encoder, pair = ENCODERS[name](weights), np.load(out / f"{file}.npz")
+    found = encoder.apply(encoder.params, pair["x"].transpose(0, 2, 3, 1))
+    difference = float(abs(np.asarray(found) - pair["y"]).max())
+    print(f"{file}: largest difference {difference:.1e} of {abs(pair['y']).max():.1f}")
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("what", choices=("write", "check"))
+  parser.add_argument("out", type=Path)
+  parser.add_argument("--efficientnet", default="")
+  given = parser.parse_args()
+  given.out.mkdir(parents=True, exist_ok=True)
+  {"write": write, "check": check}[given.what](given.out, given.efficientnet)
