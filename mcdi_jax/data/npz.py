@@ -14,15 +14,24 @@ from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 
-_ARRAYS = ("images", "features", "labels", "classes", "class_split", "domain", "encoder")
+_ARRAYS = (
+  "images",
+  "features",
+  "labels",
+  "classes",
+  "class_split",
+  "domain",
+  "domains",
+  "encoder",
+)
 
 
 def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.path") -> Raw:
   """`images` [n, h, w, c], [n, h, w] or [n, c, h, w], of numbers as `as_bytes` takes them,
   or `features` [n, D] of floats; `labels` [n], whole numbers or names; optionally
   `classes`, the names of labels 0..C−1, `class_split`, 0/1/2 for each class in the order
-  of its label, `domain`, a name or number for each item, and `encoder`, what made the
-  features.
+  of its label, `domain`, a name or number for each item, `domains`, the names of such
+  numbers, and `encoder`, what made the features.
 
   Without `classes` the labels are the names, whatever numbers they are.
 
@@ -42,7 +51,7 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
     images = stacked([in_form(as_image(image), size, grey) for image in images], path)
   elif grey:
     images = in_form(images, 0, grey)
-  domain = _domain(content.get("domain"), len(images), path)
+  domain = _domain(content, len(images), path)
   return Raw(images, labels, classes, split, place.stem, domain=domain)
 
 
@@ -86,7 +95,7 @@ def _array_of(content: dict[str, np.ndarray], name: str, path: str) -> np.ndarra
 def _of_features(content: dict[str, np.ndarray], path: str) -> Raw:
   x = _features(content["features"], path)
   labels, classes, split = _labelled(content, len(x), path)
-  domain = _domain(content.get("domain"), len(x), path)
+  domain = _domain(content, len(x), path)
   encoder = printable(str(content.get("encoder", "")))
   name = files.as_path(path).stem
   return Raw(x, labels, classes, split, name, domain=domain, encoder=encoder)
@@ -172,13 +181,22 @@ def _features(features: np.ndarray, path: str) -> np.ndarray:
   return features.astype(np.float32)
 
 
-def _domain(domain: np.ndarray | None, number: int, path: str) -> np.ndarray | None:
-  """Names [n]."""
+def _domain(content: dict[str, np.ndarray], number: int, path: str) -> np.ndarray | None:
+  """Names [n]; those of numbers may stand in `domains`."""
+  domain, names = content.get("domain"), content.get("domains")
   if domain is None:
     return None
   if domain.shape != (number,):
     raise InputError(f"domain in {path} is {domain.shape}: one for each item is needed")
-  return np.array([printable(str(name)) for name in _whole(domain, path, "domain")])
+  domain = _whole(domain, path, "domain")
+  if names is not None and domain.dtype.kind in "iu":
+    if domain.min() < 0 or domain.max() >= len(names):
+      raise InputError(
+        f"domain in {path} runs from {domain.min()} to {domain.max()}: domains has "
+        f"{len(names)} names"
+      )
+    domain = _whole(names, path, "domains")[domain]
+  return np.array([printable(str(name)) for name in domain])
 
 
 def _classes(
