@@ -12,7 +12,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from mcdi_jax.commands.command import command, settings, shipped_configs
-from mcdi_jax.data import load_splits, source_settings
+from mcdi_jax.data import source_settings
+from mcdi_jax.data.load import load_images
 from mcdi_jax.data.overview import as_png, contact_sheet, is_sheet, overview
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.config import from_mapping
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
   values = settings(_CONFIG)
   values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
   sheet = _sheet(values["data"])
-  splits = load_splits(from_mapping(Config, values).data)
+  splits = load_images(from_mapping(Config, values).data)
   CONSOLE.print(overview(splits))
   files.write_bytes(sheet, as_png(contact_sheet(splits)))
   CONSOLE.print(f"contact sheet: {sheet}")

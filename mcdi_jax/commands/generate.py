@@ -6,11 +6,12 @@
 an `.npz` too, with `images` and `labels`. `launch.predict` then labels new images with the
 weights.
 
-A generator of heads on features, such as any-features, takes an `.npz` of `features` and
+A generator of heads on features (configs/transfer.py) takes an `.npz` of `features` and
 `labels` (launch.embed), or images with the encoder that is to embed them:
 
-  python -m launch.generate --generator any-features --support my_classes/ --out weights/ \\
-      --encoder efficientnet-lite0 --encoder_weights efficientnet-lite0-57934424.pth
+  python -m launch.generate --generator runs/transfer --support my_classes/ \\
+      --out weights/ --encoder efficientnet-lite0 \\
+      --encoder_weights efficientnet-lite0-57934424.pth
 """
 
 from absl import app, flags

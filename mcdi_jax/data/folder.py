@@ -6,13 +6,14 @@ classes or inside them) is told by its names, where no other folder stands besid
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from mcdi_jax.data.image_files import read_images, unreadable, walk
 from mcdi_jax.data.names import listed, natural_key, printable
-from mcdi_jax.data.raw import Raw, in_form, stacked
+from mcdi_jax.data.raw import Raw, stacked
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
@@ -110,11 +111,14 @@ def _part(name: str) -> str:
   return re.sub(r"^meta[-_ ]?|[-_ ]?set$", "", name.casefold())
 
 
-def read_folder(path: PathLike, *, size: int, grey: bool) -> Raw:
+def read_folder(path: PathLike, form: Callable[[np.ndarray], np.ndarray]) -> Raw:
   """Every image of every class, the classes in natural order of their names.
 
   Classes that lie each at one of the levels train/, val/ and test/ are split so; those of
   one name at several levels are one class.
+
+  Args:
+    form: what each image [h, w, c] is brought to.
 
   Raises:
     DamagedError: files that cannot be read, all of them named.
@@ -123,7 +127,7 @@ def read_folder(path: PathLike, *, size: int, grey: bool) -> Raw:
   folders = class_folders(root)
   names = tuple(dict.fromkeys(folder.name for folder in folders))
   paths = [p for folder in folders for p in folder.images]
-  read = read_images(paths, lambda image: in_form(image, size, grey))
+  read = read_images(paths, form)
   if read.bad:
     raise unreadable(read.bad)
   number = {name: i for i, name in enumerate(names)}

@@ -13,7 +13,7 @@ from mcdi_jax.data.class_set import ClassSet, from_labels
 from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
-from mcdi_jax.data.raw import Raw, in_canonical_order, in_polarity, say_blank
+from mcdi_jax.data.raw import Raw, in_canonical_order, in_form, in_polarity, say_blank
 from mcdi_jax.data.tfds import read_tfds
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
@@ -102,6 +102,10 @@ class Splits(NamedTuple):
   digest: str
 
   @property
+  def of_features(self) -> bool:
+    return len(self.image_shape) == 1
+
+  @property
   def image_shape(self) -> tuple[int, ...]:
     """Of one item: (h, w, c), or (D,) where they are features."""
     return tuple(self.train.x.shape[1:])
@@ -119,12 +123,24 @@ def load_splits(config: DataConfig) -> Splits:
   return _split(in_canonical_order(raw._replace(images=images)), config)
 
 
+def load_images(config: DataConfig) -> Splits:
+  """The same, of images alone."""
+  splits = load_splits(config)
+  if splits.of_features:
+    raise InputError(
+      f"{splits.name} holds features, not images: take configs/transfer.py, or give images"
+    )
+  return splits
+
+
 def load_raw(config: DataConfig) -> Raw:
-  """A set as its source has it, not split."""
+  """A set as its source has it, not split; glyphs are drawn by `load_splits`."""
+  remedy = "they are drawn, and belong to no file: give images"
+  check(config.source != "glyphs", "config.data.source", config.source, remedy)
   form = {"size": config.size, "grey": config.grey}
   sources: dict[str, Callable[[], Raw]] = {
     "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),
-    "folder": lambda: read_folder(config.path, **form),
+    "folder": lambda: read_folder(config.path, lambda image: in_form(image, **form)),
     "npz": lambda: read_npz(config.path, **form),
   }
   return sources[config.source]()

@@ -71,7 +71,10 @@ def read_features(path: str, *, setting: str, labelled: bool = True) -> Raw:
       "launch.embed makes features of images"
     )
   if not labelled:
-    content["labels"] = np.zeros(len(content["features"]), np.int32)
+    number = len(np.atleast_1d(content["features"]))
+    if not number:
+      raise InputError(f"{setting} {path} has no item: there is nothing to label")
+    content["labels"] = np.zeros(number, np.int32)
     content = {n: x for n, x in content.items() if n not in ("classes", "class_split")}
   return _of_features(content, path)
 
@@ -96,7 +99,7 @@ def _of_features(content: dict[str, np.ndarray], path: str) -> Raw:
   x = _features(content["features"], path)
   labels, classes, split = _labelled(content, len(x), path)
   domain = _domain(content, len(x), path)
-  encoder = printable(str(content.get("encoder", "")))
+  encoder = printable("".join(map(str, np.ravel(content.get("encoder", "")))))
   name = files.as_path(path).stem
   return Raw(x, labels, classes, split, name, domain=domain, encoder=encoder)
 
@@ -172,13 +175,15 @@ def _features(features: np.ndarray, path: str) -> np.ndarray:
     raise InputError(
       f"features in {path} are {features.dtype} {features.shape}: floats [n, D] are needed"
     )
+  with np.errstate(over="ignore"):
+    features = features.astype(np.float32)
   bad = np.flatnonzero(~np.isfinite(features).all(1))
   if len(bad):
     raise InputError(
       f"features in {path} have NaN or infinite values in {len(bad)} rows, the first is "
       f"{bad[0]}: leave these items out"
     )
-  return features.astype(np.float32)
+  return features
 
 
 def _domain(content: dict[str, np.ndarray], number: int, path: str) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mcdi_jax.encoders.efficientnet_lite import efficientnet_lite0
-from mcdi_jax.encoders.encoder import Encoder, features_of
+from mcdi_jax.encoders.encoder import Encoder, features_of, square
 from mcdi_jax.encoders.vision_transformer import clip_vision, dinov2
 from mcdi_jax.lib.files import PathLike
 
@@ -14,4 +14,4 @@ ENCODERS: dict[str, Callable[[PathLike], Encoder]] = {
 }
 """Of each kind what reads its weights, from the file or folder that people have."""
 
-__all__ = ["ENCODERS", "Encoder", "features_of"]
+__all__ = ["ENCODERS", "Encoder", "features_of", "square"]

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
+from PIL import Image
 
 from mcdi_jax.lib.errors import InputError
 
@@ -21,7 +21,8 @@ class Encoder(NamedTuple):
     apply: `apply(params, x [n, s, s, 3]) → features [n, D]`; x is normalised.
     size: pixels a side that images are resized to, unless another is asked for.
     mean, sd: of each channel in [0, 1], which x is normalised with.
-    resize: method of `jax.image.resize`.
+    kernel: of the resize, as the checkpoint's authors resize.
+    form: what else tells it from another of the same weights, such as its heads.
   """
 
   params: Params
@@ -29,19 +30,31 @@ class Encoder(NamedTuple):
   size: int
   mean: tuple[float, float, float]
   sd: tuple[float, float, float]
-  resize: Literal["bilinear", "bicubic"] = "bilinear"
+  kernel: Literal["bilinear", "bicubic"] = "bilinear"
+  form: tuple[Any, ...] = ()
 
 
 def features_of(
-  encoder: Encoder, params: Params, images: UInt8[Array, "n h w c"], size: int
+  encoder: Encoder, params: Params, images: UInt8[Array, "n s s 3"]
 ) -> Float[Array, "n D"]:
-  """Of images as they are: grey ones become colours, all are resized and normalised."""
+  """Of images that `square` has brought to size."""
   x = jnp.asarray(images, jnp.float32) / 255
-  x = jnp.broadcast_to(x, (*x.shape[:3], 3))
-  if x.shape[1:3] != (size, size):
-    x = jax.image.resize(x, (len(x), size, size, 3), encoder.resize)
   x = (x - jnp.asarray(encoder.mean)) / jnp.asarray(encoder.sd)
   return encoder.apply(params, x)
+
+
+def square(
+  image: UInt8[np.ndarray, "h w c"], size: int, kernel: str
+) -> UInt8[np.ndarray, "s s 3"]:
+  """Of any size, in grey or colour, by Pillow's antialiased resize: the one way in which
+  images come before an encoder, wherever they are from."""
+  if image.shape[-1] not in (1, 3):
+    raise InputError(f"images have {image.shape[-1]} channels: give grey or colours")
+  image = np.repeat(image, 3 // image.shape[-1], -1)
+  if image.shape[:2] == (size, size):
+    return image
+  how = getattr(Image.Resampling, kernel.upper())
+  return np.asarray(Image.fromarray(image).resize((size, size), how))
 
 
 class Tensors:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from mcdi_jax.encoders.encoder import Encoder, Params, Tensors
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import DamagedError
 from mcdi_jax.lib.files import PathLike
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -23,15 +24,28 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 _CUBIC = -0.75  # a of the bicubic kernel that checkpoints' authors resize positions with
 
 
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "gelu": functools.partial(jax.nn.gelu, approximate=False),
+  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+}
+_NUMBERS = (
+  "hidden_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "patch_size",
+  "image_size",
+)
+
+
 class _Form(NamedTuple):
-  """Static numbers: heads of the attention, pixels of a patch, of the image that positions
-  are of, the ε of the normalisation, and the activation."""
+  """Static: heads of the attention, pixels of a patch, of the image that positions are of,
+  the ε of the normalisation, and the activation's name."""
 
   heads: int
   patch: int
   image: int
   epsilon: float
-  activation: Callable[[Array], Array]
+  activation: str
 
 
 def dinov2(folder: PathLike) -> Encoder:
@@ -40,13 +54,13 @@ def dinov2(folder: PathLike) -> Encoder:
   Raises:
     MissingError, InputError: no such folder, or the checkpoint of another network.
   """
-  config, tensors = _read(folder, "")
+  config, tensors = _read(folder, "", "dinov2")
   width, layers = config["hidden_size"], config["num_hidden_layers"]
   hidden = int(width * config.get("mlp_ratio", 4))
   gated = config.get("use_swiglu_ffn", False)
   remedy = "this reads checkpoints with the plain MLP, as those of small to large are"
   check(not gated, "use_swiglu_ffn of config.json", gated, remedy)
-  form = _form(config, jax.nn.gelu, 1e-6)
+  form = _form(config, "gelu", 1e-6)
   linear, norm = functools.partial(_linear, tensors), functools.partial(_norm, tensors)
   blocks = []
   for n in range(layers):
@@ -75,7 +89,8 @@ def dinov2(folder: PathLike) -> Encoder:
     "last": norm("layernorm", width),
   }
   params, apply = jax.tree.map(jnp.asarray, params), functools.partial(_apply, form)
-  return Encoder(params, apply, 224 // form.patch * form.patch, *_IMAGENET, "bicubic")
+  size = 224 // form.patch * form.patch
+  return Encoder(params, apply, size, *_IMAGENET, "bicubic", tuple(form))
 
 
 def clip_vision(folder: PathLike) -> Encoder:
@@ -85,14 +100,9 @@ def clip_vision(folder: PathLike) -> Encoder:
   Raises:
     MissingError, InputError: no such folder, or the checkpoint of another network.
   """
-  config, tensors = _read(folder, "vision_model.")
-  config = config.get("vision_config", config)
+  config, tensors = _read(folder, "vision_model.", "clip")
   width, hidden = config["hidden_size"], config["intermediate_size"]
-  activations = {"quick_gelu": _quick_gelu, "gelu": jax.nn.gelu}
-  chosen = config.get("hidden_act", "quick_gelu")
-  remedy = f"this knows {sorted(activations)}"
-  check(chosen in activations, "hidden_act of config.json", chosen, remedy)
-  form = _form(config, activations[chosen], 1e-5)
+  form = _form(config, "quick_gelu", 1e-5)
   linear, norm = functools.partial(_linear, tensors), functools.partial(_norm, tensors)
   blocks = []
   for n in range(config["num_hidden_layers"]):
@@ -121,30 +131,40 @@ def clip_vision(folder: PathLike) -> Encoder:
   if projection in tensors:
     params["projection"] = tensors.take(projection, *tensors.arrays[projection].shape).T
   params, apply = jax.tree.map(jnp.asarray, params), functools.partial(_apply, form)
-  return Encoder(params, apply, form.image, *_CLIP, "bicubic")
+  return Encoder(params, apply, form.image, *_CLIP, "bicubic", tuple(form))
 
 
-def _read(folder: PathLike, prefix: str) -> tuple[dict[str, Any], Tensors]:
-  """Its config, and its tensors without a prefix that only some files have."""
+def _read(folder: PathLike, prefix: str, kind: str) -> tuple[dict[str, Any], Tensors]:
+  """Its config, that of the image half, and its tensors without a prefix that only some
+  files have."""
   folder = files.as_path(folder)
-  config = files.read_json(folder / "config.json")
+  place = folder / "config.json"
+  try:
+    config = files.read_json(place)
+  except DamagedError:
+    raise DamagedError(f"{place} is no JSON: bring the checkpoint's own") from None
+  config = {**config, **(config.get("vision_config") or {})}
+  model = str(config.get("model_type", kind)).removesuffix("_vision_model")
+  check(model == kind, f"model_type of {place}", model, f"this reads {kind!r} alone")
+  for name in _NUMBERS:
+    value = config.get(name)
+    whole = isinstance(value, int) and value > 0
+    check(whole, f"{name} of {place}", value, "a positive number is needed")
   arrays = files.read_arrays(folder / "model.safetensors")
   names = {name.removeprefix(prefix): array for name, array in arrays.items()}
   return config, Tensors(names, f"{folder.name}/model.safetensors")
 
 
-def _form(
-  config: dict[str, Any], activation: Callable[[Array], Array], epsilon: float
-) -> _Form:
-  if activation is jax.nn.gelu:
-    activation = functools.partial(jax.nn.gelu, approximate=False)
-  return _Form(
-    config["num_attention_heads"],
-    config["patch_size"],
-    config["image_size"],
-    config.get("layer_norm_eps", epsilon),
-    activation,
-  )
+def _form(config: dict[str, Any], activation: str, epsilon: float) -> _Form:
+  """With the settings that checkpoints of this kind leave out."""
+  heads, width = config["num_attention_heads"], config["hidden_size"]
+  remedy = f"it must divide hidden_size {width}"
+  check(width % heads == 0, "num_attention_heads of config.json", heads, remedy)
+  chosen = config.get("hidden_act", activation)
+  remedy = f"this knows {sorted(_ACTIVATIONS)}"
+  check(chosen in _ACTIVATIONS, "hidden_act of config.json", chosen, remedy)
+  epsilon = config.get("layer_norm_eps", epsilon)
+  return _Form(heads, config["patch_size"], config["image_size"], epsilon, chosen)
 
 
 def _linear(tensors: Tensors, name: str, inputs: int, outputs: int) -> Params:
@@ -193,7 +213,7 @@ def _block(form: _Form, block: Params, x: Float[Array, "n t D"]) -> Float[Array,
   told = _affine(block["out"], attended.reshape(n, length, width))
   x = x + told * block.get("scale1", 1.0)
   given = _normalised(block["norm2"], x, form.epsilon)
-  told = _affine(block["fc2"], form.activation(_affine(block["fc1"], given)))
+  told = _affine(block["fc2"], _ACTIVATIONS[form.activation](_affine(block["fc1"], given)))
   return x + told * block.get("scale2", 1.0)
 
 
@@ -207,10 +227,6 @@ def _normalised(
   x = x - x.mean(-1, keepdims=True)
   scale = jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + epsilon)
   return x * scale * layer["gain"] + layer["bias"]
-
-
-def _quick_gelu(x: Array) -> Array:
-  return x * jax.nn.sigmoid(1.702 * x)
 
 
 def _positions(

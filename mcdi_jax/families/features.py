@@ -67,11 +67,11 @@ class Features(FewShot):
   def standardised(
     self, x: Float[Array, "n D"], centre: Float[Array, " D"] | None
   ) -> Float[Array, "n D"]:
-    """Coordinates of rms 1 where the length is 1: what is standardised times √D."""
+    """What is standardised times √D: coordinates of rms 1 where the length is 1."""
     if self.centre == "support":
       x = x - centre
     if not self.unit_length:
-      return x
+      return x * x.shape[-1] ** 0.5
     square = jnp.mean(x**2, -1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
@@ -80,12 +80,24 @@ class Features(FewShot):
   ) -> Float[Array, "n N"]:
     """The params are settled."""
     del frozen
+    width = params["head"]["kernel"].shape[0]
+    if x.shape[-1] != width:
+      raise InputError(
+        f"x has {x.shape[-1]} features an item, the support had {width}: embed both by one "
+        "encoder"
+      )
+    if self.centre == "support" and "centre" not in params:
+      raise InputError(
+        "params have no centre: settle them on a support, as generate and "
+        "family.settled(frozen, params, support) do"
+      )
     return self._logits(params, self.standardised(x, params.get("centre")))
 
   def fitted(
     self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
   ) -> Array:
-    """Centred by the items' own mean."""
+    """Centred by the items' own mean, as labels are not known here; a support with as many
+    items of each class has the same centre."""
     del frozen
     own = jnp.mean(x, 0, where=None if mask is None else mask[:, None])
     return self._logits(params, self.standardised(x, own))
@@ -145,7 +157,7 @@ class Features(FewShot):
   def perturb(
     self, key: Key[Array, ""], x: Float[Array, "n D"], amount: float
   ) -> Float[Array, "n D"]:
-    """In units of each item's rms coordinate about the items' mean."""
+    """In units of the rms coordinate about the items' mean."""
     spread = jnp.sqrt(jnp.mean((x - x.mean(0)) ** 2))
     return x + amount * spread * jax.random.normal(key, x.shape)
 

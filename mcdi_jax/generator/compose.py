@@ -248,16 +248,17 @@ class Guided(_Around):
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
-    condition = self.model.condition(support, ways)
+    model = self.model.of_items(support.x.shape[1:])
+    condition = model.condition(support, ways)
 
     def predict(condition: Condition, x: Array, t: Any) -> Array:
-      known = self.model.predict(condition, x, t)
-      unknown = self.model.predict(condition.dropped(), x, t)
+      known = model.predict(condition, x, t)
+      unknown = model.predict(condition.dropped(), x, t)
       return unknown + self.strength * (known - unknown)
 
     settings = {"temperature": temperature, "predict": predict}
-    tokens, _ = self.model.sample(condition, key, **settings)
-    return self.model.decode(tokens, condition, support)
+    tokens, _ = model.sample(condition, key, **settings)
+    return model.decode(tokens, condition, support)
 
 
 @jax.tree_util.register_dataclass
@@ -271,10 +272,10 @@ class Iterated(_Around):
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
-    params = None
+    params, model = None, self.model.of_items(support.x.shape[1:])
     for n in range(self.times):
-      condition = self.model.condition(support, ways, at=params)
+      condition = model.condition(support, ways, at=params)
       own = key if n == 0 else jax.random.fold_in(key, n)
-      tokens, _ = self.model.sample(condition, own, temperature=temperature)
-      params = self.model.decode(tokens, condition, support)
+      tokens, _ = model.sample(condition, own, temperature=temperature)
+      params = model.decode(tokens, condition, support)
     return params

@@ -61,7 +61,8 @@ class _Tensor(NamedTuple):
       raise ValueError("a tensor without its numbers")
     reach = zip(self.shape, self.strides, strict=True)
     last = self.offset + sum((n - 1) * s for n, s in reach)
-    if math.prod(self.shape) and last >= self.storage.size:
+    many = math.prod(self.shape) > self.storage.size  # strides of 0 repeat numbers
+    if many or (math.prod(self.shape) and last >= self.storage.size):
       raise ValueError("a tensor that reaches beyond its storage")
     dtype = self.storage.dtype
     line = np.frombuffer(self.storage.bytes, dtype, self.storage.size)[self.offset :]
@@ -69,11 +70,18 @@ class _Tensor(NamedTuple):
     return np.lib.stride_tricks.as_strided(line, self.shape, steps).copy()
 
 
-def _rebuilt(storage: Any, offset: int, shape: Any, strides: Any, *rest: Any) -> _Tensor:
-  del rest  # requires_grad, hooks
-  if not isinstance(storage, _Storage):
-    raise pickle.UnpicklingError("a tensor without a storage")
-  return _Tensor(storage, offset, tuple(shape), tuple(strides))
+class _Rebuild:
+  """Callable, and nothing that a pickle could change."""
+
+  __slots__ = ()
+
+  def __call__(
+    self, storage: Any, offset: int, shape: Any, strides: Any, *rest: Any
+  ) -> _Tensor:
+    del rest  # requires_grad, hooks
+    if not isinstance(storage, _Storage):
+      raise pickle.UnpicklingError("a tensor without a storage")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 class _Reader(pickle.Unpickler):
@@ -87,7 +95,7 @@ class _Reader(pickle.Unpickler):
     if (module, name) == ("collections", "OrderedDict"):
       return OrderedDict
     if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-      return _rebuilt
+      return _Rebuild()
     if module == "torch" and name in _DTYPES:
       return _Dtype(_DTYPES[name])
     raise InputError(
@@ -117,11 +125,11 @@ def read_torch(path: PathLike) -> dict[str, np.ndarray]:
   reader = _from_zip if content[:2] == b"PK" else _from_stream
   found = _guarded(lambda: reader(content, path.name), path.name)
   for name in ("state_dict", "model"):
-    if isinstance(found, dict) and isinstance(found.get(name), dict):
-      found = found[name]
+    if isinstance(found, dict) and isinstance(dict.get(found, name), dict):
+      found = dict.get(found, name)
   if not isinstance(found, dict):
     raise InputError(f"{path.name} is a {type(found).__name__}: save a state_dict")
-  tensors = {str(n): t for n, t in found.items() if isinstance(t, _Tensor)}
+  tensors = {str(n): t for n, t in dict.items(found) if isinstance(t, _Tensor)}
   return _guarded(lambda: {n: t.array() for n, t in tensors.items()}, path.name)
 
 
@@ -138,11 +146,17 @@ def _guarded(read: Callable[[], Any], name: str) -> Any:
 def _from_zip(content: bytes, name: str) -> Any:
   storages: dict[str, _Storage] = {}
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
-    (place,) = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+    places = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+    if len(places) != 1:
+      raise ValueError("it has no data.pkl")
+    place = places[0]
     found = _Reader(io.BytesIO(archive.read(place)), name, storages).load()
     folder = place.removesuffix("data.pkl")
     for key, storage in storages.items():
-      storage.bytes = archive.read(f"{folder}data/{key}")
+      own = archive.getinfo(f"{folder}data/{key}")
+      if own.file_size != storage.size * storage.dtype.itemsize:
+        raise ValueError("a storage of another size than was said")
+      storage.bytes = archive.read(own)
   return found
 
 

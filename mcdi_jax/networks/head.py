@@ -62,9 +62,9 @@ def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
 def leave_one_out(
   x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
 ) -> tuple[Float[Array, " n"], Float[Array, "m m"]]:
-  """Of the ridge head of one penalty λ (b free, as in `ridge_head`) the mean squared error
-  on each item when it is left out, in closed form: an item's own residual over 1 − its
-  leverage (Allen 1974). 0 for items that do not count.
+  """Of the ridge head of one penalty λ (b free, as in `ridge_head`) the squared error on
+  each item when it is left out, the mean over the classes that are there, in closed form:
+  an item's own residual over 1 − its leverage (Allen 1974). 0 for items that do not count.
 
   Args:
     x, member: as `ridge_head` takes them.
@@ -92,8 +92,8 @@ def leave_one_out(
     inner = x @ inverse
     residual = y - inner @ (x.T @ y)
     room = 1 - jnp.sum(x * inner, axis=1) - 1 / number  # the bias has leverage 1/n
-  room = jnp.maximum(room, 1e-7)
-  return jnp.mean((counts * residual / room[:, None]) ** 2, axis=1), inverse
+  square = jnp.sum((counts * residual / jnp.maximum(room, 1e-7)[:, None]) ** 2, axis=1)
+  return square / jnp.maximum(member.any(0).sum(), 1), inverse
 
 
 def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:

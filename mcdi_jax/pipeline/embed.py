@@ -1,6 +1,5 @@
 """Images as features, by a frozen encoder: of a set, or of a user's own files."""
 
-import dataclasses
 import hashlib
 import io
 from collections.abc import Sequence
@@ -9,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from mcdi_jax.data.images import resize
+from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.load import DataConfig, load_raw
-from mcdi_jax.encoders import ENCODERS, Encoder, features_of
+from mcdi_jax.data.npz import read_features
+from mcdi_jax.encoders import ENCODERS, Encoder, features_of, square
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
@@ -45,13 +45,18 @@ def open_encoder(kind: str, weights: PathLike, size: int = 0) -> Embedding:
     size: pixels a side that images are resized to; 0: the encoder's own.
 
   Raises:
-    InputError: no such kind, or weights of another network.
+    InputError: no such kind, weights of another network, or too few pixels.
   """
   if kind not in ENCODERS:
     raise InputError(f"--encoder is {kind!r}: it must be one of {sorted(ENCODERS)}")
   encoder = ENCODERS[kind](weights)
   size = size or encoder.size
-  content = hashlib.sha256()
+  try:
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    width = jax.eval_shape(encoder.apply, encoder.params, image).shape[-1]
+  except (TypeError, ValueError, ZeroDivisionError):
+    raise InputError(f"--encoder_size is {size}: {kind} cannot see so few pixels") from None
+  content = hashlib.sha256(repr((encoder.form, width)).encode())
   for leaf in jax.tree.leaves(encoder.params):
     content.update(np.asarray(leaf).tobytes())
   return Embedding(encoder, size, f"{kind}@{size}-{content.hexdigest()[:12]}")
@@ -78,9 +83,11 @@ def embed_set(
   if not str(out).endswith(".npz"):
     raise InputError(f"--out is {str(out)!r}: name a file that ends with .npz")
   out = outputs.checked(out, "--out")
-  if data.source != "npz":  # files of any size
-    data = dataclasses.replace(data, size=embedding.size)
-  raw = load_raw(data)
+  _check_out(out, data)
+  encoder, size = embedding.encoder, embedding.size
+  form = lambda image: square(image, size, encoder.kernel)  # noqa: E731
+  folder = data.source == "folder"  # of images of any size
+  raw = read_folder(data.path, form) if folder else load_raw(data)
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
   parts = out.parent / f".{out.name}.parts"
@@ -101,42 +108,44 @@ def embed_set(
   return x.shape
 
 
+def _check_out(out: Path, data: DataConfig) -> None:
+  """Nothing but features is replaced."""
+  if not out.exists():
+    return
+  try:
+    read_features(str(out), setting="--out")
+  except InputError:
+    raise InputError(f"--out {out} is a file of another kind: name a new one") from None
+  if data.source == "npz" and out == files.as_path(data.path):
+    raise InputError(f"--out {out} is the set that --data names: name a new file")
+
+
 def embed_images(embedding: Embedding, images: Sequence[np.ndarray]) -> np.ndarray:
   """float32 [n, D] of images uint8 [h, w, c] of any sizes."""
-  small = [_shrunk(image, embedding.size) for image in images]
-  shapes = sorted({image.shape for image in small})
-  apply, found = _Compiled(embedding), [np.empty(0)] * len(images)
-  for shape in shapes:
-    places = [n for n, image in enumerate(small) if image.shape == shape]
-    x = apply(np.stack([small[n] for n in places]))
-    for place, features in zip(places, x, strict=True):
-      found[place] = features
-  return np.stack(found)
-
-
-def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
-  """By area mean, where it is larger."""
-  return resize(image, (size, size)) if min(image.shape[:2]) > size else image
+  kernel, size = embedding.encoder.kernel, embedding.size
+  return _Compiled(embedding)(np.stack([square(x, size, kernel) for x in images]))
 
 
 class _Compiled:
-  """`apply(images [n, h, w, c]) → float32 [n, D]`, in batches of one shape."""
+  """`apply(images uint8 [n, h, w, c]) → float32 [n, D]`, in batches of one shape."""
 
   def __init__(self, embedding: Embedding):
-    encoder, size = embedding.encoder, embedding.size
+    self._embedding, encoder = embedding, embedding.encoder
 
     @jax.jit
     def apply(params: Any, x: Any) -> Any:
-      batches = x.reshape(-1, _BATCH, *x.shape[1:])
-      features = jax.lax.map(lambda x: features_of(encoder, params, x, size), batches)
-      return features.reshape(len(x), -1)
+      with jax.default_matmul_precision("highest"):  # features are the same everywhere
+        return features_of(encoder, params, x)
 
-    self._params, self._apply = encoder.params, apply
+    self._apply = apply
 
   def __call__(self, images: np.ndarray) -> np.ndarray:
-    whole = -(-len(images) // _BATCH) * _BATCH
-    filled = np.resize(images, (whole, *images.shape[1:]))
-    return np.asarray(self._apply(self._params, filled))[: len(images)]
+    (encoder, size, _), found = self._embedding, []
+    for start in range(0, len(images), _BATCH):
+      some = [square(x, size, encoder.kernel) for x in images[start : start + _BATCH]]
+      filled = np.resize(np.stack(some), (_BATCH, size, size, 3))
+      found.append(np.asarray(self._apply(encoder.params, filled))[: len(some)])
+    return np.concatenate(found)
 
 
 def _embedded(embedding: Embedding, images: np.ndarray, parts: Path) -> np.ndarray:

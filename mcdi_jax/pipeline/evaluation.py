@@ -190,7 +190,7 @@ def compare(
     if choice.at_edge:
       settings["at_edge"] = choice.at_edge
     if method.name in generators:
-      about, values = _about_generator(config, method.name, generators, form)
+      about, values = _about_generator(config, method.name, generators, form, test)
       settings |= about
     for other in pairs.get(method.name, ()):
       settings[f"minus_{other}"] = list(difference(mine, by_name[other], measure))
@@ -212,11 +212,11 @@ def compare(
 
 
 def _about_generator(
-  config: Config, name: str, generators: dict[str, Tuned], form: Protocol
+  config: Config, name: str, generators: dict[str, Tuned], form: Protocol, test: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Further settings of a generator, and further values of its lines."""
   (generator, seconds), choice = generators[name]
-  weights = generator.space.weights(form.ways)
+  weights = _fit_to(generator, form, test).space.weights(form.ways)
   settings = {"rate_factor": choice.settings["rate_factor"], "weights": weights}
   if GENERATORS[name].algorithm == "query_loss":
     settings["finishing_temperature"] = config.finishing.temperature
@@ -225,6 +225,12 @@ def _about_generator(
     settings["unchanged_start"] = True
   size = sum(leaf.size for leaf in jax.tree.leaves(generator.score))
   return settings, {"parameters": size, "budget_s": seconds}
+
+
+def _fit_to(generator: Generator, form: Protocol, test: Any) -> Generator:
+  """For items of the shape of the test's, where it was trained on others."""
+  draw = lambda: draw_task(jax.random.key(0), generator.family, test, form)[0]  # noqa: E731
+  return generator.of_items(jax.eval_shape(draw).support.x.shape[1:])
 
 
 def _same(a: Generator, b: Generator) -> bool:
@@ -253,7 +259,7 @@ def latencies(
   found = time_methods(methods, supports, form.ways, seconds=share(timed))
   for name, (trained, choice) in generators.items():
     temperature = choice.settings["temperature"]
-    call = (name, trained.generator, form)
+    call = (name, _fit_to(trained.generator, form, test), form)
     found += time_generation(*call, seconds=share(2), temperature=temperature)
   return [latency_line(facts, form, timing) for timing in found]
 
@@ -278,7 +284,8 @@ def result_facts(config: Config, data: Any, prepared: Prepared, seed: int) -> Fa
   """What all of a seed's lines share; whence the images were read, and where files lie,
   is no part of the config's hash; the seed that settings were chosen with is."""
   content = DataConfig(path=data.digest, rotations=config.data.rotations)
-  places = {"backbone_dir": "", "bank_dir": ""}
+  places: dict[str, Any] = {"backbone_dir": "", "bank_dir": ""}
+  places["features"] = dataclasses.replace(config.features, targets=())
   if imported := config.imported_bank:
     manifest = files.read_json(files.as_path(imported) / "manifest.json", "hash")
     places["imported_bank"] = manifest["hash"]

@@ -51,17 +51,31 @@ def load_features(config: Config) -> FeatureSets:
   own = read_features(config.data.path, setting="config.data.path")
   source = load_splits(config.data)
   targets = {f"{source.name}-{source.test.classes}": source.test}
-  contents = [source.digest]
+  contents, own_content = [source.digest], _content(in_canonical_order(own))
   for path in config.features.targets:
     setting = "config.features.targets"
     raw = in_canonical_order(read_features(path, setting=setting))
     _check_same_encoder(path, raw, own)
-    targets |= _sets(raw)
-    content = raw.images.tobytes() + raw.labels.tobytes()
-    contents.append(hashlib.sha256(content).hexdigest())
+    contents.append(_content(raw))
+    if contents[-1] == own_content and raw.split is None:
+      raise InputError(
+        f"{setting}: {path} is the source, whose classes are trained on: leave it out, its "
+        "test classes are a target"
+      )
+    for name, items in _sets(raw).items():
+      if name in targets:
+        raise InputError(f"{setting}: two targets are called {name!r}: rename a file")
+      targets[name] = items
   encoder = own.encoder or f"{source.image_shape[0]}-d"
   digest = content_hash({"contents": contents})
   return FeatureSets(source, targets, encoder, source.name, digest, source.classes)
+
+
+def _content(raw: Raw) -> str:
+  digest = hashlib.sha256(raw.images.tobytes() + raw.labels.tobytes())
+  for part in (raw.split, raw.domain):
+    digest.update(b"" if part is None else repr(part.tolist()).encode())
+  return digest.hexdigest()
 
 
 def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
@@ -79,12 +93,12 @@ def _sets(raw: Raw) -> dict[str, ClassSet]:
   domains = [None] if raw.domain is None else sorted(set(raw.domain))
   for domain in domains:
     chosen = np.ones(len(raw.labels), bool) if domain is None else raw.domain == domain
+    name = raw.name if domain is None else f"{raw.name}-{domain}"
     if raw.split is not None:
       chosen &= raw.split[raw.labels] == 2
     present, labels = np.unique(raw.labels[chosen], return_inverse=True)
     if len(present) < 2:
-      raise InputError(f"{raw.name} has fewer than two classes to test on: leave it out")
-    name = raw.name if domain is None else f"{raw.name}-{domain}"
+      raise InputError(f"{name} has fewer than two classes to test on: leave it out")
     found[name] = from_labels(raw.images[chosen], labels)
   return found
 
@@ -95,7 +109,12 @@ def check_features(config: Config, sets: FeatureSets) -> None:
     check_protocol(source.val, form, "val")
     need = form._replace(queries=config.finishing.queries)
     check_protocol(source.train, need, "train")
+  check_protocol(source.test, config.forms[0], "test")
+  shots, fewest = max(config.features.shots), int(source.val.count.min())
+  remedy = f"a class of the val split has {fewest} items, lower it below"
+  check(shots < fewest, "config.features.shots", config.features.shots, remedy)
   check_family_has(config, task_family(config, source.image_shape))
+  _check_unused(config)
   network, remedy = config.score.network, "features of any width need 'equivariant'"
   check(network == "equivariant", "config.score.network", network, remedy)
   copies, remedy = config.preparation.augment_copies, "only images have them, set it to 0"
@@ -103,6 +122,20 @@ def check_features(config: Config, sets: FeatureSets) -> None:
   project, width = config.features.project, source.image_shape[0]
   remedy = f"the features have {width} dimensions: lower it, or set it to 0"
   check(project <= width, "config.features.project", project, remedy)
+
+
+def _check_unused(config: Config) -> None:
+  """Settings that mean nothing here."""
+  data, asked = config.data, config.evaluation
+  for name, value, none in (
+    ("data.rotations", data.rotations, False),
+    ("data.grey", data.grey, False),
+    ("data.size", data.size, 0),
+    ("data.invert", data.invert, "never"),
+    ("evaluation.samples", asked.samples, 0),
+    ("evaluation.without", asked.without, ()),
+  ):
+    check(value == none, f"config.{name}", value, f"features have none, set it to {none!r}")
 
 
 def prepare_features(

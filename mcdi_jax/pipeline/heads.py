@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.data import ClassSet, Splits, load_splits
+from mcdi_jax.data import ClassSet, Splits
 from mcdi_jax.data.images import border_brightness
+from mcdi_jax.data.load import load_images as read_images
 from mcdi_jax.evaluation import classified
 from mcdi_jax.families.few_shot_images import check_image_shape
 from mcdi_jax.lib.config import check
@@ -96,7 +97,7 @@ def prepare_heads(
 
 
 def load_images(config: Config) -> Splits:
-  return load_splits(config.data)
+  return read_images(config.data)
 
 
 def about_images(splits: Splits) -> dict[str, Any]:

@@ -24,7 +24,9 @@ class EncoderFlags(NamedTuple):
   size: int = 0
 
   def opened(self, place: PathLike) -> Embedding:
-    """Raises `InputError` where none is given."""
+    """Raises `InputError` where none is given, or half of one."""
+    if bool(self.kind) != bool(self.weights):
+      raise InputError("--encoder and --encoder_weights belong together: give both")
     if not self.weights:
       raise InputError(
         f"{place} holds images, and this generator takes features: name --encoder and "

@@ -151,6 +151,11 @@ def _from_folder(root: PathLike, form: Form, shots: int | None) -> Raw:
 
 def _from_archive(path: PathLike, form: Form, shots: int | None) -> Raw:
   raw = read_npz(str(path), size=0, grey=False, setting="--support")
+  if raw.of_features:
+    raise InputError(
+      f"{path} holds features, and this generator takes images: give images, or a "
+      "generator of heads on features"
+    )
   if len(raw.classes) < 2:
     raise InputError(
       f"{path} has the class {raw.classes[0]!r} alone: at least two classes are needed"

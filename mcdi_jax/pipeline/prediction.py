@@ -90,7 +90,9 @@ def generate_from_folder(
   made_by = {}
   if isinstance(generator.family, Features):
     x, y, classes, embedded_by = read_feature_support(support, encoder, shots)
-    made_by = {"embedded_by": embedded_by, "encoder": list(encoder)}
+    own_weights = str(files.as_path(encoder.weights)) if encoder.weights else ""
+    kept = list(encoder._replace(weights=own_weights))  # found from elsewhere, too
+    made_by = {"embedded_by": embedded_by, "encoder": kept}
   else:
     x, y, classes = read_support(support, _form(name, generator), shots)
   support_arrays, count = Support(jnp.asarray(x), jnp.asarray(y)), np.bincount(y).tolist()
@@ -184,8 +186,12 @@ def _items(
 ) -> tuple[np.ndarray, list[str], str | None]:
   """The same of features [n, D], which the support's encoder must have made."""
   del name, generator
+  if not {"encoder", "embedded_by"} <= manifest.keys():
+    raise InputError(
+      "the weights' manifest does not say what embedded their support: generate them anew"
+    )
   known = EncoderFlags(*manifest["encoder"])
-  found = read_feature_items(images, encoder if encoder.weights else known)
+  found = read_feature_items(images, known if encoder == NO_ENCODER else encoder)
   made_by = manifest["embedded_by"]
   if found.encoder != made_by:
     raise InputError(

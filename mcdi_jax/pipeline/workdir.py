@@ -14,7 +14,8 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.config import Config
 
 _PLACES = ("config.backbone_dir", "config.bank_dir")
-_READING = "config.data."  # how the images are read, of which their content is the outcome
+# How the data are read, of which their content is the outcome.
+_READING = ("config.data.", "config.features.targets")
 _ROTATIONS = "config.data.rotations"
 
 

@@ -9,7 +9,10 @@ from PIL import Image
 from mcdi_jax.data import DataConfig, load_splits
 from mcdi_jax.data.folder import class_folders, read_folder, support_folders
 from mcdi_jax.data.names import natural_key
+from mcdi_jax.data.raw import in_form
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
+
+AS_IT_IS = lambda image: image  # noqa: E731
 
 
 def _save(root: Path, name: str, value: int = 0, *, size: int = 4, mode: str = "L") -> None:
@@ -48,7 +51,7 @@ def test_labels_follow_the_names_whatever_the_order_of_writing(tmp_path: Path):
   values = {"c/1": 5, "a/2": 2, "b/0": 3, "a/1": 1, "b/1": 4}
   for name, value in values.items():
     _save(tmp_path, f"{name}.png", value)
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   assert raw.classes == ("a", "b", "c")
   assert raw.name == tmp_path.name
   assert raw.split is None
@@ -134,9 +137,9 @@ def test_different_sizes_need_a_size(tmp_path: Path):
   _save(tmp_path, "a/1.png", 9, size=4)
   _save(tmp_path, "b/1.png", 7, size=6)
   with pytest.raises(InputError, match="4×4 and 6×6.*--config.data.size=28") as caught:
-    read_folder(tmp_path, size=0, grey=False)
+    read_folder(tmp_path, AS_IT_IS)
   assert str(tmp_path) in str(caught.value)
-  raw = read_folder(tmp_path, size=5, grey=False)
+  raw = read_folder(tmp_path, lambda image: in_form(image, 5, False))
   assert raw.images.shape == (2, 5, 5, 1)
   np.testing.assert_array_equal(raw.images[:, 2, 2, 0], [9, 7])
 
@@ -146,7 +149,7 @@ def test_grey_and_colour_together_are_in_colour(tmp_path: Path):
   red = np.full((4, 4, 3), (255, 0, 0), np.uint8)
   (tmp_path / "b").mkdir()
   Image.fromarray(red).save(tmp_path / "b" / "1.png")
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   np.testing.assert_array_equal(raw.images, [np.full((4, 4, 3), 9), red])
   raw = read_folder(tmp_path, size=0, grey=True)
   assert raw.images.shape == (2, 4, 4, 1)
@@ -185,7 +188,7 @@ def test_a_level_of_different_classes_is_their_split(tmp_path, capsys, names):
   """60 classes are not 3, and none has the level in its name."""
   train, val, test = names
   _level(tmp_path, {f"{train}/*/1": "dac", f"{val}/*/1": "b", f"{test}/*/1": "fe"})
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   assert raw.classes == tuple("abcdef")
   np.testing.assert_array_equal(raw.split, [0, 1, 0, 0, 2, 2])
   splits = load_splits(DataConfig(source="folder", path=str(tmp_path)))
@@ -196,7 +199,7 @@ def test_a_level_of_different_classes_is_their_split(tmp_path, capsys, names):
 
 def test_a_split_of_folders_may_lie_below_groups_of_classes(tmp_path: Path):
   _level(tmp_path, {"x/train/*/1": "ab", "x/val/*/1": "c", "y/test/*/1": "ad"})
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   assert raw.classes == ("x/a", "x/b", "x/c", "y/a", "y/d")
   np.testing.assert_array_equal(raw.split, [0, 0, 1, 2, 2])
 
@@ -215,7 +218,7 @@ MERGED = {
 def test_a_level_of_the_same_classes_is_merged_by_name(tmp_path, capsys, case: str):
   """No class stands on both sides of a split."""
   _level(tmp_path, MERGED[case])
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   assert raw.classes == ("a", "b", "c")
   assert raw.split is None
   assert np.bincount(raw.labels).tolist() == [2, 2, 2]
@@ -228,7 +231,7 @@ def test_a_level_of_the_same_classes_is_merged_by_name(tmp_path, capsys, case: s
 
 def test_one_level_alone_is_no_split(tmp_path: Path):
   _level(tmp_path, {"train/*/1": "abc"})
-  raw = read_folder(tmp_path, size=0, grey=False)
+  raw = read_folder(tmp_path, AS_IT_IS)
   assert (raw.classes, raw.split) == (("a", "b", "c"), None)
 
 
@@ -236,7 +239,7 @@ def test_where_other_folders_stand_beside_them_they_are_classes(tmp_path: Path):
   """A train is a thing, too."""
   for name in ("train", "car", "bus"):
     _save(tmp_path, f"{name}/1.png")
-  assert read_folder(tmp_path, size=0, grey=False).classes == ("bus", "car", "train")
+  assert read_folder(tmp_path, AS_IT_IS).classes == ("bus", "car", "train")
 
 
 @pytest.mark.parametrize(

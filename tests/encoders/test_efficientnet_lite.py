@@ -12,7 +12,7 @@ from mcdi_jax.encoders.efficientnet_lite import (
   depthwise_by_slices,
   efficientnet_lite0,
 )
-from mcdi_jax.encoders.encoder import Encoder, features_of
+from mcdi_jax.encoders.encoder import Encoder, features_of, square
 from mcdi_jax.lib.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -99,9 +99,11 @@ def test_a_file_of_another_network_is_told(
 
 
 def test_images_are_brought_to_the_encoders_form():
-  """Grey ones in three channels, resized, normalised."""
+  """Grey ones in three channels, resized, normalised; whatever their size."""
   encoder = Encoder({}, lambda _, x: x.mean((1, 2)), 4, (0.5,) * 3, (0.25,) * 3)
-  images = jnp.full((2, 8, 8, 1), 255, jnp.uint8)
-  np.testing.assert_allclose(
-    features_of(encoder, {}, images, 4), np.full((2, 3), 2.0), rtol=1e-6
-  )
+  white = square(np.full((8, 6, 1), 255, np.uint8), 4, "bilinear")
+  assert white.shape == (4, 4, 3) and (white == 255).all()
+  found = features_of(encoder, {}, jnp.asarray(white)[None])
+  np.testing.assert_allclose(found, np.full((1, 3), 2.0), rtol=1e-6)
+  with pytest.raises(InputError, match="images have 2 channels"):
+    square(np.zeros((8, 6, 2), np.uint8), 4, "bilinear")

@@ -179,6 +179,12 @@ def test_other_checkpoints_are_told(tmp_path: Path):
   with pytest.raises(MissingError, match="config.json"):
     ENCODERS["dinov2"](tmp_path)
   tensors = _dinov2()
+  with pytest.raises(InputError, match="model_type of .* is 'dinov2_with_registers'"):
+    ENCODERS["dinov2"](_saved(tmp_path / "r", tensors, model_type="dinov2_with_registers"))
+  with pytest.raises(InputError, match=r"patch_size of .* is \[3, 3\]"):
+    ENCODERS["dinov2"](_saved(tmp_path / "p", tensors, patch_size=[3, 3]))
+  with pytest.raises(InputError, match="num_attention_heads of config.json is 3"):
+    ENCODERS["dinov2"](_saved(tmp_path / "h", tensors, num_attention_heads=3))
   gated = _saved(tmp_path / "gated", tensors, use_swiglu_ffn=True)
   with pytest.raises(InputError, match="use_swiglu_ffn"):
     ENCODERS["dinov2"](gated)

@@ -139,6 +139,22 @@ class Evil:
     return print, ("run",)
 
 
+def test_small_files_do_not_become_large_ones(tmp_path: Path, torch: Any):
+  """By strides of 0, or by a storage of another size than is said."""
+  line = np.zeros(4, np.float32)
+  wide = np.lib.stride_tricks.as_strided(line, (10**6, 4), (0, 4))
+  path = zipped(tmp_path / "x.pth", torch, {"t": Tensor(wide, "t", line)}, [line])
+  with pytest.raises(DamagedError, match="beyond its storage"):
+    read_torch(path)
+  with zipfile.ZipFile(tmp_path / "y.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+    stream = io.BytesIO()
+    Writer(stream, torch, legacy=False).dump({"t": Tensor(line, "t", line)})
+    archive.writestr("net/data.pkl", stream.getvalue())
+    archive.writestr(f"net/data/{id(line)}", bytes(10**6))
+  with pytest.raises(DamagedError, match="another size than was said"):
+    read_torch(tmp_path / "y.pth")
+
+
 @pytest.mark.parametrize("write", [legacy, zipped])
 def test_any_other_name_is_refused_and_not_run(
   tmp_path: Path, torch: Any, write: Any, capsys: pytest.CaptureFixture

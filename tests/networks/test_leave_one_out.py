@@ -36,13 +36,15 @@ def test_errors_are_those_of_heads_that_did_not_see_the_item(width: int):
 
 
 @pytest.mark.parametrize("width", [4, 20])
-def test_items_that_do_not_count_change_nothing(width: int):
+def test_items_and_classes_that_do_not_count_change_nothing(width: int):
   x, member = _task(width)
   filled = jnp.concatenate([x, jnp.zeros((3, width))])
   more = jnp.concatenate([member, jnp.zeros((3, 3))])
   found = _errors(filled, more)
   np.testing.assert_allclose(found[:, :8], _errors(x, member), rtol=5e-3)
   assert not found[:, 8:].any()
+  absent = jnp.pad(member, ((0, 0), (0, 2)))
+  np.testing.assert_allclose(_errors(x, absent), _errors(x, member), rtol=5e-3)
   for plain, padded in zip(
     ridge_head_loo(x, member, 1.0)["head"].values(),
     ridge_head_loo(filled, more, 1.0)["head"].values(),

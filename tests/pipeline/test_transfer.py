@@ -14,7 +14,7 @@ from PIL import Image
 from mcdi_jax import Support, generate, load_generator
 from mcdi_jax.data import DataConfig
 from mcdi_jax.diffusion import DiffusionConfig
-from mcdi_jax.encoders import ENCODERS
+from mcdi_jax.encoders import ENCODERS, square
 from mcdi_jax.encoders.encoder import Encoder
 from mcdi_jax.evaluation import KEYS, EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
@@ -129,6 +129,9 @@ def test_a_generator_labels_features_and_images(
   np.savez(tmp_path / "other.npz", features=support["features"], encoder="another")
   with pytest.raises(InputError, match=r"embedded by 'another', the support .* by ''"):
     predict(tmp_path / "weights", tmp_path / "other.npz")
+  np.savez(tmp_path / "wide.npz", features=np.zeros((2, 9), np.float32))
+  with pytest.raises(InputError, match="x has 9 features an item, the support had 8"):
+    predict(tmp_path / "weights", tmp_path / "wide.npz")
 
   def toy(_: Any) -> Encoder:
     apply = lambda params, x: x.reshape(len(x), -1) @ params  # noqa: E731
@@ -178,7 +181,7 @@ def test_sets_are_embedded_resumably(
 
   monkeypatch.setitem(ENCODERS, "toy", toy)
   rng = np.random.default_rng(0)
-  images = rng.integers(0, 255, (70, 4, 4, 1)).astype(np.uint8)
+  images = rng.integers(0, 255, (70, 6, 5, 1)).astype(np.uint8)
   labels, domain = np.arange(70) % 3, np.repeat(["a", "b"], 35)
   extra = {"class_split": [0, 1, 2], "domain": domain, "classes": ["x", "y", "z"]}
   np.savez(tmp_path / "images.npz", images=images, labels=labels, **extra)
@@ -193,17 +196,28 @@ def test_sets_are_embedded_resumably(
   shape = embed_set(data, tmp_path / "f.npz", embedding)
   found = dict(np.load(tmp_path / "f.npz"))
   assert shape == found["features"].shape == (70, 12)
-  expected = np.repeat(images.mean(1).reshape(70, 4, 1) / 255, 3, 2).reshape(70, 12)
+  small = np.stack([square(x, 4, "bilinear") for x in images]) / 255
+  expected = small.mean(1).reshape(70, 12)
   np.testing.assert_allclose(found["features"], expected, rtol=1e-5)
   for name, value in {**extra, "labels": labels}.items():
     np.testing.assert_array_equal(found[name], value)
   assert str(found["encoder"]) == embedding.name
   assert "32 of 70 images had been embedded before" in capsys.readouterr().out
   assert not list(tmp_path.glob(".f.npz.parts"))
+  for c in range(3):  # the same images in folders: the same features
+    for n in np.flatnonzero(labels == c):
+      place = tmp_path / "folder" / "xyz"[c] / f"{n:02d}.png"
+      place.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(images[n, ..., 0]).save(place)
+  folder = DataConfig(source="folder", path=str(tmp_path / "folder"))
+  embed_set(folder, tmp_path / "g.npz", embedding)
+  by_class = found["features"][np.argsort(labels, kind="stable")]
+  np.testing.assert_array_equal(np.load(tmp_path / "g.npz")["features"], by_class)
+  with pytest.raises(InputError, match="is a file of another kind: name a new one"):
+    embed_set(data, tmp_path / "images.npz", embedding)
   with pytest.raises(InputError, match="holds features already"):
-    embed_set(
-      dataclasses.replace(data, path=str(tmp_path / "f.npz")), tmp_path / "g.npz", embedding
-    )
+    features = DataConfig(source="npz", path=str(tmp_path / "f.npz"))
+    embed_set(features, tmp_path / "g.npz", embedding)
 
 
 def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
@@ -227,7 +241,24 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
   config = dataclasses.replace(_config(place), features=features)
   with pytest.raises(InputError, match="of the encoder 'another', the source 8 of 'toy'"):
     run(config, tmp_path / "w")
+  source = str(place / "source.npz")
+  whole = dict(np.load(source))
+  del whole["class_split"]
+  np.savez(tmp_path / "same.npz", **whole)
+  (tmp_path / "b").mkdir()
+  for name in ("a.npz", "b/a.npz"):
+    np.savez(tmp_path / name, **_clusters(1, 3))
+  two = tuple(str(tmp_path / name) for name in ("a.npz", "b/a.npz"))
   for name, value, message in (
+    ("features", FeaturesConfig(targets=(str(tmp_path / "same.npz"),)), "is the source"),
+    ("features", FeaturesConfig(targets=two), "two targets are called 'a'"),
+    (
+      "features",
+      FeaturesConfig(shots=(30,), supports=(2,), project=5),
+      "shots is .30,.: a",
+    ),
+    ("meta", dataclasses.replace(CONFIG.meta, ways=(5,)), "3 classes"),
+    ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
     ("score", ScoreConfig("tokens"), "config.score.network is 'tokens': features of any"),
   ):
