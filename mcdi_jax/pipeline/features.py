@@ -51,7 +51,10 @@ def load_features(config: Config) -> FeatureSets:
   own = read_features(config.data.path, setting="config.data.path")
   source = load_splits(config.data)
   targets = {f"{source.name}-{source.test.classes}": source.test}
-  contents, own_content = [source.digest], _content(in_canonical_order(own))
+  contents, own_content = (
+    [source.digest],
+    _content(in_canonical_order(own._replace(split=None))),
+  )
   for path in config.features.targets:
     setting = "config.features.targets"
     raw = in_canonical_order(read_features(path, setting=setting))

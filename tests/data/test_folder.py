@@ -151,7 +151,7 @@ def test_grey_and_colour_together_are_in_colour(tmp_path: Path):
   Image.fromarray(red).save(tmp_path / "b" / "1.png")
   raw = read_folder(tmp_path, AS_IT_IS)
   np.testing.assert_array_equal(raw.images, [np.full((4, 4, 3), 9), red])
-  raw = read_folder(tmp_path, size=0, grey=True)
+  raw = read_folder(tmp_path, lambda image: in_form(image, 0, True))
   assert raw.images.shape == (2, 4, 4, 1)
   np.testing.assert_array_equal(raw.images[:, 0, 0, 0], [9, 76])
 
@@ -163,7 +163,7 @@ def test_unreadable_images_stop_the_reading_and_are_all_named(tmp_path: Path):
   for path in bad:
     path.write_bytes(path.read_bytes()[:40])
   with pytest.raises(DamagedError, match="2 files cannot be read as images") as caught:
-    read_folder(tmp_path, size=28, grey=True)
+    read_folder(tmp_path, lambda image: in_form(image, 28, True))
   assert all(str(path) in str(caught.value) for path in bad)
 
 
