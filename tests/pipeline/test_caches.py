@@ -19,7 +19,12 @@ from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig, task_family
+from mcdi_jax.pipeline.config import (
+  FeaturesConfig,
+  FieldsConfig,
+  NetworksConfig,
+  task_family,
+)
 from mcdi_jax.pipeline.use import Prepared, Suite
 from mcdi_jax.preparation import PreparationConfig, Shards
 
@@ -61,6 +66,7 @@ OTHERS: dict[str, Any] = {
   "precondition": 0.1,
   "base": "init",
   "delta_base": "ridge",
+  "features": FeaturesConfig(targets=("a.npz",)),
   "fields": FieldsConfig(hidden=8),
   "networks": NetworksConfig(width=8),
   "initial": InitialConfig(tasks=7),

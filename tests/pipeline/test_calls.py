@@ -73,7 +73,7 @@ class _Stages:
     own = {name: self._stand_in(name) for name in ("check", "rivals")}
     use = run_module.USES["heads"]._replace(**own)
     monkeypatch.setattr(run_module, "USES", {"heads": use})
-    monkeypatch.setattr(heads, "load_splits", lambda _: _splits())
+    monkeypatch.setattr(heads, "read_images", lambda _: _splits())
 
   def _stand_in(self, name: str) -> Any:
     def stage(*arguments: Any) -> Any:

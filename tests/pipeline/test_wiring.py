@@ -69,7 +69,7 @@ def _run(config: Config, workdir: Path, splits: Any = None) -> list[dict[str, An
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(module, "_draw", lambda *_: None)
     if splits is not None:
-      patch.setattr(heads, "load_splits", lambda _: splits)
+      patch.setattr(heads, "read_images", lambda _: splits)
     return run(config, workdir)
 
 
