@@ -56,7 +56,8 @@ def score(
 ) -> list[Scores]:
   """Of each method on the same tasks, whose queries' labels are never shown to it. Methods
   that share their functions share their compilation, for all sets."""
-  one = jax.eval_shape(lambda k: draw_task(k, family, items, protocol)[0], keys[0])
+  draw = lambda key, items: draw_task(key, family, items, protocol)[0]  # noqa: E731
+  one = jax.eval_shape(draw, keys[0], items)
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
   batch = min(_BATCH, len(keys), max(1, _BYTES // size))
   values: list[list[Array]] = [[] for _ in methods]
