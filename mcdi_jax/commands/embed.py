@@ -11,8 +11,8 @@ on where it was.
 
 from absl import app, flags
 
-from mcdi_jax.commands import encoder
 from mcdi_jax.commands.command import command
+from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.data import DataConfig, source_settings
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.progress import CONSOLE
@@ -26,7 +26,7 @@ _OUT = flags.DEFINE_string("out", None, "The .npz that is written.")
 _DTYPE = flags.DEFINE_enum(
   "dtype", "float32", ["float32", "float16"], "That features are kept in."
 )
-flags.adopt_module_key_flags(encoder)
+_ENCODER = encoder_flags(__name__)
 flags.mark_flags_as_required(["data", "encoder", "encoder_weights", "out"])
 
 
@@ -35,6 +35,6 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   data = from_mapping(DataConfig, source_settings(_DATA.value, _DATA_DIR.value))
-  embedding = open_encoder(*encoder.encoder_flags())
+  embedding = open_encoder(*_ENCODER())
   number, width = embed_set(data, _OUT.value, embedding, _DTYPE.value)
   CONSOLE.print(f"{number} images in {width} features: {_OUT.value}")

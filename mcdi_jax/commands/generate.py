@@ -16,8 +16,8 @@ A generator of heads on features (configs/transfer.py) takes an `.npz` of `featu
 
 from absl import app, flags
 
-from mcdi_jax.commands import encoder
 from mcdi_jax.commands.command import command
+from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import generate_from_folder
 
@@ -38,7 +38,7 @@ _SHOTS = flags.DEFINE_integer(
   "shots", None, "Images to take of each class, at most; default all.", 1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
-flags.adopt_module_key_flags(encoder)
+_ENCODER = encoder_flags(__name__)
 flags.mark_flags_as_required(["support", "out"])
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     temperature=_TEMPERATURE.value,
     shots=_SHOTS.value,
     seed=_SEED.value,
-    encoder=encoder.encoder_flags(),
+    encoder=_ENCODER(),
   )
   kind = f"{made['samples']} samples of weights" if made["samples"] else "weights"
   CONSOLE.print(f"{kind} for {', '.join(made['classes'])}: {_OUT.value}")

@@ -12,8 +12,8 @@ import sys
 from absl import app, flags
 from rich.table import Table
 
-from mcdi_jax.commands import encoder
 from mcdi_jax.commands.command import command
+from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import predict, predictions_file, write_predictions
 
@@ -25,7 +25,7 @@ _GENERATOR = flags.DEFINE_string(
   "generator", None, "Where the weights' generator lies, if it has moved."
 )
 _CSV = flags.DEFINE_string("csv", "predictions.csv", "The file that is written.")
-flags.adopt_module_key_flags(encoder)
+_ENCODER = encoder_flags(__name__)
 flags.mark_flags_as_required(["weights", "images"])
 
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   predictions_file(_CSV.value)
-  found = predict(_WEIGHTS.value, _IMAGES.value, _GENERATOR.value, encoder.encoder_flags())
+  found = predict(_WEIGHTS.value, _IMAGES.value, _GENERATOR.value, _ENCODER())
   write_predictions(_CSV.value, found)
   table = Table("image", "class", "probability", "next best")
   for file, p in zip(found.files, found.probabilities, strict=True):

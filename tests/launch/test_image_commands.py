@@ -20,6 +20,7 @@ from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Predictions
+from mcdi_jax.pipeline.own_features import EncoderFlags
 
 pytestmark = pytest.mark.filterwarnings(
   "ignore:the load_module:DeprecationWarning"  # ml_collections
@@ -138,7 +139,7 @@ def test_outputs_are_refused_before_the_work(call, tmp_path, images, monkeypatch
     with pytest.raises(InputError, match=f"--csv .*{place} {said}"):
       call("predict", "--weights=w", "--images=new", f"--csv={place}", predict=_no_work)
     with pytest.raises(InputError, match=f"--sheet .*{place} {said}"):
-      call("data", f"--data={images}", f"--sheet={place}", load_splits=_no_work)
+      call("data", f"--data={images}", f"--sheet={place}", load_images=_no_work)
   monkeypatch.setattr("mcdi_jax.pipeline.prediction.load_generator", _no_work)
   for place, said in (
     ("file", "is a file: name a new folder"),
@@ -177,9 +178,12 @@ def test_every_flag_of_generate_arrives(call):
   made = _Noted({"samples": 0, "classes": ["a"]})
   call("generate", "--support=s", "--out=o", generate_from_folder=made)
   left_out = {"samples": 0, "temperature": None, "shots": None, "seed": 0}
+  left_out["encoder"] = EncoderFlags()
   assert made.given == (("omniglot-5way", "s", "o"), left_out)
   settings = {"samples": 3, "temperature": 0.5, "shots": 2, "seed": 7}
   given = [f"--{name}={value}" for name, value in settings.items()]
+  given += ["--encoder=clip", "--encoder_weights=w", "--encoder_size=64"]
+  settings["encoder"] = EncoderFlags("clip", "w", 64)
   arguments = ["--generator=g", "--support=s", "--out=o", *given]
   call("generate", *arguments, generate_from_folder=made)
   assert made.given == (("g", "s", "o"), settings)

@@ -217,15 +217,15 @@ def _tuned(generator: Any) -> Tuned:
 
 
 @pytest.mark.parametrize("changed", [True, False])
-def test_a_generator_that_is_its_start_is_marked(changed: bool):
+def test_a_generator_that_is_its_start_is_marked(val: Any, changed: bool):
   start = make_generator()
   score = jax.tree.map(lambda leaf: leaf + changed, start.score)
   finished = dataclasses.replace(start, score=score)
   found = {"generated": _tuned(start), "generated_finished": _tuned(finished)}
-  settings, values = _about_generator(Config(), "generated_finished", found, FORM)
+  settings, values = _about_generator(Config(), "generated_finished", found, FORM, val)
   assert settings["finishing_temperature"] == 0.0
   assert ("unchanged_start" in settings) is not changed
-  of_start, _ = _about_generator(Config(), "generated", found, FORM)
+  of_start, _ = _about_generator(Config(), "generated", found, FORM, val)
   assert not {"unchanged_start", "finishing_temperature"} & set(of_start)
   assert values["budget_s"] == 2.0
 
@@ -260,13 +260,13 @@ def test_every_method_is_timed_with_the_first_seed(
     "mcdi_jax.evaluation.timing.measure",
     lambda fn, *a, batch, seconds: measured(fn, *a, batch=batch, seconds_=seconds),
   )
-  monkeypatch.setattr(evaluation, "_compare", lambda *_: [])
+  monkeypatch.setattr(evaluation, "compare", lambda *_: [])
   config = dataclasses.replace(_config(latency_s=3.0), seeds=(5, 6))
   methods = [
     (tuning.generated("generated", make_generator(), 0.0), None),
     (_noisy({"noise": 1.0}), None),
   ]
-  monkeypatch.setattr(evaluation, "_methods", lambda *_: methods)
+  monkeypatch.setattr(evaluation, "methods_of", lambda *_: methods)
   monkeypatch.setattr(evaluation, "_controls", lambda *_: [])
   facts = Facts("conv4-4", "highest", FAMILY, data="toys", seed=seed)
   suite, rivals = Suite(val, val, {"toys-6": val}, 6), Rivals((), None, ())
