@@ -48,7 +48,7 @@ from mcdi_jax.pipeline.use import Prepared, Rivals, Suite
 from mcdi_jax.preparation import Bank
 from mcdi_jax.tasks import Form, Protocol, Support
 
-_UNTUNED = Choice({}, 1, [], None)
+UNTUNED = Choice({}, 1, [], None)
 _OTHER_TASKS = 64  # whose supports stand in for a task's own
 _MOST_OF_BANK = 4096  # tasks, among which the nearest is looked for
 Methods = list[tuple[Method, Choice]]
@@ -75,7 +75,7 @@ def evaluate(
     methods = methods_of(config, facts.family, generators, form, suite, rivals, choices)
     controls = _controls(config, generators, source, number, form, suite)
     sampled = sample_rows(config, generators, form, suite.val)
-    controls += [(row.method, _UNTUNED) for row in sampled]
+    controls += [(row.method, UNTUNED) for row in sampled]
     others = [method.name for method, _ in methods if method.name not in generators]
     pairs = dict.fromkeys(generators, others)
     pairs |= {
@@ -114,7 +114,7 @@ def methods_of(
       tuned_baseline(config, refined(start, n), form, family, suite.val, given, choices)
       for n in config.evaluation.refine_steps
     ]
-  return [*found, *((method, _UNTUNED) for method in rivals.fixed)]
+  return [*found, *((method, UNTUNED) for method in rivals.fixed)]
 
 
 def _controls(
@@ -130,17 +130,11 @@ def _controls(
   family, known = generator.family, Known(generator.family, generator.frozen)
   key = key_for(config.evaluation.eval_seed, "other tasks")
   test = next(iter(suite.tests.values()))
-
-  @jax.jit
-  def supports_of(keys: Any, items: Any) -> Support:
-    return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
-
-  others = supports_of(jax.random.split(key, _OTHER_TASKS), test)
   bank = _bank_of(source, number, form, family)
   supports = _supports_of(bank, family, suite.train, form, key)
   temperature = choice.settings["temperature"]
   found = (
-    shuffled_condition(generator, temperature, others),
+    shuffled(config, generators, form, test, _OTHER_TASKS),
     mean_of_bank(known, bank),
     nearest_of_bank(known, bank, supports, form.ways),
   )
@@ -148,7 +142,23 @@ def _controls(
     generated_without(generator, temperature, pattern)
     for pattern in config.evaluation.without
   )
-  return [(method, _UNTUNED) for method in (*found, *without)]
+  return [(method, UNTUNED) for method in (*found, *without)]
+
+
+def shuffled(
+  config: Config, generators: dict[str, Tuned], form: Protocol, test: Any, number: int
+) -> Method:
+  """The first generator, with the support of one of so many other test tasks."""
+  (generator, _), choice = next(iter(generators.values()))
+  family = generator.family
+
+  @jax.jit
+  def supports_of(keys: Any, items: Any) -> Support:
+    return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
+
+  key = key_for(config.evaluation.eval_seed, "other tasks")
+  others = supports_of(jax.random.split(key, number), test)
+  return shuffled_condition(generator, choice.settings["temperature"], others)
 
 
 def _bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:

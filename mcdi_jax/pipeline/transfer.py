@@ -8,11 +8,18 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.evaluation import compare, latencies, methods_of
+from mcdi_jax.pipeline.evaluation import (
+  UNTUNED,
+  compare,
+  latencies,
+  methods_of,
+  shuffled,
+)
 from mcdi_jax.pipeline.tuning import Tuned
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
+_OTHER_TASKS = 16  # whose supports stand in for a task's own
 _LEAST_QUERIES = 20  # a class; with fewer a set is not tested with so many shots
 
 
@@ -27,7 +34,8 @@ def evaluate_transfer(
 ) -> list[dict[str, Any]]:
   """The lines of one seed: each target with each number of shots. All methods get the same
   supports; what is tuned is tuned on the source's validation classes, with as many shots
-  and as many classes as the target has, or all there are.
+  and as many classes as the target has, or all there are. A control is the first generator
+  with the support of another task of the target, where its classes have another order.
 
   Args:
     choices: the directory that tuned settings are kept in.
@@ -52,7 +60,9 @@ def evaluate_transfer(
       others = [method.name for method, _ in methods if method.name not in generators]
       pairs = dict.fromkeys(generators, others)
       own = dataclasses.replace(config.evaluation, tasks=supports)
-      call = (dataclasses.replace(config, evaluation=own), facts, methods, generators, form)
+      control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
+      rows = [*methods, control]
+      call = (dataclasses.replace(config, evaluation=own), facts, rows, generators, form)
       lines += compare(*call, name, test, None, pairs)
       if timed and name == next(iter(suite.tests)):
         lines += latencies(config, facts, [m for m, _ in methods], generators, form, test)
