@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from mcdi_jax.encoders.encoder import Encoder, Params, Tensors
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
-from mcdi_jax.lib.errors import DamagedError
+from mcdi_jax.lib.errors import DamagedError, MissingError
 from mcdi_jax.lib.files import PathLike
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -141,6 +141,10 @@ def _read(folder: PathLike, prefix: str, kind: str) -> tuple[dict[str, Any], Ten
   place = folder / "config.json"
   try:
     config = files.read_json(place)
+  except MissingError:
+    raise MissingError(
+      f"there is no {place}: name the folder of a checkpoint with --encoder_weights"
+    ) from None
   except DamagedError:
     raise DamagedError(f"{place} is no JSON: bring the checkpoint's own") from None
   config = {**config, **(config.get("vision_config") or {})}

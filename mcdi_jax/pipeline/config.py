@@ -93,8 +93,9 @@ class FeaturesConfig:
   def __post_init__(self):
     where, project = "config.features", self.project
     check(project >= 0, f"{where}.project", project, "give at least 0; 0 is all")
-    least = min((*self.shots, *self.supports), default=0)
-    fit = least >= 1 and len(self.shots) == len(self.supports)
+    shots, remedy = self.shots, "give numbers of at least 1"
+    check(min(shots, default=0) >= 1, f"{where}.shots", shots, remedy)
+    fit = min(self.supports, default=0) >= 1 and len(shots) == len(self.supports)
     remedy = "give as many as config.features.shots, each at least 1"
     check(fit, f"{where}.supports", self.supports, remedy)
 

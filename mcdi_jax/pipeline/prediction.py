@@ -89,6 +89,12 @@ def generate_from_folder(
   generator = load_generator(name)
   made_by = {}
   if isinstance(generator.family, Features):
+    if generator.family.centre == "none":
+      raise InputError(
+        f"generator {name} takes features whose mean was taken off before, which files do "
+        "not tell: train one with config.features.centre = 'support', or call "
+        "mcdi_jax.generate in code"
+      )
     x, y, classes, embedded_by = read_feature_support(support, encoder, shots)
     own_weights = str(files.as_path(encoder.weights)) if encoder.weights else ""
     kept = list(encoder._replace(weights=own_weights))  # found from elsewhere, too

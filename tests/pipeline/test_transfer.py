@@ -17,7 +17,7 @@ from mcdi_jax.diffusion import DiffusionConfig
 from mcdi_jax.encoders import ENCODERS, square
 from mcdi_jax.encoders.encoder import Encoder
 from mcdi_jax.evaluation import KEYS, EvaluationConfig
-from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.generator import ScoreConfig, save_generator
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, generate_from_folder, predict, run
@@ -271,3 +271,27 @@ def test_the_kept_generator_says_what_it_is_of(place: Path, lines: list[dict[str
   about = json.loads((folder / "generator.json").read_text())["about"]
   assert about["encoder"] == "toy" and about["data"] == "source"
   assert load_generator(folder).family.width == 5
+
+
+def test_settings_of_features_are_named_with_what_they_may_be():
+  for changes, name in (
+    ({"shots": (0,), "supports": (1,)}, "config.features.shots"),
+    ({"shots": ()}, "config.features.shots"),
+    ({"supports": (5,)}, "config.features.supports"),
+    ({"project": -1}, "config.features.project"),
+  ):
+    with pytest.raises(InputError, match=f"{name} is .*: give"):
+      FeaturesConfig(**changes)
+
+
+def test_a_generator_of_centred_features_does_not_take_files(
+  place: Path, lines: list[dict[str, Any]], tmp_path: Path
+):
+  """Whose mean nobody has taken off."""
+  folder = place / "w" / "seed_0" / "generator"
+  generator = load_generator(folder)
+  family = dataclasses.replace(generator.family, centre="none")
+  spec = dataclasses.replace(generator.spec, family=family)
+  save_generator(tmp_path / "g", dataclasses.replace(generator, spec=spec), {})
+  with pytest.raises(InputError, match="whose mean was taken off before"):
+    generate_from_folder(str(tmp_path / "g"), place / "target.npz", tmp_path / "out")
