@@ -6,10 +6,9 @@ giving the same command; what is deleted is made anew.
 
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.own import own_config, own_use
-from mcdi_jax.pipeline.prediction import (
+from mcdi_jax.pipeline.prediction import generate_from_folder, predict
+from mcdi_jax.pipeline.predictions import (
   Predictions,
-  generate_from_folder,
-  predict,
   predictions_file,
   write_predictions,
 )

@@ -1,8 +1,6 @@
 """From a folder to weights, and from weights to labels."""
 
-import csv
-import io
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +29,7 @@ from mcdi_jax.pipeline.own_images import (
   read_support,
   say_blank_files,
 )
+from mcdi_jax.pipeline.predictions import Predictions
 from mcdi_jax.tasks import Support
 from mcdi_jax.weights import (
   load_distribution,
@@ -42,19 +41,6 @@ from mcdi_jax.weights import (
 _WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
 _SAMPLES, _DISTRIBUTION = ("samples", "samples-2"), "distribution.json"
 _BATCH = 256  # images at a time
-_COLUMNS = ("file", "class", "probability")
-_FORMULA = ("=", "+", "-", "@", "'")
-
-
-class Predictions(NamedTuple):
-  """files: n names. classes: N names. probabilities: float [n, N], each row sums to 1;
-  of a distribution, the mean over its samples. unreadable: a sentence on the files that
-  could not be read, all of them; None: all were."""
-
-  files: tuple[str, ...]
-  classes: tuple[str, ...]
-  probabilities: np.ndarray
-  unreadable: str | None = None
 
 
 def generate_from_folder(
@@ -164,14 +150,14 @@ def predict(
       "the generator that they came from with --generator, or generate them anew"
     )
   read = _items if isinstance(generator.family, Features) else _images
-  x, names, unreadable = read(images, name, generator, manifest, encoder)
+  x, names, bad = read(images, name, generator, manifest, encoder)
   logits = jax.jit(jax.vmap(generator.network.apply, in_axes=(0, None)))
   parts = [
     jax.nn.softmax(logits(samples, jnp.asarray(part))).mean(0)
     for part in np.split(x, range(_BATCH, len(x), _BATCH))
   ]
   classes = tuple(manifest["classes"])
-  return Predictions(tuple(names), classes, np.concatenate(parts), unreadable)
+  return Predictions(tuple(names), classes, np.concatenate(parts), bad)
 
 
 def _images(
@@ -205,37 +191,6 @@ def _items(
       f"{made_by!r}: embed both by one"
     )
   return found.x, found.names, found.unreadable
-
-
-def predictions_file(path: PathLike) -> Path:
-  """Where a CSV may be written: nothing is there, or predictions that were written before.
-
-  Raises:
-    InputError: it may not.
-  """
-  path = outputs.checked(path, "--csv")
-  if path.exists() and not files.read_bytes(path).startswith(",".join(_COLUMNS).encode()):
-    raise InputError(f"--csv {path} is a file of another kind: name a new one")
-  return path
-
-
-def write_predictions(path: PathLike, found: Predictions) -> None:
-  """A CSV: file, class, probability, then the probability of each class, `p:` and its
-  name. Names are `printable`; one that a spreadsheet would take for a formula (it begins
-  with = + - @), or that begins with ', has a ' before it."""
-  text = io.StringIO()
-  rows = csv.writer(text, lineterminator="\n")
-  rows.writerow([*_COLUMNS, *(f"p:{printable(name)}" for name in found.classes)])
-  for file, p in zip(found.files, found.probabilities, strict=True):
-    best = int(p.argmax())
-    numbers = [f"{v:.6f}" for v in (p[best], *p)]
-    rows.writerow([_cell(file), _cell(found.classes[best]), *numbers])
-  files.write_bytes(predictions_file(path), text.getvalue().encode())
-
-
-def _cell(name: str) -> str:
-  name = printable(name)
-  return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 def _identity(name: str) -> str:

@@ -176,9 +176,7 @@ def test_bicubic_weights_are_the_references():
 
 
 def test_other_checkpoints_are_told(tmp_path: Path):
-  with pytest.raises(
-    MissingError, match="config.json: name the folder of"
-  ):
+  with pytest.raises(MissingError, match="config.json: name the folder of"):
     ENCODERS["dinov2"](tmp_path)
   tensors = _dinov2()
   with pytest.raises(InputError, match="model_type of .* is 'dinov2_with_registers'"):
