@@ -14,6 +14,7 @@ from absl import app, flags
 from mcdi_jax.commands.command import command
 from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.data import DataConfig, source_settings
+from mcdi_jax.data.distortions import DISTORTIONS
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.embed import embed_set, open_encoder
@@ -26,6 +27,15 @@ _OUT = flags.DEFINE_string("out", None, "The .npz that is written.")
 _DTYPE = flags.DEFINE_enum(
   "dtype", "float32", ["float32", "float16"], "That features are kept in."
 )
+_DISTORT = flags.DEFINE_multi_enum(
+  "distort",
+  [],
+  list(DISTORTIONS),
+  "Makes a further domain of the classes that are not for test; give it several times.",
+)
+_PER_CLASS = flags.DEFINE_integer(
+  "distorted_per_class", 50, "Images of each class that are distorted, in each way.", 1
+)
 _ENCODER = encoder_flags(__name__)
 flags.mark_flags_as_required(["data", "encoder", "encoder_weights", "out"])
 
@@ -36,5 +46,6 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   data = from_mapping(DataConfig, source_settings(_DATA.value, _DATA_DIR.value))
   embedding = open_encoder(*_ENCODER())
-  number, width = embed_set(data, _OUT.value, embedding, _DTYPE.value)
+  distort = _DISTORT.value, _PER_CLASS.value
+  number, width = embed_set(data, _OUT.value, embedding, _DTYPE.value, *distort)
   CONSOLE.print(f"{number} images in {width} features: {_OUT.value}")

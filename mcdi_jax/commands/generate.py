@@ -38,6 +38,12 @@ _SHOTS = flags.DEFINE_integer(
   "shots", None, "Images to take of each class, at most; default all.", 1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+_UNLABELLED = flags.DEFINE_string(
+  "unlabelled",
+  "",
+  "More items like those to be labelled, without labels: their mean is the features' "
+  "centre. An .npz of features, or images.",
+)
 _ENCODER = encoder_flags(__name__)
 flags.mark_flags_as_required(["support", "out"])
 
@@ -55,6 +61,7 @@ def main(argv: list[str]) -> None:
     shots=_SHOTS.value,
     seed=_SEED.value,
     encoder=_ENCODER(),
+    unlabelled=_UNLABELLED.value,
   )
   kind = f"{made['samples']} samples of weights" if made["samples"] else "weights"
   CONSOLE.print(f"{kind} for {', '.join(made['classes'])}: {_OUT.value}")

@@ -17,15 +17,25 @@ class ClassSet(NamedTuple):
     index: int32 [C, n_max]; the first `count[c]` entries of row c are the places of the
       items of class c in `x`; the rest only fill up the row.
     count: int32 [C] items of each class.
+    group: int32 [C] of each class, such as of one domain: a task has classes of one group
+      alone. None: all are of one.
   """
 
   x: Any
   index: Any
   count: Any
+  group: Any = None
 
   @property
   def classes(self) -> int:
     return self.index.shape[0]
+
+  @property
+  def together(self) -> int:
+    """Classes that a task can have, whichever group it is of."""
+    if self.group is None:
+      return self.classes
+    return int(np.unique(np.asarray(self.group), return_counts=True)[1].min())
 
 
 def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
@@ -54,11 +64,20 @@ def from_labels(x: np.ndarray, labels: np.ndarray) -> ClassSet:
 
 def take_classes(items: ClassSet, first: int, stop: int) -> ClassSet:
   """Classes first … stop−1; the items stay where they are."""
-  return items._replace(index=items.index[first:stop], count=items.count[first:stop])
+  own = jax.tree.map(lambda leaf: leaf[first:stop], items._replace(x=None))
+  return own._replace(x=items.x)
+
+
+def gather_classes(items: ClassSet, chosen: np.ndarray) -> ClassSet:
+  """These classes [K], in their order, and no items but theirs."""
+  index, count = np.asarray(items.index)[chosen], np.asarray(items.count)[chosen]
+  places = np.concatenate([row[:n] for row, n in zip(index, count, strict=True)])
+  own = from_labels(items.x[places], np.repeat(np.arange(len(chosen)), count))
+  return own._replace(group=None if items.group is None else items.group[chosen])
 
 
 def concatenate(sets: list[ClassSet]) -> ClassSet:
-  """The classes of all sets, in their order."""
+  """The classes of all sets, in their order, without groups."""
   n_max = max(s.index.shape[1] for s in sets)
   offsets = np.cumsum([0] + [len(s.x) for s in sets])
   rows = [

@@ -86,7 +86,8 @@ def source_settings(data: str, data_dir: str = "") -> dict[str, str]:
 
 
 class Splits(NamedTuple):
-  """Class-disjoint sets and what identifies them.
+  """Class-disjoint sets and what identifies them; features of several domains have each
+  class once for each domain, in groups.
 
   Attributes:
     classes: the names of the classes of train, val and test.
@@ -170,12 +171,29 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
       raise InputError(
         f"the class split of {raw.name} leaves no class for {name}: {remedy}"
       )
-    x = np.concatenate([raw.images[place[c] : place[c + 1]] for c in chosen])
+    where = np.concatenate([np.arange(place[c], place[c + 1]) for c in chosen])
+    x, own = raw.images[where], tuple(raw.classes[c] for c in chosen)
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
-    sets.append(from_labels(x, labels))
-    names.append(tuple(raw.classes[c] for c in chosen))
+    if raw.of_features and raw.domain is not None:
+      items, own = _by_domain(x, labels, raw.domain[where], own)
+      digest.update(items.group.tobytes())
+    else:
+      items = from_labels(x, labels)
+    sets.append(items)
+    names.append(own)
     digest.update(x.tobytes() + labels.astype(np.int32).tobytes())
   return Splits(*sets, tuple(names), raw.name, digest.hexdigest())
+
+
+def _by_domain(
+  x: np.ndarray, labels: np.ndarray, domain: np.ndarray, classes: tuple[str, ...]
+) -> tuple[ClassSet, tuple[str, ...]]:
+  """A class for each pair of class and domain, and their names; domains are groups."""
+  domains, numbers = np.unique(domain, return_inverse=True)
+  pairs, dense = np.unique(numbers * len(classes) + labels, return_inverse=True)
+  items = from_labels(x, dense)._replace(group=np.int32(pairs // len(classes)))
+  own = (divmod(pair, len(classes)) for pair in pairs.tolist())
+  return items, tuple(f"{classes[c]}, {domains[d]}" for d, c in own)
 
 
 def _random_split(classes: int, seed: int) -> np.ndarray:

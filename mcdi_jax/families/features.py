@@ -1,7 +1,7 @@
 """Linear heads on features of an encoder of the user's: any encoder, of any width."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,23 +24,38 @@ _SHARP = {"prototypes": 20.0, "ridge": 5.0, "ridge_loo": 5.0}
 """What makes a base's logits about as large as those of heads that are trained."""
 
 
+class _About(NamedTuple):
+  """Takes features about a centre [D], in units of a spread [], the rms there."""
+
+  centre: Any
+  spread: Any
+
+  def __call__(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+    return (x - self.centre) / self.spread
+
+
+def _about(x: Float[Array, "n D"], share: Float[Array, " n"]) -> _About:
+  """The mean, and the rms about it, of items with these shares, which sum to 1."""
+  centre = share @ x
+  square = share @ jnp.mean((x - centre) ** 2, -1)
+  return _About(centre, jnp.sqrt(jnp.maximum(square, 1e-12)))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Features(FewShot):
   """The head's weights are generated; the items are features [n, D].
 
-  Features are standardised within a task, by its support: centred, then of length 1. So
-  nothing is kept of an encoder, and a generator takes features of any. The head's kernel
-  is divided by √D where it is applied, so that its size does not depend on D.
+  Features are standardised within a task: of length 1, then with the support's mean taken
+  off, and divided by the support's spread about it. So nothing is kept of an encoder, and a
+  generator takes features of any. The head's kernel is divided by √D where it is applied,
+  so that its size does not depend on D.
 
   Attributes:
     width: D of the features that it was trained on.
-    centre: what is taken off: the mean of the support's class means, or nothing, as where
-      the features' own mean has been taken off before, of many without labels.
-    unit_length: whether features are divided by their length.
+    unit_length: whether features are divided by their length first.
   """
 
   width: int
-  centre: Literal["support", "none"] = "support"
   unit_length: bool = True
   name: ClassVar[str] = "features"
   one_by_one: ClassVar[bool] = True  # for the bases and operators, which LAPACK makes
@@ -64,21 +79,17 @@ class Features(FewShot):
     del frozen
     return head(x.shape[-1], ways, scale=scale).init(key)
 
-  def standardised(
-    self, x: Float[Array, "n D"], centre: Float[Array, " D"] | None
-  ) -> Float[Array, "n D"]:
-    """What is standardised times √D: coordinates of rms 1 where the length is 1."""
-    if self.centre == "support":
-      x = x - centre
+  def scaled(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+    """Of length √D: what is standardised has coordinates of rms 1, in any D."""
     if not self.unit_length:
-      return x * x.shape[-1] ** 0.5
-    square = jnp.mean(x**2, -1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+      return x
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.mean(x**2, -1, keepdims=True), 1e-12))
 
   def apply(
     self, frozen: Params, params: Params, x: Float[Array, "n D"]
   ) -> Float[Array, "n N"]:
-    """The params are settled."""
+    """The params are settled; they may have an `origin` [D], which is taken off features
+    before all else, where the support was given without it."""
     del frozen
     width = params["head"]["kernel"].shape[0]
     if x.shape[-1] != width:
@@ -86,21 +97,23 @@ class Features(FewShot):
         f"x has {x.shape[-1]} features an item, the support had {width}: embed both by one "
         "encoder"
       )
-    if self.centre == "support" and "centre" not in params:
+    if "centre" not in params:
       raise InputError(
         "params have no centre: settle them on a support, as generate and "
         "family.settled(frozen, params, support) do"
       )
-    return self._logits(params, self.standardised(x, params.get("centre")))
+    about = _About(params["centre"], params["spread"])
+    return self._logits(params, about(self.scaled(x - params.get("origin", 0.0))))
 
   def fitted(
     self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
   ) -> Array:
-    """Centred by the items' own mean, as labels are not known here; a support with as many
-    items of each class has the same centre."""
+    """About the items' own mean, as labels are not known here; a support with as many
+    items of each class has the same centre and spread."""
     del frozen
-    own = jnp.mean(x, 0, where=None if mask is None else mask[:, None])
-    return self._logits(params, self.standardised(x, own))
+    x = self.scaled(x)
+    counts = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
+    return self._logits(params, _about(x, counts / jnp.maximum(counts.sum(), 1))(x))
 
   def _logits(self, params: Params, x: Float[Array, "n D"]) -> Float[Array, "n N"]:
     """x has coordinates of rms 1."""
@@ -108,45 +121,41 @@ class Features(FewShot):
     return x @ kernel / x.shape[-1] + bias / _SLOW
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:
-    """With the centre [D]."""
-    if self.centre == "none":
-      return params
+    """With the centre [D] and the spread []."""
     member = membership(support, params["head"]["bias"].shape[-1])
-    return {**params, "centre": self._centre(support.x, member)}
+    _, about = self._standardised(support, member)
+    return {**params, **about._asdict()}
 
-  def _centre(
-    self, x: Float[Array, "n D"], member: Float[Array, "n N"]
-  ) -> Float[Array, " D"]:
-    present = member.any(0)
-    return class_means(member, x).sum(0) / jnp.maximum(present.sum(), 1)
+  def _standardised(
+    self, support: Support, member: Float[Array, "n N"]
+  ) -> tuple[Float[Array, "n D"], "_About"]:
+    """Items, 0 where one does not count; each class has an equal part in what they are
+    taken about."""
+    counts = member.any(1)[:, None]
+    x = self.scaled(jnp.where(counts, support.x, 0.0))  # the rest may hold anything
+    share = member / jnp.maximum(member.sum(0), 1)
+    about = _about(x, share.sum(1) / jnp.maximum(member.any(0).sum(), 1))
+    return jnp.where(counts, about(x), 0.0), about
 
   def merge(self, frozen: Params, params: Params) -> Params:
     return params
-
-  def _seen(
-    self, support: Support, ways: int
-  ) -> tuple[Float[Array, "n D"], Float[Array, "n N"]]:
-    """Standardised items, 0 where one does not count, and `membership`."""
-    member = membership(support, ways)
-    counts = member.any(1)[:, None]
-    x = jnp.where(counts, support.x, 0.0)  # the rest may hold anything
-    return jnp.where(counts, self.standardised(x, self._centre(x, member)), 0.0), member
 
   def condition(
     self, frozen: Params, support: Support, ways: int
   ) -> tuple[Any, Bool[Array, " N"]]:
     """Features in coordinates of rms 1, as the tokens have, and `membership`."""
-    x, member = self._seen(support, ways)
+    member = membership(support, ways)
+    x, _ = self._standardised(support, member)
     return (x, member), member.any(0)
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
-    """Also `prototypes`; `ridge`, with λ = 1 where lengths are 1; and `ridge_loo`, with the
-    λ of the least leave-one-out error; all multiplied by a number (`_SHARP`)."""
+    """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with the λ
+    of the least leave-one-out error; all multiplied by a number (`_SHARP`)."""
     if name not in _SHARP:
       return super().base(frozen, name, support, ways)
-    x, member = self._seen(support, ways)
-    root = x.shape[-1] ** 0.5
-    x = x / root
+    member = membership(support, ways)
+    root = support.x.shape[-1] ** 0.5
+    x = self._standardised(support, member)[0] / root
     if name == "prototypes":
       found = prototype_head(class_means(member, x))
     else:

@@ -19,9 +19,20 @@ from mcdi_jax.methods.refined import refined
 from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
+from mcdi_jax.methods.unlabelled import unlabelled_centre
+from mcdi_jax.methods.view import Statistics
+from mcdi_jax.methods.whitened import PROTOTYPES_WHITENED
 
 HEADS = (PROTOTYPES, COSINE, RIDGE, LOGISTIC, FINETUNE, FINETUNE_SGD)
-FEATURE_HEADS = (PROTOTYPES, COSINE, RIDGE, RIDGE_LOO, LOGISTIC, FINETUNE)
+FEATURE_HEADS = (
+  PROTOTYPES,
+  COSINE,
+  PROTOTYPES_WHITENED,
+  RIDGE,
+  RIDGE_LOO,
+  LOGISTIC,
+  FINETUNE,
+)
 
 __all__ = [
   "FEATURE_HEADS",
@@ -30,6 +41,7 @@ __all__ = [
   "LogUniform",
   "Method",
   "Space",
+  "Statistics",
   "Tunable",
   "at_edge",
   "base_alone",
@@ -42,4 +54,5 @@ __all__ = [
   "prepared",
   "refined",
   "shuffled_condition",
+  "unlabelled_centre",
 ]

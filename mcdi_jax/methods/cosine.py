@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.methods.method import Method, Tunable
-from mcdi_jax.methods.view import linear, predict, see, view_variables
+from mcdi_jax.methods.view import Statistics, linear, predict, see, view_variables
 from mcdi_jax.tasks import Support, class_means
 
 
@@ -22,9 +22,9 @@ def adapt(
   return linear({"head": {"kernel": kernel, "bias": jnp.zeros(ways)}}, seen)
 
 
-def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
+def make(settings: dict[str, Any], known: Statistics) -> Method:
   view = {"unit_length": True, **settings}
-  return Method("cosine", adapt, predict, view_variables(view, feature_mean), view)
+  return Method("cosine", adapt, predict, view_variables(view, known), view)
 
 
 COSINE = Tunable("cosine", make, {"centre": ("source", "support")})

@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.methods.method import Method, Tunable
 from mcdi_jax.methods.space import LogUniform, Space
 from mcdi_jax.methods.view import (
   VIEWS,
+  Statistics,
   cross_entropy,
   linear,
   predict,
@@ -70,22 +71,20 @@ def adapt_sgd(
   return _descend(optimiser, variables, support, key, ways)
 
 
-def _variables(
-  settings: dict[str, Any], feature_mean: Float[Array, " D"]
-) -> dict[str, Any]:
+def _variables(settings: dict[str, Any], known: Statistics) -> dict[str, Any]:
   numbers = {n: jnp.asarray(v) for n, v in settings.items() if n not in VIEWS}
-  return {**numbers, **view_variables(settings, feature_mean)}
+  return {**numbers, **view_variables(settings, known)}
 
 
-def make_adamw(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  variables = _variables(settings, feature_mean)
+def make_adamw(settings: dict[str, Any], known: Statistics) -> Method:
+  variables = _variables(settings, known)
   return Method(
     "finetune", adapt_adamw, predict, variables, {"optimiser": "adamw", **settings}
   )
 
 
-def make_sgd(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  variables = _variables(settings, feature_mean)
+def make_sgd(settings: dict[str, Any], known: Statistics) -> Method:
+  variables = _variables(settings, known)
   return Method(
     "finetune_sgd", adapt_sgd, predict, variables, {"optimiser": "sgd", **settings}
   )

@@ -13,6 +13,7 @@ from mcdi_jax.methods.space import LogUniform
 from mcdi_jax.methods.view import (
   VIEWS,
   Seen,
+  Statistics,
   cross_entropy,
   linear,
   predict,
@@ -64,8 +65,8 @@ def optimum(seen: Seen, penalty: Any) -> Any:
   return jax.lax.while_loop(unfinished, step, (start, gradient(start), 0))[0]
 
 
-def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  variables = view_variables(settings, feature_mean)
+def make(settings: dict[str, Any], known: Statistics) -> Method:
+  variables = view_variables(settings, known)
   variables["penalty"] = jnp.float32(settings["penalty"])
   return Method("logistic", adapt, predict, variables, settings)
 

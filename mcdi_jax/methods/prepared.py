@@ -5,11 +5,18 @@ from typing import Any
 
 import jax
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.methods.method import Method
-from mcdi_jax.methods.view import cross_entropy, linear, predict, see, view_variables
+from mcdi_jax.methods.view import (
+  Statistics,
+  cross_entropy,
+  linear,
+  predict,
+  see,
+  view_variables,
+)
 from mcdi_jax.networks import head
 from mcdi_jax.preparation import PreparationConfig, trajectory
 from mcdi_jax.tasks import Support
@@ -17,13 +24,13 @@ from mcdi_jax.tasks import Support
 _AS_THEY_ARE = {"centre": "source", "unit_length": False}
 
 
-def prepared(config: PreparationConfig, feature_mean: Float[Array, " D"]) -> Method:
+def prepared(config: PreparationConfig, known: Statistics) -> Method:
   """θ_M from θ_0 with the bank's own settings, `prepare_on` apart: nothing is tuned. Warped
   copies of images are no part of it: there are features only."""
   names = ("steps", "rate", "epsilon", "init_scale", "shared_init", "sam_radius")
   settings = {name: getattr(config, name) for name in names}
   settings["prepare_on"] = "support"
-  variables = view_variables(_AS_THEY_ARE, feature_mean)
+  variables = view_variables(_AS_THEY_ARE, known)
   return Method("prepared", _adapt_for(config), predict, variables, settings)
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.methods.method import Method, Tunable
-from mcdi_jax.methods.view import VIEWS, linear, predict, see, view_variables
+from mcdi_jax.methods.view import VIEWS, Statistics, linear, predict, see, view_variables
 from mcdi_jax.networks import prototype_head
 from mcdi_jax.tasks import Support, class_means
 
@@ -20,10 +20,8 @@ def adapt(
   return linear(prototype_head(means), seen)
 
 
-def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  return Method(
-    "prototypes", adapt, predict, view_variables(settings, feature_mean), settings
-  )
+def make(settings: dict[str, Any], known: Statistics) -> Method:
+  return Method("prototypes", adapt, predict, view_variables(settings, known), settings)
 
 
 PROTOTYPES = Tunable("prototypes", make, VIEWS)

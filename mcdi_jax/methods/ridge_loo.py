@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.methods.method import Method, Tunable
 from mcdi_jax.methods.space import LogUniform
-from mcdi_jax.methods.view import VIEWS, linear, predict, see, view_variables
+from mcdi_jax.methods.view import VIEWS, Statistics, linear, predict, see, view_variables
 from mcdi_jax.networks import ridge_head_loo
 from mcdi_jax.tasks import Support
 
@@ -20,8 +20,8 @@ def adapt(
   return linear(ridge_head_loo(seen.x, seen.member, variables["penalty"]), seen)
 
 
-def make(settings: dict[str, Any], feature_mean: Float[Array, " D"]) -> Method:
-  variables = view_variables(settings, feature_mean)
+def make(settings: dict[str, Any], known: Statistics) -> Method:
+  variables = view_variables(settings, known)
   variables["penalty"] = jnp.float32(settings["penalty"])
   return Method("ridge_loo", adapt, predict, variables, settings)
 

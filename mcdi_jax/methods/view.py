@@ -1,7 +1,7 @@
 """How a method looks at features, and linear classifiers on what it sees.
 
-Features come standardised: the mean over the training images is 0, their mean squared norm
-1. On real encoders much depends on what else is done to them, so that is a setting.
+Features come with a mean squared norm of about 1. On real encoders much depends on what
+else is done to them, so that is a setting.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +16,22 @@ from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, membership
 
 VIEWS: Space = {"centre": ("none", "source", "support"), "unit_length": (False, True)}
+
+
+class Statistics(NamedTuple):
+  """What is known of the features of the training classes, in the scale of the features
+  that methods are given.
+
+  Attributes:
+    none, source: [D]; what is added to features for them to be as the encoder made them,
+      and for their mean to be 0.
+    within: directions [D, D] (columns) and variances [D] within classes, of features as
+      the encoder made them, divided by their length. None: not known.
+  """
+
+  none: Any
+  source: Any
+  within: tuple[Any, Any] | None = None
 
 
 class View(NamedTuple):
@@ -48,15 +64,13 @@ class Seen(NamedTuple):
     return self.member.any(0)
 
 
-def view_variables(
-  settings: dict[str, Any], feature_mean: Float[Array, " D"]
-) -> dict[str, Any]:
+def view_variables(settings: dict[str, Any], known: Statistics) -> dict[str, Any]:
   """For `see`, of `centre` and `unit_length`: arrays, so that settings share what is
-  compiled. `none` adds the training mean back, as the bare backbone gives the features up
-  to a factor; `source` leaves it off; `support` takes off the support's own."""
+  compiled. `none` leaves features as the encoder made them, up to a factor; `source` takes
+  the training mean off; `support` the support's own."""
   centre = settings["centre"]
   return {
-    "shift": jnp.where(centre == "none", feature_mean, 0.0),
+    "shift": known.none if centre == "none" else known.source,
     "by_support": jnp.asarray(centre == "support"),
     "unit_length": jnp.asarray(settings["unit_length"]),
   }

@@ -72,9 +72,9 @@ class FeaturesConfig:
   """Heads on an encoder's features, in `features`.
 
   Attributes:
-    centre: what a task's features are centred by: the mean of the support's class means,
-      or `none`.
-    unit_length: whether they are divided by their length then.
+    unit_length: whether features are divided by their length, before a task's are taken
+      about the support's mean.
+    domains: of the source's, those whose tasks are trained and validated on; empty: all.
     project: principal components of the training features that a generator is trained in;
       0: all dimensions. It is tested in all.
     targets: `.npz` files of features of whole sets that are tested on, one set a domain
@@ -83,8 +83,8 @@ class FeaturesConfig:
     supports: how many supports of each number of shots, the same for all methods.
   """
 
-  centre: Literal["support", "none"] = "support"
   unit_length: bool = True
+  domains: tuple[str, ...] = ()
   project: int = 256
   targets: tuple[str, ...] = ()
   shots: tuple[int, ...] = (1, 5, 20)
@@ -237,8 +237,8 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   """The use that a config is of."""
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}
   if config.family == "features":
-    standard = {n: getattr(config.features, n) for n in ("centre", "unit_length")}
-    return Features(width=image_shape[0], **forms, **standard)
+    unit = config.features.unit_length
+    return Features(width=image_shape[0], unit_length=unit, **forms)
   if config.family == "fields":
     numbers = dataclasses.asdict(config.fields)
     return Fields(image_shape=image_shape, **forms, **numbers)

@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from mcdi_jax.data.distortions import distorted
 from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.load import DataConfig, load_raw
 from mcdi_jax.data.npz import read_features
+from mcdi_jax.data.raw import Raw
 from mcdi_jax.encoders import ENCODERS, Encoder, features_of, square
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.errors import InputError
@@ -67,18 +69,23 @@ def embed_set(
   out: PathLike,
   embedding: Embedding,
   dtype: Literal["float32", "float16"] = "float32",
+  distortions: Sequence[str] = (),
+  per_class: int = 50,
 ) -> tuple[int, int]:
   """Writes `features` [n, D] with the labels, classes, class_split and domain of a set; one
   that was interrupted goes on.
 
   Args:
     dtype: that features are kept in.
+    distortions: names of `DISTORTIONS`; each is a further domain, of the classes that are
+      not for test.
+    per_class: images of each class that are distorted, in each way.
 
   Returns:
     n and D.
 
   Raises:
-    InputError: features as data.
+    InputError: features as data, or distortions of a set that has domains.
   """
   if not str(out).endswith(".npz"):
     raise InputError(f"--out is {str(out)!r}: name a file that ends with .npz")
@@ -90,6 +97,8 @@ def embed_set(
   raw = read_folder(data.path, form) if folder else load_raw(data)
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
+  if distortions:
+    raw = _with_distortions(raw, distortions, per_class)
   parts = out.parent / f".{out.name}.parts"
   x = _embedded(embedding, raw.images, parts)
   named = {
@@ -106,6 +115,24 @@ def embed_set(
   if parts.exists():
     parts.rmtree()
   return x.shape
+
+
+def _with_distortions(raw: Raw, names: Sequence[str], per_class: int) -> Raw:
+  """What is not for test also in each of the distortions, as domains; one that is there
+  before stays as it is, so that its features do not have to be made again."""
+  if raw.domain is not None:
+    raise InputError(f"--distort: {raw.name} has domains already: leave --distort out")
+  order = np.argsort(raw.labels, kind="stable")
+  nth = np.empty(len(order), int)
+  nth[order] = np.arange(len(order)) - np.searchsorted(raw.labels[order], raw.labels[order])
+  asked = nth < per_class
+  if raw.split is not None:
+    asked &= raw.split[raw.labels] < 2
+  own = raw.images[asked]
+  images = [raw.images, *(distorted(own, name) for name in names)]
+  domain = np.repeat(["as they are", *names], [len(x) for x in images])
+  labels = np.concatenate([raw.labels, np.tile(raw.labels[asked], len(names))])
+  return raw._replace(images=np.concatenate(images), labels=labels, domain=domain)
 
 
 def _check_out(out: Path, data: DataConfig) -> None:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mcdi_jax.data import ClassSet, Splits, from_labels, load_splits
+from mcdi_jax.data.class_set import gather_classes
 from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw, in_canonical_order
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
-from mcdi_jax.methods import FEATURE_HEADS
+from mcdi_jax.methods import FEATURE_HEADS, Statistics
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
 from mcdi_jax.pipeline.transfer import evaluate_transfer
@@ -50,7 +51,7 @@ def load_features(config: Config) -> FeatureSets:
   )
   own = read_features(config.data.path, setting="config.data.path")
   source = load_splits(config.data)
-  targets = {f"{source.name}-{source.test.classes}": source.test}
+  targets = _tests_of(source)
   contents, own_content = (
     [source.digest],
     _content(in_canonical_order(own._replace(split=None))),
@@ -72,6 +73,19 @@ def load_features(config: Config) -> FeatureSets:
   encoder = own.encoder or f"{source.image_shape[0]}-d"
   digest = content_hash({"contents": contents})
   return FeatureSets(source, targets, encoder, source.name, digest, source.classes)
+
+
+def _tests_of(source: Splits) -> dict[str, ClassSet]:
+  """The source's test classes, those of each domain for themselves."""
+  test, found = source.test, {}
+  if test.group is None:
+    return {f"{source.name}-{test.classes}": test}
+  for group in np.unique(test.group):
+    own = np.flatnonzero(test.group == group)
+    name = source.classes[2][own[0]].rsplit(", ", 1)[1]
+    of_domain = gather_classes(test, own)._replace(group=None)
+    found[f"{source.name}-{name}-{len(own)}"] = of_domain
+  return found
 
 
 def _content(raw: Raw) -> str:
@@ -117,6 +131,7 @@ def check_features(config: Config, sets: FeatureSets) -> None:
   remedy = f"a class of the val split has {fewest} items, lower it below"
   check(shots < fewest, "config.features.shots", config.features.shots, remedy)
   check_family_has(config, task_family(config, source.image_shape))
+  _check_domains(config, source)
   _check_unused(config)
   network, remedy = config.score.network, "features of any width need 'equivariant'"
   check(network == "equivariant", "config.score.network", network, remedy)
@@ -125,6 +140,15 @@ def check_features(config: Config, sets: FeatureSets) -> None:
   project, width = config.features.project, source.image_shape[0]
   remedy = f"the features have {width} dimensions: lower it, or set it to 0"
   check(project <= width, "config.features.project", project, remedy)
+
+
+def _check_domains(config: Config, source: Splits) -> None:
+  named = config.features.domains
+  grouped = source.train.group is not None
+  known = {n.rsplit(", ", 1)[1] for n in source.classes[0]} if grouped else set()
+  for name in named:
+    remedy = f"the source has {sorted(known)}" if known else "the source has none, leave it"
+    check(name in known, "config.features.domains", name, remedy)
 
 
 def _check_unused(config: Config) -> None:
@@ -144,36 +168,62 @@ def _check_unused(config: Config) -> None:
 def prepare_features(
   config: Config, sets: FeatureSets, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
-  """Standardised by the training features: their mean is 0, their mean squared norm 1. The
-  generator is trained on their principal components, and validated and tested in all
-  dimensions."""
+  """Divided by one number: the mean squared norm of the training features about their mean
+  is 1. The generator is trained on their principal components, and validated and tested in
+  all dimensions."""
   del seed, workdir
-  source = sets.source
+  source, asked = sets.source, config.features.domains
   with timed("features"):
-    mean = source.train.x.mean(0)
-    scale = float(np.sqrt(np.mean(np.sum((source.train.x - mean) ** 2, 1))))
+    plain, val = (_of_domains(source, split, asked) for split in (0, 1))
+    about = plain.x - plain.x.mean(0)
+    scale = float(np.sqrt(np.mean(np.sum(about**2, 1))))
 
     def standard(items: ClassSet) -> ClassSet:
-      x = (items.x - mean) / scale
-      return jax.tree.map(jnp.asarray, items._replace(x=x))
+      return jax.tree.map(jnp.asarray, items._replace(x=items.x / scale))
 
-    train, shown = standard(source.train), standard(source.test)
+    train, shown = standard(plain), standard(source.test)
+    known = _statistics(train)
     if config.features.project:
       basis = _principal(np.asarray(train.x), config.features.project)
       train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
     tests = {name: standard(items) for name, items in sets.targets.items()}
   family = task_family(config, train.x.shape[1:])
-  names = ("project", "centre", "unit_length")
+  names = ("project", "unit_length", "domains")
   content = {"data": source.digest, **{n: getattr(config.features, n) for n in names}}
   return Prepared(
     family,
     {},
     content_hash(content),
     sets.encoder,
-    Suite(train, standard(source.val), tests, shown=shown),
+    Suite(train, standard(val), tests, shown=shown),
     family.versions(train),
-    {"data": sets.name, "encoder": sets.encoder, "mean": (mean / scale).tolist()},
+    {"data": sets.name, "encoder": sets.encoder},
+    known,
   )
+
+
+def _statistics(items: ClassSet) -> Statistics:
+  """Of the training features, in all dimensions."""
+  x = np.asarray(items.x)
+  unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8)
+  square = np.zeros((x.shape[1],) * 2, np.float32)
+  for row, number in zip(np.asarray(items.index), np.asarray(items.count), strict=True):
+    own = unit[row[:number]]
+    own = own - own.mean(0)
+    square += own.T @ own
+  variances, directions = np.linalg.eigh(square / len(x))
+  mean = jnp.asarray(x.mean(0))
+  within = jnp.asarray(directions), jnp.asarray(np.maximum(variances, 0))
+  return Statistics(jnp.zeros_like(mean), -mean, within)
+
+
+def _of_domains(source: Splits, split: int, names: tuple[str, ...]) -> ClassSet:
+  """Training (0) or validation (1) classes in these domains; all where none is named."""
+  items: ClassSet = source[split]
+  if not names:
+    return items
+  known = [name.rsplit(", ", 1)[1] for name in source.classes[split]]
+  return gather_classes(items, np.flatnonzero(np.isin(known, names)))
 
 
 def _principal(x: np.ndarray, number: int) -> np.ndarray:
@@ -184,7 +234,7 @@ def _principal(x: np.ndarray, number: int) -> np.ndarray:
 
 def feature_rivals(config: Config, prepared: Prepared) -> Rivals:
   del config
-  return Rivals(FEATURE_HEADS, jnp.asarray(prepared.about["mean"], jnp.float32), ())
+  return Rivals(FEATURE_HEADS, prepared.known, ())
 
 
 def feature_examples(*args: Any) -> Arrays:

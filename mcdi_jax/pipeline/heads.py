@@ -16,7 +16,7 @@ from mcdi_jax.families.few_shot_images import check_image_shape
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
-from mcdi_jax.methods import HEADS, Method, prepared
+from mcdi_jax.methods import HEADS, Method, Statistics, prepared
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline.backbone import (
   augmented_features,
@@ -107,9 +107,10 @@ def about_images(splits: Splits) -> dict[str, Any]:
 
 
 def head_rivals(config: Config, prepared_seed: Prepared) -> Rivals:
-  """On features; what is given is the mean that standardisation took from them."""
+  """On features, whose standardisation has taken their mean off."""
   mean = prepared_seed.frozen["mean"] / prepared_seed.frozen["scale"]
-  return Rivals(HEADS, mean, (prepared(config.preparation, mean),))
+  known = Statistics(none=mean, source=jnp.zeros_like(mean))
+  return Rivals(HEADS, known, (prepared(config.preparation, known),))
 
 
 def head_examples(

@@ -1,6 +1,6 @@
 """From a folder to weights, and from weights to labels."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ from mcdi_jax.weights import (
 _WEIGHTS, _MANIFEST = "weights.safetensors", "manifest.json"
 _SAMPLES, _DISTRIBUTION = ("samples", "samples-2"), "distribution.json"
 _BATCH = 256  # images at a time
+_OF_HEADS = {"head", "centre", "spread", "origin"}
 
 
 def generate_from_folder(
@@ -53,6 +54,7 @@ def generate_from_folder(
   shots: int | None = None,
   seed: int = 0,
   encoder: EncoderFlags = NO_ENCODER,
+  unlabelled: PathLike = "",
 ) -> dict[str, Any]:
   """Generates weights for the classes of a folder and writes them to the directory `out`.
 
@@ -65,6 +67,8 @@ def generate_from_folder(
     shots: images to take of each class, at most; None: all.
     seed: of the noise.
     encoder: what embeds images, for a generator that takes features.
+    unlabelled: features, or images, without labels, for such a generator: their mean is
+      taken off the support and all that is labelled later.
 
   Returns:
     The manifest that is kept beside the weights.
@@ -73,29 +77,19 @@ def generate_from_folder(
   if _foreign(out):
     raise InputError(f"--out {out} holds other files: name a new folder")
   generator = load_generator(name)
-  made_by = {}
-  if isinstance(generator.family, Features):
-    if generator.family.centre == "none":
-      raise InputError(
-        f"generator {name} takes features whose mean was taken off before, which files do "
-        "not tell: train one with config.features.centre = 'support', or call "
-        "mcdi_jax.generate in code"
-      )
-    x, y, classes, embedded_by = read_feature_support(support, encoder, shots)
-    own_weights = str(files.as_path(encoder.weights)) if encoder.weights else ""
-    kept = list(encoder._replace(weights=own_weights))  # found from elsewhere, too
-    made_by = {"embedded_by": embedded_by, "encoder": kept}
-  else:
-    x, y, classes = read_support(support, _form(name, generator), shots)
-  support_arrays, count = Support(jnp.asarray(x), jnp.asarray(y)), np.bincount(y).tolist()
+  asked = support, shots, encoder, unlabelled
+  of_features = isinstance(generator.family, Features)
+  given = (_given_features if of_features else _given_images)(name, generator, *asked)
+  classes, origin = given.classes, given.origin
+  count = np.bincount(given.support.y).tolist()
   _say_if_untrained(generator, count)
   if temperature is None:
     temperature = 1.0 if samples else 0.0
 
   def sample(key: jax.Array) -> Any:
-    return generate(
-      generator, support_arrays, key, temperature=temperature, ways=len(classes)
-    )
+    settings = {"temperature": temperature, "ways": len(classes)}
+    params = generate(generator, given.support, key, **settings)
+    return params if origin is None else {**params, "origin": jnp.asarray(origin)}
 
   key = key_for(seed, "generate")
   manifest = {
@@ -106,7 +100,7 @@ def generate_from_folder(
     "temperature": temperature,
     "samples": samples,
     "seed": seed,
-    **made_by,
+    **given.made_by,
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
@@ -119,6 +113,53 @@ def generate_from_folder(
     files.write_json(out / _MANIFEST, manifest)
     _remove(out, _DISTRIBUTION, _SAMPLES)
   return manifest
+
+
+class _Given(NamedTuple):
+  """A user's support, from files.
+
+  Attributes:
+    classes: their names.
+    made_by: what the manifest says of the encoder.
+    origin: [D]; what has been taken off the support's features. None: nothing.
+  """
+
+  support: Support
+  classes: tuple[str, ...]
+  made_by: dict[str, Any]
+  origin: np.ndarray | None
+
+
+def _given_images(
+  name: str, generator: Generator, path: PathLike, shots: int | None, *flags: Any
+) -> _Given:
+  _, unlabelled = flags
+  if unlabelled:
+    raise InputError(
+      f"--unlabelled is for generators that take features, and {name} takes images: leave "
+      "it out"
+    )
+  x, y, classes = read_support(path, _form(name, generator), shots)
+  return _Given(Support(jnp.asarray(x), jnp.asarray(y)), classes, {}, None)
+
+
+def _given_features(
+  name: str,
+  generator: Generator,
+  path: PathLike,
+  shots: int | None,
+  encoder: EncoderFlags,
+  unlabelled: PathLike,
+) -> _Given:
+  del name, generator
+  x, y, classes, embedded_by = read_feature_support(path, encoder, shots)
+  weights = str(files.as_path(encoder.weights)) if encoder.weights else ""
+  kept = list(encoder._replace(weights=weights))  # found from elsewhere, too
+  made_by, origin = {"embedded_by": embedded_by, "encoder": kept}, None
+  if unlabelled:
+    origin = _origin(unlabelled, encoder, embedded_by, x.shape[1])
+    x, made_by["unlabelled"] = x - origin, str(files.as_path(unlabelled))
+  return _Given(Support(jnp.asarray(x), jnp.asarray(y)), classes, made_by, origin)
 
 
 def predict(
@@ -191,6 +232,19 @@ def _items(
       f"{made_by!r}: embed both by one"
     )
   return found.x, found.names, found.unreadable
+
+
+def _origin(path: PathLike, encoder: EncoderFlags, made_by: str, width: int) -> np.ndarray:
+  """[D]; the mean of what is there, which the support's encoder must have made."""
+  found = read_feature_items(path, encoder)
+  if found.unreadable:
+    CONSOLE.print(f"note: {found.unreadable}")
+  if found.encoder != made_by or found.x.shape[1] != width:
+    raise InputError(
+      f"--unlabelled {path} has {found.x.shape[1]} features of {found.encoder!r}, the "
+      f"support {width} of {made_by!r}: embed both by one"
+    )
+  return found.x.mean(0)
 
 
 def _identity(name: str) -> str:
@@ -279,6 +333,6 @@ def _is_manifest(content: Any) -> bool:
 
 def _is_head(samples: Any, ways: int) -> bool:
   head = samples.get("head") if isinstance(samples, dict) else None
-  if not isinstance(head, dict) or set(samples) - {"head", "centre"} or "bias" not in head:
+  if not isinstance(head, dict) or set(samples) - _OF_HEADS or "bias" not in head:
     return False
   return head["bias"].shape[-1:] == (ways,)

@@ -3,13 +3,16 @@
 import dataclasses
 from typing import Any
 
+from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Facts
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
+from mcdi_jax.methods import unlabelled_centre
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import (
   UNTUNED,
+  Methods,
   compare,
   latencies,
   methods_of,
@@ -51,7 +54,7 @@ def evaluate_transfer(
         CONSOLE.print(f"{name}: too few items a class for {shots} shots")
         continue
       tuned = Protocol(
-        min(form.ways, suite.val.classes),
+        min(form.ways, suite.val.together),
         shots,
         min(form.queries, int(suite.val.count.min()) - shots),
       )
@@ -61,7 +64,7 @@ def evaluate_transfer(
       pairs = dict.fromkeys(generators, others)
       own = dataclasses.replace(config.evaluation, tasks=supports)
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
-      rows = [*methods, control]
+      rows = [*methods, *_with_unlabelled(methods, generators, test), control]
       call = (dataclasses.replace(config, evaluation=own), facts, rows, generators, form)
       lines += compare(*call, name, test, None, pairs)
       if timed and name == next(iter(suite.tests)):
@@ -69,7 +72,16 @@ def evaluate_transfer(
   return lines
 
 
-def _form(config: Config, test: Any, shots: int) -> Protocol | None:
+def _with_unlabelled(
+  methods: Methods, generators: dict[str, Tuned], test: ClassSet
+) -> Methods:
+  """Generators and ridge again, about the mean of the target's items instead of 0."""
+  again = {*generators, "ridge", "ridge_loo"}
+  origin = test.x.mean(0)
+  return [(unlabelled_centre(m, origin), c) for m, c in methods if m.name in again]
+
+
+def _form(config: Config, test: ClassSet, shots: int) -> Protocol | None:
   """All classes; as many queries of each as the smallest has left, at most the setting."""
   left = int(test.count.min()) - shots
   if left < min(_LEAST_QUERIES, config.evaluation.queries):

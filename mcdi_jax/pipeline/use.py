@@ -46,6 +46,7 @@ class Prepared(NamedTuple):
     suite: the items.
     versions: the training items as preparation takes them.
     about: facts of the data that are kept beside a generator.
+    known: what rivals may know of the training items.
   """
 
   family: TaskFamily
@@ -55,6 +56,7 @@ class Prepared(NamedTuple):
   suite: Suite
   versions: Any
   about: dict[str, Any]
+  known: Any = None
 
 
 class Rivals(NamedTuple):

@@ -93,10 +93,11 @@ def class_means(
 def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
   """Raises `InputError` where a set cannot give such tasks."""
   need = protocol.shots + protocol.queries
-  if items.classes < protocol.ways:
+  if items.together < protocol.ways:
+    where = "" if items.group is None else " in one of its domains"
     raise InputError(
-      f"the {split} split has {items.classes} classes: {protocol} needs {protocol.ways}, "
-      "so lower the ways or bring more classes"
+      f"the {split} split has {items.together} classes{where}: {protocol} needs "
+      f"{protocol.ways}, so lower the ways or bring more classes"
     )
   smallest = int(np.min(items.count))
   if smallest < need:
@@ -107,8 +108,13 @@ def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
 
 
 def sample_classes(key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
-  """N different classes."""
-  return jax.random.choice(key, items.classes, (ways,), replace=False)
+  """N different classes, of one group where there are groups."""
+  if items.group is None:
+    return jax.random.choice(key, items.classes, (ways,), replace=False)
+  k_group, k_classes = jax.random.split(key)
+  group = items.group[jax.random.randint(k_group, (), 0, items.classes)]
+  luck = jax.random.uniform(k_classes, (items.classes,))
+  return jax.lax.top_k(jnp.where(items.group == group, luck, -1.0), ways)[1]
 
 
 def _draw_places(

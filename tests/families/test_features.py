@@ -33,19 +33,37 @@ def _generator(base: str = "none", family: Features = FAMILY) -> Generator:
   return dataclasses.replace(made, schedule=make_schedule(diffusion))
 
 
-def test_shift_and_size_of_features_change_nothing():
+def test_size_of_features_and_of_each_item_changes_nothing():
   """Nor does a dimension without variance."""
   generator, support = _generator(), _support()
   queries = jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
   params = generate(generator, support, KEY, ways=3)
   expected = generator.network.apply(params, queries)
-  moved = lambda x: 7.0 * x + jnp.arange(6.0)  # noqa: E731
-  other = generate(generator, support._replace(x=moved(support.x)), KEY, ways=3)
-  found = generator.network.apply(other, moved(queries))
+  each = jnp.asarray(RNG.uniform(0.1, 9, size=(12, 1)), jnp.float32)
+  other = generate(generator, support._replace(x=each * support.x), KEY, ways=3)
+  found = generator.network.apply(other, 7 * queries)
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
   flat = support._replace(x=support.x.at[:, 2].set(3.0))
   params = generate(generator, flat, KEY, ways=3)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def test_what_all_features_have_in_common_changes_nothing():
+  """Where lengths are left as they are: shift and scale; where they are not, an `origin`
+  takes the shift off."""
+  support, shift = _support(), 5 * jnp.arange(6.0)
+  queries = jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
+  plain = _generator("ridge_loo", dataclasses.replace(FAMILY, unit_length=False))
+  expected = plain.network.apply(generate(plain, support, KEY, ways=3), queries)
+  moved = support._replace(x=7 * support.x + shift)
+  params = generate(plain, moved, KEY, ways=3)
+  found = plain.network.apply(params, 7 * queries + shift)
+  np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
+  unit = _generator()
+  params = generate(unit, support, KEY, ways=3)
+  expected = unit.network.apply(params, queries)
+  found = unit.network.apply({**params, "origin": shift}, queries + shift)
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_features_turned_and_in_more_dimensions_give_the_same_answers():
@@ -65,12 +83,20 @@ def test_features_turned_and_in_more_dimensions_give_the_same_answers():
 
 
 def test_classes_of_unequal_size_have_equal_part_in_the_centre():
-  support = _support()
+  """And in the spread; with as many items of each, items alone tell as much."""
+  family, support = dataclasses.replace(FAMILY, unit_length=False), _support()
+  head = {"head": {"kernel": jnp.ones((6, 3)), "bias": jnp.arange(3.0)}}
   keep = np.array([0, 4, 5, 6, 7, 8, 9])
   few = Support(support.x[keep], support.y[keep])
-  params = FAMILY.settled({}, {"head": {"bias": jnp.zeros(3)}}, few)
-  means = [few.x[few.y == c].mean(0) for c in range(3)]
-  np.testing.assert_allclose(params["centre"], np.mean(means, 0), rtol=1e-5)
+  params = family.settled({}, head, few)
+  own = [few.x[few.y == c] for c in range(3)]
+  centre = np.mean([x.mean(0) for x in own], 0)
+  np.testing.assert_allclose(params["centre"], centre, rtol=1e-5)
+  square = np.mean([np.mean((x - centre) ** 2) for x in own])
+  np.testing.assert_allclose(params["spread"], square**0.5, rtol=1e-5)
+  found = family.fitted({}, head, support.x)
+  expected = family.apply({}, family.settled({}, head, support), support.x)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_masked_items_may_hold_anything():
@@ -92,15 +118,6 @@ def test_absent_classes_change_nothing():
   found = generate(generator, masked, KEY, ways=6)
   kernel = found["head"]["kernel"][:, :3]
   np.testing.assert_allclose(kernel, expected["head"]["kernel"], rtol=1e-3, atol=1e-3)
-
-
-def test_without_a_centre_features_are_taken_as_they_are():
-  family = dataclasses.replace(FAMILY, centre="none", unit_length=False)
-  head = {"head": {"kernel": jnp.ones((6, 3)), "bias": jnp.zeros(3)}}
-  assert "centre" not in family.settled({}, head, _support())
-  x = jnp.asarray(RNG.normal(size=(2, 6)), jnp.float32)
-  expected = np.repeat(np.sum(x, 1, keepdims=True) / 6**0.5, 3, 1)
-  np.testing.assert_allclose(family.apply({}, head, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bad_features_are_told():

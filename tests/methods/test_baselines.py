@@ -18,11 +18,13 @@ from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
 from mcdi_jax.methods.logistic import LOGISTIC
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.methods.view import Statistics
 from mcdi_jax.preparation import PreparationConfig, prepare_task, support_key
 from mcdi_jax.tasks import Form, Query, Support, sample_support
 
 WAYS, SHOTS, WIDTH = 4, 3, 6
 MEAN = jnp.linspace(-1.0, 2.0, WIDTH)
+KNOWN = Statistics(none=MEAN, source=jnp.zeros(WIDTH))
 VIEWS = [(c, u) for c in ("none", "source", "support") for u in (False, True)]
 
 
@@ -49,12 +51,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def _method(tunable: Any, centre: str = "source", unit: bool = False, **more: Any) -> Any:
   settings = SETTINGS.get(tunable.name, {}) | more
   settings |= {"centre": centre, "unit_length": unit}
-  return tunable.make({n: settings[n] for n in tunable.space}, MEAN)
+  return tunable.make({n: settings[n] for n in tunable.space}, KNOWN)
 
 
 METHODS = {
   **{tunable.name: _method(tunable) for tunable in HEADS},
-  "prepared": prepared(PreparationConfig(steps=6), MEAN),
+  "prepared": prepared(PreparationConfig(steps=6), KNOWN),
 }
 
 
@@ -191,7 +193,7 @@ def test_prepared_is_what_the_bank_does_on_the_support(changes: dict[str, Any]):
     form=Form(WAYS, 2),
     targets=1,
   )
-  method = prepared(PreparationConfig(steps=5, seed=3, **changes), MEAN)
+  method = prepared(PreparationConfig(steps=5, seed=3, **changes), KNOWN)
   predict = _adapt(method, sample_support(support_key(key), items, classes, 2))
   for name, expected in path.weights["head"].items():
     found = predict.args[1].params["head"][name]
@@ -220,7 +222,7 @@ def test_what_is_masked_counts_nothing_and_absent_classes_are_never_chosen(name:
 def test_trials_share_their_functions():
   """One compilation for all trials of a method, whatever its settings."""
   for tunable in HEADS:
-    trials = [tunable.make(s, MEAN) for s in draw_settings(tunable.space, 24)]
+    trials = [tunable.make(s, KNOWN) for s in draw_settings(tunable.space, 24)]
     assert len({(m.adapt, m.predict) for m in trials}) == 1
     shapes = {
       tuple(
