@@ -81,6 +81,8 @@ class FeaturesConfig:
       where a file has several; beside them the source's own test classes.
     shots: labelled items a class of a target's supports.
     supports: how many supports of each number of shots, the same for all methods.
+    ready: generators of heads on features that are there already, by name or directory:
+      each is compared with the others.
   """
 
   unit_length: bool = True
@@ -89,6 +91,7 @@ class FeaturesConfig:
   targets: tuple[str, ...] = ()
   shots: tuple[int, ...] = (1, 5, 20)
   supports: tuple[int, ...] = (600, 600, 100)
+  ready: tuple[str, ...] = ()
 
   def __post_init__(self):
     where, project = "config.features", self.project

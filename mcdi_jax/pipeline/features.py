@@ -146,6 +146,8 @@ def _check_domains(config: Config, source: Splits) -> None:
   named = config.features.domains
   grouped = source.train.group is not None
   known = {n.rsplit(", ", 1)[1] for n in source.classes[0]} if grouped else set()
+  once = len(set(named)) == len(named)
+  check(once, "config.features.domains", named, "name each once")
   for name in named:
     remedy = f"the source has {sorted(known)}" if known else "the source has none, leave it"
     check(name in known, "config.features.domains", name, remedy)

@@ -1,36 +1,34 @@
 """From a folder to weights, and from weights to labels."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from mcdi_jax.data.image_files import unreadable
 from mcdi_jax.data.names import printable
-from mcdi_jax.families import Features, Heads
+from mcdi_jax.families import Features
 from mcdi_jax.generator import Generator, generate
-from mcdi_jax.generator.storage import about_generator, fingerprint, load_generator
+from mcdi_jax.generator.storage import fingerprint, load_generator
 from mcdi_jax.lib import files, outputs, provenance
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
-from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline.own_features import (
   NO_ENCODER,
   EncoderFlags,
   read_feature_items,
-  read_feature_support,
 )
 from mcdi_jax.pipeline.own_images import (
-  Form,
   image_files,
   read_files,
-  read_support,
   say_blank_files,
 )
+from mcdi_jax.pipeline.own_support import image_form, read_own_support, say_if_untrained
 from mcdi_jax.pipeline.predictions import Predictions
-from mcdi_jax.tasks import Support
 from mcdi_jax.weights import (
   load_distribution,
   load_weights,
@@ -77,12 +75,11 @@ def generate_from_folder(
   if _foreign(out):
     raise InputError(f"--out {out} holds other files: name a new folder")
   generator = load_generator(name)
-  asked = support, shots, encoder, unlabelled
-  of_features = isinstance(generator.family, Features)
-  given = (_given_features if of_features else _given_images)(name, generator, *asked)
+  asked = {"shots": shots, "encoder": encoder, "unlabelled": unlabelled}
+  given = read_own_support(name, generator, support, **asked)
   classes, origin = given.classes, given.origin
   count = np.bincount(given.support.y).tolist()
-  _say_if_untrained(generator, count)
+  say_if_untrained(generator, count)
   if temperature is None:
     temperature = 1.0 if samples else 0.0
 
@@ -104,62 +101,22 @@ def generate_from_folder(
     "versions": provenance.versions(),
     "commit": provenance.commit(),
   }
-  if samples:
-    save_distribution(out, jax.vmap(sample)(jax.random.split(key, samples)), manifest)
-    _remove(out, _MANIFEST, (_WEIGHTS,))
-  else:
-    save_weights(out / _WEIGHTS, sample(key))
-    manifest["sha256"] = files.sha256(out / _WEIGHTS)
-    files.write_json(out / _MANIFEST, manifest)
-    _remove(out, _DISTRIBUTION, _SAMPLES)
+  _write(out, manifest, sample, key)
   return manifest
 
 
-class _Given(NamedTuple):
-  """A user's support, from files.
-
-  Attributes:
-    classes: their names.
-    made_by: what the manifest says of the encoder.
-    origin: [D]; what has been taken off the support's features. None: nothing.
-  """
-
-  support: Support
-  classes: tuple[str, ...]
-  made_by: dict[str, Any]
-  origin: np.ndarray | None
-
-
-def _given_images(
-  name: str, generator: Generator, path: PathLike, shots: int | None, *flags: Any
-) -> _Given:
-  _, unlabelled = flags
-  if unlabelled:
-    raise InputError(
-      f"--unlabelled is for generators that take features, and {name} takes images: leave "
-      "it out"
-    )
-  x, y, classes = read_support(path, _form(name, generator), shots)
-  return _Given(Support(jnp.asarray(x), jnp.asarray(y)), classes, {}, None)
-
-
-def _given_features(
-  name: str,
-  generator: Generator,
-  path: PathLike,
-  shots: int | None,
-  encoder: EncoderFlags,
-  unlabelled: PathLike,
-) -> _Given:
-  del name, generator
-  x, y, classes, embedded_by = read_feature_support(path, encoder, shots)
-  weights = str(files.as_path(encoder.weights)) if encoder.weights else ""
-  kept = list(encoder._replace(weights=weights))  # found from elsewhere, too
-  made_by, origin = {"embedded_by": embedded_by, "encoder": kept}, None
-  if unlabelled:
-    origin = _origin(unlabelled, encoder, embedded_by, x.shape[1])
-    x, made_by["unlabelled"] = x - origin, str(files.as_path(unlabelled))
-  return _Given(Support(jnp.asarray(x), jnp.asarray(y)), classes, made_by, origin)
+def _write(
+  out: Path, manifest: dict[str, Any], sample: Callable[[Any], Any], key: Key[Array, ""]
+) -> None:
+  """One set of weights or samples, and the manifest; what was there before goes."""
+  if samples := manifest["samples"]:
+    save_distribution(out, jax.vmap(sample)(jax.random.split(key, samples)), manifest)
+    _remove(out, _MANIFEST, (_WEIGHTS,))
+    return
+  save_weights(out / _WEIGHTS, sample(key))
+  manifest["sha256"] = files.sha256(out / _WEIGHTS)
+  files.write_json(out / _MANIFEST, manifest)
+  _remove(out, _DISTRIBUTION, _SAMPLES)
 
 
 def predict(
@@ -206,7 +163,7 @@ def _images(
 ) -> tuple[np.ndarray, list[str], str | None]:
   """float32 [n, h, w, c] in [0, 1], names, and a sentence on what cannot be read."""
   del manifest, encoder
-  read = read_files(image_files(images), _form(name, generator))
+  read = read_files(image_files(images), image_form(name, generator))
   say_blank_files(read)
   root = files.as_path(images)
   names = [str(p.relative_to(root)) if p != root else p.name for p in read.paths]
@@ -234,31 +191,9 @@ def _items(
   return found.x, found.names, found.unreadable
 
 
-def _origin(path: PathLike, encoder: EncoderFlags, made_by: str, width: int) -> np.ndarray:
-  """[D]; the mean of what is there, which the support's encoder must have made."""
-  found = read_feature_items(path, encoder)
-  if found.unreadable:
-    CONSOLE.print(f"note: {found.unreadable}")
-  if found.encoder != made_by or found.x.shape[1] != width:
-    raise InputError(
-      f"--unlabelled {path} has {found.x.shape[1]} features of {found.encoder!r}, the "
-      f"support {width} of {made_by!r}: embed both by one"
-    )
-  return found.x.mean(0)
-
-
 def _identity(name: str) -> str:
   """A shipped name as it is; a directory in full, so that it is found from elsewhere."""
   return name if name in load_generator() else str(files.as_path(name))
-
-
-def _form(name: str, generator: Generator) -> Form:
-  if not isinstance(generator.family, Heads):
-    raise InputError(
-      f"generator {name} makes weights of {generator.family.name}, not of classifiers of "
-      "images: call mcdi_jax.generate in code, with what its family takes"
-    )
-  return Form(generator.family.image_shape, about_generator(name).get("border_brightness"))
 
 
 def _foreign(out: Path) -> bool:
@@ -280,20 +215,6 @@ def _remove(out: Path, manifest: str, weights: tuple[str, ...]) -> None:
   for old in (out / name for name in weights):
     remove = old.rmtree if old.is_dir() else old.unlink
     remove(missing_ok=True)
-
-
-def _say_if_untrained(generator: Generator, count: list[int]) -> None:
-  for what, numbers, trained in (
-    ("classes", (len(count),), generator.spec.family.ways),
-    ("images a class", count, generator.spec.family.shots),
-  ):
-    least, most = min(numbers), max(numbers)
-    if least < min(trained) or most > max(trained):
-      shown = str(least) if least == most else f"{least} to {most}"
-      CONSOLE.print(
-        f"note: {shown} {what}; this generator was trained for {min(trained)} to "
-        f"{max(trained)}",
-      )
 
 
 def _read(directory: Path) -> tuple[Any, dict[str, Any]]:

@@ -5,10 +5,14 @@ from typing import Any
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Facts
+from mcdi_jax.families import Features
+from mcdi_jax.generator.storage import load_generator
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
-from mcdi_jax.methods import unlabelled_centre
+from mcdi_jax.methods import generated, unlabelled_centre
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import (
   UNTUNED,
@@ -45,7 +49,7 @@ def evaluate_transfer(
   """
   del source
   lines: list[dict[str, Any]] = []
-  settings = config.features
+  settings, ready = config.features, _ready(config)
   timed = config.evaluation.latency and facts.seed == config.seeds[0]
   for shots, supports in zip(settings.shots, settings.supports, strict=True):
     for name, test in suite.tests.items():
@@ -60,11 +64,13 @@ def evaluate_transfer(
       )
       given = (config, facts.family, generators, tuned, suite, rivals, choices)
       methods = methods_of(*given)
+      made = [*generators, *(method.name for method, _ in ready)]
       others = [method.name for method, _ in methods if method.name not in generators]
-      pairs = dict.fromkeys(generators, others)
+      methods += ready
+      pairs = dict.fromkeys(made, others)
       own = dataclasses.replace(config.evaluation, tasks=supports)
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
-      rows = [*methods, *_with_unlabelled(methods, generators, test), control]
+      rows = [*methods, *_with_unlabelled(methods, made, test), control]
       call = (dataclasses.replace(config, evaluation=own), facts, rows, generators, form)
       lines += compare(*call, name, test, None, pairs)
       if timed and name == next(iter(suite.tests)):
@@ -72,9 +78,22 @@ def evaluate_transfer(
   return lines
 
 
-def _with_unlabelled(
-  methods: Methods, generators: dict[str, Tuned], test: ClassSet
-) -> Methods:
+def _ready(config: Config) -> Methods:
+  """The generators that are there already, called by the last part of their names."""
+  found: Methods = []
+  for name in config.features.ready:
+    generator = load_generator(name)
+    if not isinstance(generator.family, Features):
+      raise InputError(
+        f"config.features.ready: {name} makes weights of {generator.family.name}, not of "
+        "heads on features: leave it out"
+      )
+    row = generated(f"ready {files.as_path(name).name}", generator, 0.0)
+    found.append((row, UNTUNED))
+  return found
+
+
+def _with_unlabelled(methods: Methods, generators: list[str], test: ClassSet) -> Methods:
   """Generators and ridge again, about the mean of the target's items instead of 0."""
   again = {*generators, "ridge", "ridge_loo"}
   origin = test.x.mean(0)

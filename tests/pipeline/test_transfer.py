@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from mcdi_jax.diffusion import DiffusionConfig
 from mcdi_jax.encoders import ENCODERS, square
 from mcdi_jax.encoders.encoder import Encoder
 from mcdi_jax.evaluation import KEYS, EvaluationConfig
-from mcdi_jax.generator import ScoreConfig, save_generator
+from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, generate_from_folder, predict, run
 from mcdi_jax.pipeline.config import FeaturesConfig
 from mcdi_jax.pipeline.embed import embed_images, embed_set, open_encoder
+from mcdi_jax.pipeline.features import check_features, load_features, prepare_features
 from mcdi_jax.pipeline.own_features import EncoderFlags
 from mcdi_jax.preparation import PreparationConfig
 
@@ -89,8 +92,10 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
     ("source-4", 4, 1, 6),
     ("source-4", 4, 3, 4),
   }
-  methods = ["prototypes", "cosine", "ridge", "ridge_loo", "logistic", "finetune"]
-  expected = [*CONFIG.generators, *methods, "shuffled_condition"]
+  whitened = ["prototypes", "cosine", "prototypes_whitened"]
+  methods = [*whitened, "ridge", "ridge_loo", "logistic", "finetune"]
+  again = [f"{n}_unlabelled" for n in (*CONFIG.generators, "ridge", "ridge_loo")]
+  expected = [*CONFIG.generators, *methods, *again, "shuffled_condition"]
   assert [x["method"] for x in scored] == 2 * expected
   for line in scored:
     if line["method"] in CONFIG.generators:
@@ -98,7 +103,7 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
   of = {x["method"]: x["value"] for x in scored if x["shots"] == 3}
   assert of["ridge_loo"] > 60 and np.isfinite([*of.values()]).all()
   timed = {x["method"] for x in lines if x["latency_ms"]}
-  assert timed >= set(expected[:-1])
+  assert timed >= {*CONFIG.generators, *methods}
 
 
 def test_domains_are_sets_of_their_own(place: Path, tmp_path: Path):
@@ -284,14 +289,98 @@ def test_settings_of_features_are_named_with_what_they_may_be():
       FeaturesConfig(**changes)
 
 
-def test_a_generator_of_centred_features_does_not_take_files(
+def test_unlabelled_features_are_a_centre(
   place: Path, lines: list[dict[str, Any]], tmp_path: Path
 ):
-  """Whose mean nobody has taken off."""
-  folder = place / "w" / "seed_0" / "generator"
-  generator = load_generator(folder)
-  family = dataclasses.replace(generator.family, centre="none")
-  spec = dataclasses.replace(generator.spec, family=family)
-  save_generator(tmp_path / "g", dataclasses.replace(generator, spec=spec), {})
-  with pytest.raises(InputError, match="whose mean was taken off before"):
-    generate_from_folder(str(tmp_path / "g"), place / "target.npz", tmp_path / "out")
+  """Features that are all moved by as much are labelled as those that are not, if there are
+  features without labels to tell by how much."""
+  del lines
+  name = str(place / "w" / "seed_0" / "generator")
+  given = _clusters(2, 3)
+  x, shift = given["features"], 9 * np.arange(WIDTH, dtype=np.float32)
+  rows = np.arange(0, len(x), 10)
+  answers = []
+  for moved in (x - x.mean(0), x + shift):
+    np.savez(tmp_path / "s.npz", features=moved[rows], labels=given["labels"][rows])
+    np.savez(tmp_path / "all.npz", features=moved)
+    call = (name, tmp_path / "s.npz", tmp_path / "out")
+    made = generate_from_folder(*call, unlabelled=tmp_path / "all.npz")
+    assert made["unlabelled"] == str(tmp_path / "all.npz")
+    answers.append(predict(tmp_path / "out", tmp_path / "all.npz").probabilities)
+  np.testing.assert_allclose(*answers, atol=1e-3)
+  np.savez(tmp_path / "other.npz", features=x, encoder="another")
+  with pytest.raises(InputError, match=r"--unlabelled .* 8 features of 'another', the"):
+    generate_from_folder(*call, unlabelled=tmp_path / "other.npz")
+  with pytest.raises(InputError, match="omniglot-5way takes images: leave it out"):
+    generate_from_folder("omniglot-5way", *call[1:], unlabelled=tmp_path / "all.npz")
+
+
+def test_a_source_of_several_domains(place: Path, tmp_path: Path):
+  """Each task is of one domain; the test classes of each are a target; those that are
+  named are trained on."""
+  source = dict(np.load(place / "source.npz"))
+  source["domain"] = np.where(np.arange(len(source["labels"])) % 2, "ink", "photo")
+  np.savez(tmp_path / "source.npz", **source)
+  data = DataConfig(source="npz", path=str(tmp_path / "source.npz"))
+  config = dataclasses.replace(
+    _config(place),
+    data=data,
+    features=FeaturesConfig(domains=("ink",), project=5, shots=(1,), supports=(2,)),
+  )
+  sets = load_features(config)
+  assert [*sets.targets] == ["source-ink-4", "source-photo-4"]
+  assert (sets.source.train.classes, sets.source.train.together) == (12, 6)
+  assert sets.source.classes[1] == tuple(
+    f"{c}, {d}" for d in ("ink", "photo") for c in (6, 7, 8)
+  )
+  config = dataclasses.replace(config, evaluation=EvaluationConfig(queries=5))
+  check_features(config, sets)
+  suite = prepare_features(
+    config, sets, 0, as_path(tmp_path), lambda _: nullcontext()
+  ).suite
+  ink = source["features"][(source["domain"] == "ink") & (source["labels"] < 6)]
+  assert len(suite.train.x) == len(ink) and suite.train.classes == 6
+  assert suite.val.classes == 3 and set(map(int, suite.val.group)) == {0}
+  for wrong, message in (
+    (("oil",), r"domains is 'oil': the source has \['ink', 'photo'\]"),
+    (("ink", "ink"), "domains is .*: name each once"),
+  ):
+    with pytest.raises(InputError, match=message):
+      features = dataclasses.replace(config.features, domains=wrong)
+      check_features(dataclasses.replace(config, features=features), sets)
+
+
+def test_distortions_are_domains_of_what_is_not_for_test(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  toy = lambda _: Encoder(  # noqa: E731
+    {}, lambda _, x: x.mean(1).reshape(len(x), -1), 4, (0.0,) * 3, (1.0,) * 3
+  )
+  monkeypatch.setitem(ENCODERS, "toy", toy)
+  images = np.random.default_rng(0).integers(0, 255, (30, 6, 6, 3)).astype(np.uint8)
+  named = {"images": images, "labels": np.arange(30) % 3, "class_split": [0, 1, 2]}
+  np.savez(tmp_path / "images.npz", **named)
+  data = DataConfig(source="npz", path=str(tmp_path / "images.npz"))
+  embedding, names = open_encoder("toy", "anything"), ("inverted", "noisy")
+  embed_set(data, tmp_path / "plain.npz", embedding)
+  embed_set(data, tmp_path / "f.npz", embedding, "float32", names, 4)
+  plain, found = (dict(np.load(tmp_path / f)) for f in ("plain.npz", "f.npz"))
+  np.testing.assert_array_equal(found["features"][:30], plain["features"])
+  counts = {d: int((found["domain"] == d).sum()) for d in np.unique(found["domain"])}
+  assert counts == {"as they are": 30, "inverted": 8, "noisy": 8}
+  assert set(found["labels"][30:]) == {0, 1}
+  rows = np.flatnonzero(found["domain"] == "inverted")
+  first = np.flatnonzero(np.arange(30) % 3 < 2)[:8]
+  np.testing.assert_allclose(
+    found["features"][rows], 1 - plain["features"][first], atol=0.01
+  )
+  twice = tmp_path / "domains.npz"
+  np.savez(twice, **named, domain=np.repeat(["a", "b"], 15))
+  with pytest.raises(InputError, match="has domains already: leave --distort out"):
+    embed_set(
+      dataclasses.replace(data, path=str(twice)),
+      tmp_path / "g.npz",
+      embedding,
+      "float32",
+      names,
+    )

@@ -158,3 +158,18 @@ def test_sums_and_means_by_class():
     np.testing.assert_allclose(sums[c], own.sum(0), atol=1e-6)
     np.testing.assert_allclose(means[c], own.mean(0) if len(own) else 0, atol=1e-6)
   np.testing.assert_array_equal(member.sum(0), [2, 0, 2, 1])
+
+
+def test_a_task_has_classes_of_one_group():
+  """Each group in turn, as often as it has classes; groups of unequal size."""
+  items = _items()._replace(group=jnp.array([0, 1, 1, 0, 1, 1, 0, 1, 1]))
+  keys = jax.random.split(jax.random.key(0), NUMBER)
+  classes = jax.jit(jax.vmap(lambda k: sample_classes(k, items, 3)))(keys)
+  group = np.asarray(items.group)[classes]
+  assert (group == group[:, :1]).all()
+  assert all(len(set(row)) == 3 for row in np.asarray(classes).tolist())
+  assert abs(group[:, 0].mean() - 6 / 9) < 0.1
+  assert set(np.ravel(classes).tolist()) == set(range(9))
+  assert items.together == 3
+  with pytest.raises(InputError, match="3 classes in one of its domains: 4-way"):
+    check_protocol(items, PROTOCOL, "train")
