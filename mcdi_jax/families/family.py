@@ -210,6 +210,11 @@ class TaskFamily(abc.ABC):
     mixed = lambda shared, own: (1 - scale**2) ** 0.5 * shared + scale * own  # noqa: E731
     return jax.tree.map(mixed, frozen["init"], self.fresh(key))
 
+  def compact(self, task: Any) -> Any:
+    """The same task in fewer numbers, where the query loss of what is generated for it is
+    the same."""
+    return task
+
   def embed(self, frozen: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """What the frozen part alone makes of a user's items: computed once, and kept."""
     return x

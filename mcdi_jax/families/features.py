@@ -17,7 +17,7 @@ from mcdi_jax.networks import (
   ridge_head,
   ridge_head_loo,
 )
-from mcdi_jax.tasks import Support, class_means, membership
+from mcdi_jax.tasks import Support, Task, class_means, membership
 
 _SLOW = 16.0  # what biases are divided by: so one rate suits them and kernels
 _SHARP = {"prototypes": 20.0, "ridge": 5.0, "ridge_loo": 5.0}
@@ -162,6 +162,24 @@ class Features(FewShot):
       found = (ridge_head if name == "ridge" else ridge_head_loo)(x, member, 1.0)
     kernel, bias = (_SHARP[name] * found["head"][leaf] for leaf in ("kernel", "bias"))
     return {"head": {"kernel": kernel * root, "bias": bias * _SLOW}}
+
+  def compact(self, task: Task) -> Task:
+    """In coordinates of the support's span, and one more for the length of what of a query
+    lies outside: inner products with the support, and lengths, are the same, and a network
+    that turns with the features knows nothing else of them."""
+    (x, y, mask), query = task
+    number, width = x.shape
+    if number + 1 >= width:
+      return task
+    x = x if mask is None else jnp.where(mask[:, None], x, 0.0)
+    basis, _ = jnp.linalg.qr(x.T)
+
+    def coordinates(x: Float[Array, "n D"]) -> Float[Array, "n d"]:
+      inside = x @ basis
+      outside = jnp.sum(x**2, -1) - jnp.sum(inside**2, -1)
+      return jnp.concatenate([inside, jnp.sqrt(jnp.maximum(outside, 0.0))[:, None]], -1)
+
+    return Task(Support(coordinates(x), y, mask), query._replace(x=coordinates(query.x)))
 
   def perturb(
     self, key: Key[Array, ""], x: Float[Array, "n D"], amount: float

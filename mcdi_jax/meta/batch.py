@@ -29,6 +29,7 @@ class TaskSource(NamedTuple):
     first, count: int32 [F]; where the tasks of each form lie in the bank.
     items: of the training split, embedded.
     key: of the banks, which says each task's kept support.
+    query_items: the same that tasks of the query loss are drawn from; None: `items`.
   """
 
   bank: Bank
@@ -38,6 +39,7 @@ class TaskSource(NamedTuple):
   count: Any
   items: Any
   key: Any
+  query_items: Any = None
 
   def form(self, f: Any) -> Form:
     return Form(self.forms.ways[f], self.forms.shots[f])
@@ -64,6 +66,7 @@ def task_source(
   items: Any,
   key: Key[Array, ""],
   numbers: Sequence[np.ndarray] | None = None,
+  query_items: Any = None,
 ) -> TaskSource:
   """On the device.
 
@@ -72,6 +75,7 @@ def task_source(
     banks: of each form; forms of the same ways may share one.
     key: of the banks.
     numbers: of each bank's tasks within the whole bank; None: it is whole.
+    query_items: as `TaskSource` has them.
   """
   if numbers is None:
     numbers = [np.arange(bank.size, dtype=np.int32) for bank in banks]
@@ -91,6 +95,7 @@ def task_source(
     count=np.int32([sizes[i] for i in place]),
     items=items,
     key=key,
+    query_items=query_items,
   )
   return jax.tree.map(jnp.asarray, source)
 

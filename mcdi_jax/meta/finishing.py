@@ -127,12 +127,13 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
   ) -> QueryTask:
     family, counted = generator.spec.family, source.form(form)
     protocol = Protocol(*family.largest, config.queries)
+    items = source.items if source.query_items is None else source.query_items
 
     def one(key: Key[Array, ""]) -> QueryTask:
       k_task, k_sample = jax.random.split(key)
       noise = config.feature_noise
-      task = noisy_task(k_task, source.items, family, protocol, noise, counted)
-      return QueryTask(task, k_sample)
+      task = noisy_task(k_task, items, family, protocol, noise, counted)
+      return QueryTask(family.compact(task), k_sample)
 
     return jax.vmap(one)(jax.random.split(key, config.tasks))
 

@@ -84,7 +84,9 @@ def prepare_banks(
       found = [(_aligned(bank, prepared), numbers) for bank, numbers in found]
     own = [found[place] for place in banks]
     parts, numbers = zip(*own, strict=True)
-    return task_source(family, forms, parts, prepared.suite.train, key, numbers)
+    suite = prepared.suite
+    given = (family, forms, parts, suite.train, key, numbers, suite.query_train)
+    return task_source(*given)
 
   if len(windows) > 1:
     CONSOLE.print(

@@ -171,8 +171,8 @@ def prepare_features(
   config: Config, sets: FeatureSets, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
   """Divided by one number: the mean squared norm of the training features about their mean
-  is 1. The generator is trained on their principal components, and validated and tested in
-  all dimensions."""
+  is 1. The generator is trained on the bank's weights in principal components, and on the
+  query loss, validated and tested in all dimensions."""
   del seed, workdir
   source, asked = sets.source, config.features.domains
   with timed("features"):
@@ -184,7 +184,7 @@ def prepare_features(
       return jax.tree.map(jnp.asarray, items._replace(x=items.x / scale))
 
     train, shown = standard(plain), standard(source.test)
-    known = _statistics(train)
+    known, query_train = _statistics(train), train
     if config.features.project:
       basis = _principal(np.asarray(train.x), config.features.project)
       train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
@@ -197,7 +197,7 @@ def prepare_features(
     {},
     content_hash(content),
     sets.encoder,
-    Suite(train, standard(val), tests, shown=shown),
+    Suite(train, standard(val), tests, shown=shown, query_train=query_train),
     family.versions(train),
     {"data": sets.name, "encoder": sets.encoder},
     known,

@@ -26,6 +26,7 @@ class Suite(NamedTuple):
     clusters: of the test items, such as classes: c and c + `clusters` belong together.
       None: each number that the family gives is a cluster.
     shown: test items that pictures of the chain are made of; None: those of the first test.
+    query_train: training items that the query loss is of; None: `train`.
   """
 
   train: Any
@@ -33,6 +34,7 @@ class Suite(NamedTuple):
   tests: dict[str, Any]
   clusters: int | None = None
   shown: Any = None
+  query_train: Any = None
 
 
 class Prepared(NamedTuple):

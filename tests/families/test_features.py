@@ -12,7 +12,7 @@ from mcdi_jax.families import Features
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Query, Support, Task
 
 FAMILY = Features(width=6, ways=(2, 3), shots=(1, 4))
 RNG = np.random.default_rng(0)
@@ -131,3 +131,19 @@ def test_bad_features_are_told():
       generate(generator, support._replace(x=x), KEY, ways=3)
   with pytest.raises(InputError, match="params have no centre"):
     generator.network.apply({"head": {"kernel": jnp.ones((6, 3))}}, support.x)
+
+
+def test_a_task_in_the_coordinates_of_its_span_is_the_same_task():
+  """Logits of its queries, and with masked items that hold anything."""
+  x = jnp.asarray(RNG.normal(size=(9, 40)), jnp.float32)
+  support = Support(x, jnp.arange(9) % 3, jnp.arange(9) < 8)
+  query = Query(jnp.asarray(RNG.normal(size=(5, 40)), jnp.float32), jnp.arange(5) % 3)
+  small = FAMILY.compact(Task(support, query))
+  assert small.support.x.shape == (9, 10) and small.query.x.shape == (5, 10)
+  for base in ("none", "ridge_loo"):
+    generator, found = _generator(base), []
+    for part in (Task(support, query), small):
+      params = generate(generator, part.support, KEY, ways=3, temperature=0.0)
+      found.append(generator.network.apply(params, part.query.x))
+    np.testing.assert_allclose(*found, rtol=5e-3, atol=5e-3)
+  assert FAMILY.compact(Task(_support(), query)).support.x.shape == (12, 6)
