@@ -210,6 +210,11 @@ class TaskFamily(abc.ABC):
     mixed = lambda shared, own: (1 - scale**2) ** 0.5 * shared + scale * own  # noqa: E731
     return jax.tree.map(mixed, frozen["init"], self.fresh(key))
 
+  def facts(self, frozen: Params, support: Support, ways: int) -> Float[Array, " f"] | None:
+    """Numbers of a support that each class is told by the network `equivariant`, beside
+    `condition`; None: there are none."""
+    return None
+
   def compact(self, task: Any) -> Any:
     """The same task in fewer numbers, where the query loss of what is generated for it is
     the same."""

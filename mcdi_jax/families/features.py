@@ -17,11 +17,11 @@ from mcdi_jax.networks import (
   ridge_head,
   ridge_head_loo,
 )
+from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, Task, class_means, membership
 
 _SLOW = 16.0  # what biases are divided by: so one rate suits them and kernels
-_SHARP = {"prototypes": 20.0, "ridge": 5.0, "ridge_loo": 5.0}
-"""What makes a base's logits about as large as those of heads that are trained."""
+_LOGITS = 3.0  # rms of a base's logits on the support: about that of heads that are trained
 
 
 class _About(NamedTuple):
@@ -39,6 +39,17 @@ def _about(x: Float[Array, "n D"], share: Float[Array, " n"]) -> _About:
   centre = share @ x
   square = share @ jnp.mean((x - centre) ** 2, -1)
   return _About(centre, jnp.sqrt(jnp.maximum(square, 1e-12)))
+
+
+def _logit_rms(
+  params: Params, x: Float[Array, "n D"], member: Float[Array, "n N"]
+) -> Float[Array, ""]:
+  """Over the items that count and the classes that are there, about the mean over these."""
+  there = member.any(1)[:, None] & member.any(0)
+  logits = apply_head(params, x)
+  about = logits - jnp.mean(logits, 1, keepdims=True, where=member.any(0))
+  square = jnp.mean(about**2, where=there)
+  return jnp.sqrt(jnp.maximum(square, 1e-12))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,10 +159,27 @@ class Features(FewShot):
     x, _ = self._standardised(support, member)
     return (x, member), member.any(0)
 
+  def facts(self, frozen: Params, support: Support, ways: int) -> Float[Array, " f"]:
+    """What standardisation hides: log of the spread, in units of the features' own rms, of
+    the number of classes and of that of items; and in how many directions items differ, as
+    a share of their number."""
+    member = membership(support, ways)
+    counts = member.any(1)
+    x, about = self._standardised(support, member)
+    own = self.scaled(jnp.where(counts[:, None], support.x, 0.0))
+    number = jnp.maximum(counts.sum(), 1)
+    rms = jnp.sqrt(jnp.sum(own**2) / (number * own.shape[-1]))
+    gram = x @ x.T
+    directions = jnp.trace(gram) ** 2 / jnp.maximum(jnp.sum(gram**2), 1e-12) / number
+    sizes = jnp.log(jnp.stack([jnp.maximum(member.any(0).sum(), 1), number]))
+    spread = jnp.log(about.spread / jnp.maximum(rms, 1e-12))
+    return jnp.concatenate([jnp.stack([spread, directions]), sizes])
+
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
     """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with the λ
-    of the least leave-one-out error; all multiplied by a number (`_SHARP`)."""
-    if name not in _SHARP:
+    of the least leave-one-out error. Their logits on the support are brought to one size
+    (`_LOGITS`), as λ may make them of any."""
+    if name not in ("prototypes", "ridge", "ridge_loo"):
       return super().base(frozen, name, support, ways)
     member = membership(support, ways)
     root = support.x.shape[-1] ** 0.5
@@ -160,7 +188,8 @@ class Features(FewShot):
       found = prototype_head(class_means(member, x))
     else:
       found = (ridge_head if name == "ridge" else ridge_head_loo)(x, member, 1.0)
-    kernel, bias = (_SHARP[name] * found["head"][leaf] for leaf in ("kernel", "bias"))
+    size = _LOGITS / _logit_rms(found, x, member)
+    kernel, bias = (size * found["head"][leaf] for leaf in ("kernel", "bias"))
     return {"head": {"kernel": kernel * root, "bias": bias * _SLOW}}
 
   def compact(self, task: Task) -> Task:
