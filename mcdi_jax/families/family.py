@@ -210,15 +210,15 @@ class TaskFamily(abc.ABC):
     mixed = lambda shared, own: (1 - scale**2) ** 0.5 * shared + scale * own  # noqa: E731
     return jax.tree.map(mixed, frozen["init"], self.fresh(key))
 
-  def facts(self, frozen: Params, support: Support, ways: int) -> Float[Array, " f"] | None:
-    """Numbers of a support that each class is told by the network `equivariant`, beside
-    `condition`; None: there are none."""
-    return None
-
   def compact(self, task: Any) -> Any:
     """The same task in fewer numbers, where the query loss of what is generated for it is
     the same."""
     return task
+
+  def varied(self, key: Key[Array, ""], task: Any, most: float) -> Any:
+    """A task like it, of what a set may be like that there is not. Families whose items are
+    features have it."""
+    raise NotImplementedError
 
   def embed(self, frozen: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """What the frozen part alone makes of a user's items: computed once, and kept."""

@@ -159,22 +159,6 @@ class Features(FewShot):
     x, _ = self._standardised(support, member)
     return (x, member), member.any(0)
 
-  def facts(self, frozen: Params, support: Support, ways: int) -> Float[Array, " f"]:
-    """What standardisation hides: log of the spread, in units of the features' own rms, of
-    the number of classes and of that of items; and in how many directions items differ, as
-    a share of their number."""
-    member = membership(support, ways)
-    counts = member.any(1)
-    x, about = self._standardised(support, member)
-    own = self.scaled(jnp.where(counts[:, None], support.x, 0.0))
-    number = jnp.maximum(counts.sum(), 1)
-    rms = jnp.sqrt(jnp.sum(own**2) / (number * own.shape[-1]))
-    gram = x @ x.T
-    directions = jnp.trace(gram) ** 2 / jnp.maximum(jnp.sum(gram**2), 1e-12) / number
-    sizes = jnp.log(jnp.stack([jnp.maximum(member.any(0).sum(), 1), number]))
-    spread = jnp.log(about.spread / jnp.maximum(rms, 1e-12))
-    return jnp.concatenate([jnp.stack([spread, directions]), sizes])
-
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
     """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with the λ
     of the least leave-one-out error. Their logits on the support are brought to one size
@@ -209,6 +193,26 @@ class Features(FewShot):
       return jnp.concatenate([inside, jnp.sqrt(jnp.maximum(outside, 0.0))[:, None]], -1)
 
     return Task(Support(coordinates(x), y, mask), query._replace(x=coordinates(query.x)))
+
+  def varied(self, key: Key[Array, ""], task: Task, most: float) -> Task:
+    """With the singular values of the support's features about their mean raised to one
+    power, log-uniform from 1/`most` to `most`, and the queries' alike: so what tells
+    classes apart lies where features differ much in one task, and little in another."""
+    low = -jnp.log(most)
+    power = jnp.exp(jax.random.uniform(key, (), minval=low, maxval=-low))
+    (x, y, mask), query = task
+    counts = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
+    number = jnp.maximum(counts.sum(), 1)
+    mean = counts @ jnp.where(counts[:, None] > 0, x, 0.0) / number
+    about = jnp.where(counts[:, None] > 0, x - mean, 0.0)
+    square, directions = jnp.linalg.eigh(about.T @ about)
+    rank = jnp.minimum(number - 1, len(square)).astype(int)
+    least = square[jnp.clip(len(square) - rank, 0, len(square) - 1)]  # that items reach
+    size = jnp.sqrt(jnp.maximum(square, jnp.maximum(least, 1e-6 * square[-1] + 1e-12)))
+    factor = (size / jnp.sqrt(jnp.mean(size**2))) ** (power - 1)
+    change = (directions * factor) @ directions.T
+    both = [mean + (part.x - mean) @ change for part in task]
+    return Task(Support(both[0], y, mask), query._replace(x=both[1]))
 
   def perturb(
     self, key: Key[Array, ""], x: Float[Array, "n D"], amount: float

@@ -112,13 +112,11 @@ class EquivariantNetwork(ScoreNetwork):
     x: Float[Array, "n D"],
     member: Float[Array, "n N"],
     operators: Resolvents | None = None,
-    facts: Float[Array, " f"] | None = None,
   ) -> tuple[Any, ...]:
     """Vectors [N, c, D] and scalars [N, s]. Vectors: the class mean as it differs from the
     task's, the task's mean, the shots' offsets from their class mean weighted by their
     size; with operators (`ridge`) also what each makes of the first. Scalars: their spread,
-    log K, facts that are the same for all; with operators also the leave-one-out error of
-    each λ, in the class."""
+    log K; with operators also the leave-one-out error of each λ, in the class."""
     statistics = class_statistics(x, member)
     present, mean, task_mean = statistics.present, statistics.mean, statistics.task_mean
     offset = x - take_by_class(member, mean)
@@ -127,8 +125,6 @@ class EquivariantNetwork(ScoreNetwork):
     everywhere = jnp.where(present[:, None], task_mean, 0.0)
     vectors = [across, everywhere, class_means(member, size * offset)]
     scalars = [class_means(member, size), statistics.log_shots[:, None]]
-    if facts is not None:
-      scalars.append(jnp.tile(facts, (len(mean), 1)))
     told = jnp.stack(vectors, 1), jnp.concatenate(scalars, -1)
     if operators is None:
       return told

@@ -230,9 +230,8 @@ def score_inputs(
 ) -> tuple[Any, Bool[Array, " N"]]:
   """What the score network's `encode` is given, and which classes there are."""
   inputs, present = spec.family.condition(frozen, support, ways)
-  if spec.score.network == "equivariant":
-    operators = resolvents(*inputs, spec.score.ridge) if spec.score.ridge else None
-    return (*inputs, operators, spec.family.facts(frozen, support, ways)), present
+  if spec.score.ridge:
+    inputs = (*inputs, resolvents(*inputs, spec.score.ridge))
   if not spec.score.gradient:
     return inputs, present
   mask = () if len(inputs) > 2 else (None,)

@@ -33,6 +33,9 @@ class FinishingConfig:
     feature_noise: sd of Gaussian noise on the features of support and queries, in units
       of their rms coordinate. Training classes lie further apart than unseen ones; noise
       makes their tasks as hard.
+    feature_power: the largest power, drawn for each task, that the singular values of its
+      features are raised to, and the inverse of the smallest; 1 is off. Features of other
+      domains and encoders have others.
     temperature: τ of the weights whose query loss it is, and by which the best are kept.
     rate: peak rate for finishing; the hypernetwork takes meta.rate.
     warmup: share of the steps in which the rate rises.
@@ -47,6 +50,7 @@ class FinishingConfig:
   tasks: int = 16
   queries: int = 15
   feature_noise: float = 0.5
+  feature_power: float = 1.0
   temperature: float = 0.0
   rate: float = 1e-3
   warmup: float = 0.05
@@ -63,6 +67,8 @@ class FinishingConfig:
     for name in ("feature_noise", "clip"):
       value = getattr(self, name)
       check(value >= 0, f"{where}.{name}", value, "give at least 0; 0 is off")
+    power = self.feature_power
+    check(power >= 1, f"{where}.feature_power", power, "give at least 1; 1 is off")
     tau, remedy = self.temperature, "give a number from 0 to 1"
     check(0 <= tau <= 1, f"{where}.temperature", tau, remedy)
     steps, remedy = self.hypernetwork_steps, "give at least 0; 0 is meta.steps + steps"
@@ -131,9 +137,11 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
 
     def one(key: Key[Array, ""]) -> QueryTask:
       k_task, k_sample = jax.random.split(key)
-      noise = config.feature_noise
-      task = noisy_task(k_task, items, family, protocol, noise, counted)
-      return QueryTask(family.compact(task), k_sample)
+      noise, power = config.feature_noise, config.feature_power
+      task = family.compact(noisy_task(k_task, items, family, protocol, noise, counted))
+      if power > 1:
+        task = family.varied(jax.random.fold_in(k_sample, 1), task, power)
+      return QueryTask(task, k_sample)
 
     return jax.vmap(one)(jax.random.split(key, config.tasks))
 

@@ -1,6 +1,7 @@
 """All methods on the same test tasks, and how long each takes."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from mcdi_jax.data import DataConfig
 from mcdi_jax.evaluation import (
   Facts,
   Measure,
+  Scores,
   Timing,
   batches,
   difference,
@@ -185,14 +187,19 @@ def compare(
   test: Any,
   clusters: int | None,
   pairs: dict[str, list[str]],
+  scored: Callable[..., list[Scores]] = score,
 ) -> list[dict[str, Any]]:
   """Lines of all methods on one list of test tasks. Each is paired with `generated`; its
-  settings also tell its differences from the methods that `pairs` has for it."""
+  settings also tell its differences from the methods that `pairs` has for it.
+
+  Args:
+    scored: what is called as `score` is.
+  """
   keys = task_keys(config.evaluation.eval_seed, config.evaluation.tasks)
   CONSOLE.print(f"{form}, {protocol}: {len(methods)} methods on {len(keys)} tasks")
   family = facts.family
   measure = Measure(family.asked(form), clusters, family.metric.scale)
-  found = score([method for method, _ in methods], family, test, form, keys)
+  found = scored([method for method, _ in methods], family, test, form, keys)
   by_name = {m.name: s for (m, _), s in zip(methods, found, strict=True)}
   lines = []
   for method, choice in methods:

@@ -22,6 +22,7 @@ from mcdi_jax.pipeline.evaluation import (
   methods_of,
   shuffled,
 )
+from mcdi_jax.pipeline.kept_scores import KeptScores
 from mcdi_jax.pipeline.tuning import Tuned
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
@@ -72,7 +73,9 @@ def evaluate_transfer(
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
       rows = [*methods, *_with_unlabelled(methods, made, test), control]
       call = (dataclasses.replace(config, evaluation=own), facts, rows, generators, form)
-      lines += compare(*call, name, test, None, pairs)
+      same = {m.name for m, _ in rows if not m.name.startswith((*generators, "shuffled"))}
+      scored = KeptScores(choices / "scores", same)
+      lines += compare(*call, name, test, None, pairs, scored)
       if timed and name == next(iter(suite.tests)):
         lines += latencies(config, facts, [m for m, _ in methods], generators, form, test)
   return lines

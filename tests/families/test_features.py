@@ -48,16 +48,15 @@ def test_size_of_features_and_of_each_item_changes_nothing():
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-def test_what_all_features_have_in_common_changes_nothing():
-  """Where lengths are left as they are: shift and scale; where they are not, an `origin`
-  takes the shift off."""
+def test_an_origin_takes_off_what_all_features_have_in_common():
+  """Where lengths are left as they are, the size of all changes nothing."""
   support, shift = _support(), 5 * jnp.arange(6.0)
   queries = jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32)
   plain = _generator("ridge_loo", dataclasses.replace(FAMILY, unit_length=False))
   expected = plain.network.apply(generate(plain, support, KEY, ways=3), queries)
-  moved = support._replace(x=7 * support.x + shift)
+  moved = support._replace(x=7 * support.x)
   params = generate(plain, moved, KEY, ways=3)
-  found = plain.network.apply(params, 7 * queries + shift)
+  found = plain.network.apply(params, 7 * queries)
   np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
   unit = _generator()
   params = generate(unit, support, KEY, ways=3)
@@ -147,3 +146,38 @@ def test_a_task_in_the_coordinates_of_its_span_is_the_same_task():
       found.append(generator.network.apply(params, part.query.x))
     np.testing.assert_allclose(*found, rtol=5e-3, atol=5e-3)
   assert FAMILY.compact(Task(_support(), query)).support.x.shape == (12, 6)
+
+
+def test_logits_of_bases_have_one_size():
+  """Whatever λ leave-one-out chooses: for features that say nothing of the classes it is
+  large, and without this the weights would vanish."""
+  for support in (_support(), Support(_support().x, jnp.arange(12) % 3)):
+    for name in ("prototypes", "ridge", "ridge_loo"):
+      params = FAMILY.base({}, name, support, 3)
+      logits = FAMILY.apply({}, FAMILY.settled({}, params, support), support.x)
+      about = logits - logits.mean(1, keepdims=True)
+      np.testing.assert_allclose(jnp.sqrt(jnp.mean(about**2)), 3.0, rtol=1e-2)
+
+
+def test_varied_tasks_have_other_singular_values():
+  """Of the support about its mean, in the same directions: to one power; of what its
+  directions do not reach, the least. Power 1 changes nothing."""
+  support = _support()
+  query = Query(jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32), jnp.arange(5) % 3)
+  task = Task(support._replace(mask=jnp.arange(12) < 11), query)
+  same = FAMILY.varied(KEY, task, 1.0)
+  for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(task), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+  other = FAMILY.varied(KEY, task, 2.0)
+  about = [np.asarray(x)[:11] - np.mean(x[:11], 0) for x in (support.x, other.support.x)]
+  before, after = (np.linalg.svd(x, compute_uv=False) for x in about)
+  slope = np.polyfit(np.log(before), np.log(after), 1)[0]
+  assert 0.5 < slope < 2 and abs(slope - 1) > 0.01
+  np.testing.assert_allclose(
+    np.log(after) - slope * np.log(before),
+    np.mean(np.log(after) - slope * np.log(before)),
+    atol=1e-3,
+  )
+  np.testing.assert_allclose(
+    other.support.x[:11].mean(0), support.x[:11].mean(0), atol=1e-4
+  )

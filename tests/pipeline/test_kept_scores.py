@@ -1,0 +1,67 @@
+"""Scores that no seed changes: computed once, and not taken for those of something else."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import WIDTH, make_generator
+
+from mcdi_jax.data import from_labels
+from mcdi_jax.evaluation import score, task_keys
+from mcdi_jax.lib.files import as_path
+from mcdi_jax.methods import Method, Statistics
+from mcdi_jax.methods.prototypes import PROTOTYPES
+from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.pipeline import kept_scores
+from mcdi_jax.pipeline.kept_scores import KeptScores
+from mcdi_jax.tasks import Protocol
+
+KNOWN = Statistics(jnp.zeros(WIDTH), jnp.ones(WIDTH))
+FORM, KEYS, FAMILY = Protocol(3, 2, 4), task_keys(0, 6), make_generator().family
+
+
+def _methods(penalty: float = 0.3) -> list[Method]:
+  view = {"centre": "none", "unit_length": False}
+  settings = {"penalty": penalty, **view}
+  return [PROTOTYPES.make(view, KNOWN), RIDGE.make(settings, KNOWN)]
+
+
+def _items(shift: float = 0.0) -> Any:
+  rng = np.random.default_rng(0)
+  labels = np.repeat(np.arange(5), 8)
+  x = np.float32(rng.normal(size=(5, WIDTH))[labels] + rng.normal(size=(40, WIDTH)))
+  return jax.tree.map(jnp.asarray, from_labels(x + np.float32(shift), labels))
+
+
+def test_what_is_kept_is_not_computed_again(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """Unless items, settings or tasks are others; the rest is, and the order is the same."""
+  computed: list[str] = []
+
+  def counting(methods: Any, *task: Any) -> Any:
+    computed.extend(method.name for method in methods)
+    return score(methods, *task)
+
+  monkeypatch.setattr(kept_scores, "score", counting)
+  scored = KeptScores(as_path(tmp_path), {"ridge"})
+  expected = score(_methods(), FAMILY, _items(), FORM, KEYS)
+  for again in (["ridge", "prototypes"], ["prototypes"]):
+    computed.clear()
+    found = scored(_methods(), FAMILY, _items(), FORM, KEYS)
+    assert computed == again
+    for mine, plain in zip(found, expected, strict=True):
+      np.testing.assert_array_equal(mine.values, plain.values)
+      np.testing.assert_array_equal(mine.clusters, plain.clusters)
+  for call in (
+    (_methods(0.4), FAMILY, _items(), FORM, KEYS),
+    (_methods(), FAMILY, _items(1.0), FORM, KEYS),
+    (_methods(), FAMILY, _items(), FORM, task_keys(1, 6)),
+    (_methods(), FAMILY, _items(), FORM._replace(shots=1), KEYS),
+  ):
+    computed.clear()
+    scored(*call)
+    assert "ridge" in computed
