@@ -17,6 +17,7 @@ from mcdi_jax.methods.prepared import prepared
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.refined import refined
 from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.methods.ridge_ensemble import RIDGE_ENSEMBLE
 from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
 from mcdi_jax.methods.unlabelled import unlabelled_centre
@@ -30,6 +31,7 @@ FEATURE_HEADS = (
   PROTOTYPES_WHITENED,
   RIDGE,
   RIDGE_LOO,
+  RIDGE_ENSEMBLE,
   LOGISTIC,
   FINETUNE,
 )

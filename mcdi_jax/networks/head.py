@@ -102,20 +102,33 @@ def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:
 
 
 def ridge_head_loo(
-  x: Float[Array, "n D"], member: Float[Array, "n N"], otherwise: Any
+  x: Float[Array, "n D"],
+  member: Float[Array, "n N"],
+  otherwise: Any,
+  sharpness: Any = jnp.inf,
 ) -> Params:
   """The ridge head whose λ has the least leave-one-out error on the support; where a class
-  has one item alone, so that nothing is left of it, λ is `otherwise`."""
+  has one item alone, so that nothing is left of it, λ is `otherwise`.
+
+  Args:
+    sharpness: s; instead of the best λ alone, the mean over λ with weights exp(−s (e/e* −
+      1)), where e is an error and e* the least.
+  """
   counts = member.sum(1, keepdims=True)
   centred = counts * (x - x.sum(0) / jnp.maximum(counts.sum(), 1))
   square = jnp.sum(centred**2) / jnp.maximum(counts.sum(), 1)
   penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
   error = lambda penalty: leave_one_out(x, member, penalty)[0].sum()  # noqa: E731
   errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
-  of_class = member.sum(0)
-  single = jnp.any(of_class == 1)
-  best = penalties[jnp.argmin(errors)]
-  return ridge_head(x, member, jnp.where(single, otherwise, best))
+  single = jnp.any(member.sum(0) == 1)
+  if sharpness is jnp.inf:
+    best = penalties[jnp.argmin(errors)]
+    return ridge_head(x, member, jnp.where(single, otherwise, best))
+  worse = errors / jnp.maximum(errors.min(), 1e-12) - 1
+  share = jnp.where(single, 1 / _LOO_NUMBER, jax.nn.softmax(-sharpness * worse))
+  penalties = jnp.where(single, otherwise, penalties)
+  heads = jax.lax.map(lambda penalty: ridge_head(x, member, penalty), penalties)
+  return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), heads)
 
 
 def solve_ridge(

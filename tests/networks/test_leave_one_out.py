@@ -69,3 +69,22 @@ def test_with_one_item_of_a_class_the_penalty_is_the_given_one():
   found = ridge_head_loo(x[:4], member[:4], 2.5)  # three items of one class, one of another
   expected = ridge_head(x[:4], member[:4], 2.5)
   np.testing.assert_allclose(found["head"]["kernel"], expected["head"]["kernel"], rtol=1e-5)
+
+
+def test_a_mean_over_penalties_is_between_the_best_and_all():
+  """Very sharp weights choose the best λ; weights that know nothing, the plain mean; with
+  one item of a class all have the λ that is given."""
+  x, member = _task(20)
+  best = ridge_head_loo(x, member, 1.0)["head"]["kernel"]
+  sharp = ridge_head_loo(x, member, 1.0, 1e6)["head"]["kernel"]
+  np.testing.assert_allclose(sharp, best, rtol=1e-3, atol=1e-5)
+  square = jnp.mean(jnp.sum((x - x.mean(0)) ** 2, 1))
+  every = [ridge_head(x, member, p * square) for p in np.geomspace(1e-3, 1e2, 11)]
+  mean = np.mean([head["head"]["kernel"] for head in every], 0)
+  flat = ridge_head_loo(x, member, 1.0, 0.0)["head"]["kernel"]
+  np.testing.assert_allclose(flat, mean, rtol=1e-3, atol=1e-5)
+  few = member.at[:2].set(0.0)
+  for sharpness in (jnp.inf, 3.0):
+    found = ridge_head_loo(x, few, 0.7, sharpness)["head"]["kernel"]
+    expected = ridge_head(x, few, 0.7)["head"]["kernel"]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

@@ -93,7 +93,8 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
     ("source-4", 4, 3, 4),
   }
   whitened = ["prototypes", "cosine", "prototypes_whitened"]
-  methods = [*whitened, "ridge", "ridge_loo", "logistic", "finetune"]
+  ridge = ["ridge", "ridge_loo", "ridge_ensemble"]
+  methods = [*whitened, *ridge, "logistic", "finetune"]
   again = [f"{n}_unlabelled" for n in (*CONFIG.generators, "ridge", "ridge_loo")]
   expected = [*CONFIG.generators, *methods, *again, "shuffled_condition"]
   assert [x["method"] for x in scored] == 2 * expected
