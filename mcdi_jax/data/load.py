@@ -93,6 +93,7 @@ class Splits(NamedTuple):
     classes: the names of the classes of train, val and test.
     name: for results, such as `omniglot`.
     digest: sha256 of the content: the same from whatever source it was read.
+    domains: of the classes of train, val and test, where there are domains.
   """
 
   train: ClassSet
@@ -101,6 +102,7 @@ class Splits(NamedTuple):
   classes: tuple[tuple[str, ...], ...]
   name: str
   digest: str
+  domains: tuple[tuple[str, ...], ...] = ()
 
   @property
   def of_features(self) -> bool:
@@ -161,7 +163,7 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
     )
   place = np.searchsorted(raw.labels, np.arange(len(raw.classes) + 1))
   digest = hashlib.sha256(repr(raw.images.shape[1:]).encode())
-  sets, names = [], []
+  sets, names, domains = [], [], []
   for s, name in enumerate(SPLITS):
     chosen = order[split == s]
     if not len(chosen):
@@ -175,25 +177,29 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
     x, own = raw.images[where], tuple(raw.classes[c] for c in chosen)
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
     if raw.of_features and raw.domain is not None:
-      items, own = _by_domain(x, labels, raw.domain[where], own)
-      digest.update(items.group.tobytes())
+      items, own, of_class = _by_domain(x, labels, raw.domain[where], own)
+      domains.append(of_class)
+      digest.update(repr(raw.domain[where].tolist()).encode())
     else:
       items = from_labels(x, labels)
     sets.append(items)
     names.append(own)
     digest.update(x.tobytes() + labels.astype(np.int32).tobytes())
-  return Splits(*sets, tuple(names), raw.name, digest.hexdigest())
+  told = tuple(names), raw.name, digest.hexdigest(), tuple(domains)
+  return Splits(*sets, *told)
 
 
 def _by_domain(
   x: np.ndarray, labels: np.ndarray, domain: np.ndarray, classes: tuple[str, ...]
-) -> tuple[ClassSet, tuple[str, ...]]:
-  """A class for each pair of class and domain, and their names; domains are groups."""
+) -> tuple[ClassSet, tuple[str, ...], tuple[str, ...]]:
+  """A class for each pair of class and domain, their names and their domains, which are
+  groups."""
   domains, numbers = np.unique(domain, return_inverse=True)
   pairs, dense = np.unique(numbers * len(classes) + labels, return_inverse=True)
   items = from_labels(x, dense)._replace(group=np.int32(pairs // len(classes)))
-  own = (divmod(pair, len(classes)) for pair in pairs.tolist())
-  return items, tuple(f"{classes[c]}, {domains[d]}" for d, c in own)
+  own = [divmod(pair, len(classes)) for pair in pairs.tolist()]
+  named = tuple(f"{classes[c]}, {domains[d]}" for d, c in own)
+  return items, named, tuple(str(domains[d]) for d, _ in own)
 
 
 def _random_split(classes: int, seed: int) -> np.ndarray:

@@ -112,6 +112,7 @@ def metric_line(
       intervals are taken task by task and cluster by cluster. None for `generated` itself.
   """
   found, metric = estimate(scores, measure), facts.family.metric.name
+  values.setdefault("transductive", False)
   if generated is not None:
     diff = difference(scores, generated, measure)
     values |= {
@@ -136,7 +137,6 @@ def metric_line(
     value=found.mean,
     ci95=found.ci95,
     ci95_cluster=found.ci95_cluster,
-    transductive=False,
     **values,
   )
 

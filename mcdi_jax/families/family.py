@@ -211,8 +211,8 @@ class TaskFamily(abc.ABC):
     return jax.tree.map(mixed, frozen["init"], self.fresh(key))
 
   def compact(self, task: Any) -> Any:
-    """The same task in fewer numbers, where the query loss of what is generated for it is
-    the same."""
+    """The same task in fewer numbers, where the query loss of what is generated for it at
+    τ = 0 is the same."""
     return task
 
   def varied(self, key: Key[Array, ""], task: Any, most: float) -> Any:

@@ -108,7 +108,7 @@ class Features(FewShot):
         f"x has {x.shape[-1]} features an item, the support had {width}: embed both by one "
         "encoder"
       )
-    if "centre" not in params:
+    if not {"centre", "spread"} <= params.keys():
       raise InputError(
         "params have no centre: settle them on a support, as generate and "
         "family.settled(frozen, params, support) do"
@@ -122,7 +122,7 @@ class Features(FewShot):
     """About the items' own mean, as labels are not known here; a support with as many
     items of each class has the same centre and spread."""
     del frozen
-    x = self.scaled(x)
+    x = self.scaled(x if mask is None else jnp.where(mask[:, None], x, 0.0))
     counts = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
     return self._logits(params, _about(x, counts / jnp.maximum(counts.sum(), 1))(x))
 

@@ -138,9 +138,11 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
     def one(key: Key[Array, ""]) -> QueryTask:
       k_task, k_sample = jax.random.split(key)
       noise, power = config.feature_noise, config.feature_power
-      task = family.compact(noisy_task(k_task, items, family, protocol, noise, counted))
+      task = noisy_task(k_task, items, family, protocol, noise, counted)
+      if not config.temperature:  # the chain's noise would depend on the dimensions
+        task = family.compact(task)
       if power > 1:
-        task = family.varied(jax.random.fold_in(k_sample, 1), task, power)
+        task = family.varied(jax.random.fold_in(key, 2), task, power)
       return QueryTask(task, k_sample)
 
     return jax.vmap(one)(jax.random.split(key, config.tasks))

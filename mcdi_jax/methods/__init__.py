@@ -20,7 +20,7 @@ from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.ridge_ensemble import RIDGE_ENSEMBLE
 from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
-from mcdi_jax.methods.unlabelled import unlabelled_centre
+from mcdi_jax.methods.unlabelled import tunable_about, unlabelled_centre
 from mcdi_jax.methods.view import Statistics
 from mcdi_jax.methods.whitened import PROTOTYPES_WHITENED
 
@@ -56,5 +56,6 @@ __all__ = [
   "prepared",
   "refined",
   "shuffled_condition",
+  "tunable_about",
   "unlabelled_centre",
 ]

@@ -27,6 +27,7 @@ class Method(NamedTuple):
       of a class without an item are −∞.
     variables: what the method has learned before (a pytree), or ().
     settings: what distinguishes it, for results.
+    transductive: whether it sees the items to label, without their labels.
   """
 
   name: str
@@ -34,6 +35,7 @@ class Method(NamedTuple):
   predict: Callable[..., Any]
   variables: Any
   settings: dict[str, Any]
+  transductive: bool = False
 
 
 class Tunable(NamedTuple):
@@ -43,8 +45,8 @@ class Tunable(NamedTuple):
     name: as in results.
     make: `make(settings, given) → Method`; the methods of one space share their `adapt`,
       so that they share its compilation. What is given is the same for all methods of a
-      use: of those on features the mean [D] that standardisation took from them, in
-      their unit; of those for any network what it is (`Known`).
+      use: of those on features their `Statistics`; of those for any network what it is
+      (`Known`).
     space: setting → its values.
   """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, Key
 
-from mcdi_jax.methods.method import Method
+from mcdi_jax.methods.method import Method, Tunable
 from mcdi_jax.tasks import Support
 
 
@@ -15,7 +15,19 @@ def unlabelled_centre(method: Method, origin: Float[Array, " D"]) -> Method:
   queries: the mean of a target's items, whose labels it does not need."""
   adapt, predict = _functions(method.adapt, method.predict)
   name = f"{method.name}_unlabelled"
-  return Method(name, adapt, predict, (method.variables, origin), method.settings)
+  given = (method.variables, origin)
+  return Method(name, adapt, predict, given, method.settings, transductive=True)
+
+
+def tunable_about(tunable: Tunable, origin: Float[Array, " D"]) -> Tunable:
+  """The same for a method on features whose settings are chosen; the source's mean is no
+  choice then."""
+  space = {**tunable.space, "centre": ("none", "support")}
+
+  def make(settings: dict[str, Any], known: Any) -> Method:
+    return unlabelled_centre(tunable.make(settings, known), origin)
+
+  return Tunable(f"{tunable.name}_unlabelled", make, space)
 
 
 @functools.cache

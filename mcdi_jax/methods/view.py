@@ -1,7 +1,7 @@
 """How a method looks at features, and linear classifiers on what it sees.
 
-Features come with a mean squared norm of about 1. On real encoders much depends on what
-else is done to them, so that is a setting.
+Features come with a mean squared norm of 1 about their mean. On real encoders much depends
+on what else is done to them, so that is a setting.
 """
 
 from typing import Any, NamedTuple
@@ -25,13 +25,13 @@ class Statistics(NamedTuple):
   Attributes:
     none, source: [D]; what is added to features for them to be as the encoder made them,
       and for their mean to be 0.
-    within: directions [D, D] (columns) and variances [D] within classes, of features as
-      the encoder made them, divided by their length. None: not known.
+    within: for these two centres directions [D, D] (columns) and variances [D] within
+      classes, of features divided by their length. None: not known.
   """
 
   none: Any
   source: Any
-  within: tuple[Any, Any] | None = None
+  within: dict[str, tuple[Any, Any]] | None = None
 
 
 class View(NamedTuple):

@@ -11,8 +11,6 @@ from mcdi_jax.methods.space import LogUniform
 from mcdi_jax.methods.view import Statistics, linear, predict, see, view_variables
 from mcdi_jax.tasks import Support, class_means
 
-_AS_THEY_ARE = {"centre": "none", "unit_length": True}
-
 
 def adapt(
   variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
@@ -30,9 +28,15 @@ def adapt(
 
 
 def make(settings: dict[str, Any], known: Statistics) -> Method:
-  variables = view_variables(_AS_THEY_ARE, known)
-  variables |= {"within": known.within, "floor": jnp.float32(settings["floor"])}
-  return Method("prototypes_whitened", adapt, predict, variables, settings)
+  view = {"unit_length": True, **settings}
+  variables = view_variables(view, known)
+  within = (known.within or {})[settings["centre"]]
+  variables |= {"within": within, "floor": jnp.float32(settings["floor"])}
+  return Method("prototypes_whitened", adapt, predict, variables, view)
 
 
-PROTOTYPES_WHITENED = Tunable("prototypes_whitened", make, {"floor": LogUniform(1e-2, 1e2)})
+PROTOTYPES_WHITENED = Tunable(
+  "prototypes_whitened",
+  make,
+  {"floor": LogUniform(1e-2, 1e2), "centre": ("none", "source")},
+)

@@ -135,7 +135,9 @@ def _imported(config: Config, prepared: Prepared) -> Windows[TaskSource]:
   own = Form(form.ways, form.shots)
   key = bank_key(config.preparation.seed)
   bank = _aligned(bank, prepared) if config.align else bank
-  source = task_source(family, [own], [bank], prepared.suite.train, key)
+  suite = prepared.suite
+  parts = (family, [own], [bank], suite.train, key)
+  source = task_source(*parts, query_items=suite.query_train)
   return Windows(lambda _: source, 1, _PERIOD)
 
 

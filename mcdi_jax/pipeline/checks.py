@@ -26,6 +26,9 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
     fits = any(fnmatch.fnmatchcase(path, pattern) for path in leaves_by_path(shapes))
     remedy = f"it fits no leaf, there are {sorted(leaves_by_path(shapes))}"
     check(fits, "config.evaluation.without", pattern, remedy)
+  power, setting = config.finishing.feature_power, "config.finishing.feature_power"
+  varies = type(family).varied is not TaskFamily.varied
+  check(power == 1 or varies, setting, power, f"{family.name} have none, set it to 1")
   if config.align:
     remedy = f"{family.name} name no hidden layers, set it to False"
     check(bool(family.hidden_layers), "config.align", config.align, remedy)

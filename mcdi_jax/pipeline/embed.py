@@ -118,16 +118,23 @@ def embed_set(
 
 
 def _with_distortions(raw: Raw, names: Sequence[str], per_class: int) -> Raw:
-  """What is not for test also in each of the distortions, as domains; one that is there
-  before stays as it is, so that its features do not have to be made again."""
+  """What is not for test also in each of the distortions, as domains; what there is stays
+  first and as it is."""
+  if len(set(names)) < len(names):
+    raise InputError(f"--distort {', '.join(names)}: name each once")
   if raw.domain is not None:
     raise InputError(f"--distort: {raw.name} has domains already: leave --distort out")
   order = np.argsort(raw.labels, kind="stable")
   nth = np.empty(len(order), int)
   nth[order] = np.arange(len(order)) - np.searchsorted(raw.labels[order], raw.labels[order])
-  asked = nth < per_class
-  if raw.split is not None:
-    asked &= raw.split[raw.labels] < 2
+  if raw.split is None:
+    raise InputError(
+      f"--distort: {raw.name} does not say which classes are for test, and these must stay "
+      "as they are: give it a class_split (folders: train/, val/ and test/)"
+    )
+  asked = (nth < per_class) & (raw.split[raw.labels] < 2)
+  if not asked.any():
+    raise InputError(f"--distort: all classes of {raw.name} are for test: leave it out")
   own = raw.images[asked]
   images = [raw.images, *(distorted(own, name) for name in names)]
   domain = np.repeat(["as they are", *names], [len(x) for x in images])

@@ -27,6 +27,7 @@ from mcdi_jax.evaluation import (
 )
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator
+from mcdi_jax.generator.storage import fingerprint, load_generator
 from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
@@ -221,6 +222,7 @@ def compare(
         by_name["generated"] if method.name != "generated" else None,
         measure,
         settings=settings,
+        transductive=method.transductive,
         trials=choice.trials,
         **values,
       )
@@ -303,7 +305,8 @@ def result_facts(config: Config, data: Any, prepared: Prepared, seed: int) -> Fa
   is no part of the config's hash; the seed that settings were chosen with is."""
   content = DataConfig(path=data.digest, rotations=config.data.rotations)
   places: dict[str, Any] = {"backbone_dir": "", "bank_dir": ""}
-  places["features"] = dataclasses.replace(config.features, targets=())
+  ready = tuple(fingerprint(load_generator(name)) for name in config.features.ready)
+  places["features"] = dataclasses.replace(config.features, targets=(), ready=ready)
   if imported := config.imported_bank:
     manifest = files.read_json(files.as_path(imported) / "manifest.json", "hash")
     places["imported_bank"] = manifest["hash"]

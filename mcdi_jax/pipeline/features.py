@@ -18,7 +18,7 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import FEATURE_HEADS, Statistics
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
-from mcdi_jax.pipeline.transfer import evaluate_transfer
+from mcdi_jax.pipeline.transfer import evaluate_transfer, open_ready
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 from mcdi_jax.tasks import check_protocol
 
@@ -82,7 +82,7 @@ def _tests_of(source: Splits) -> dict[str, ClassSet]:
     return {f"{source.name}-{test.classes}": test}
   for group in np.unique(test.group):
     own = np.flatnonzero(test.group == group)
-    name = source.classes[2][own[0]].rsplit(", ", 1)[1]
+    name = source.domains[2][own[0]]
     of_domain = gather_classes(test, own)._replace(group=None)
     found[f"{source.name}-{name}-{len(own)}"] = of_domain
   return found
@@ -122,16 +122,18 @@ def _sets(raw: Raw) -> dict[str, ClassSet]:
 
 def check_features(config: Config, sets: FeatureSets) -> None:
   source = sets.source
+  _check_domains(config, source)
+  open_ready(config)
+  train, val = (_of_domains(source, split, config.features.domains) for split in (0, 1))
   for form in config.forms:
-    check_protocol(source.val, form, "val")
+    check_protocol(val, form, "val")
     need = form._replace(queries=config.finishing.queries)
-    check_protocol(source.train, need, "train")
+    check_protocol(train, need, "train")
   check_protocol(source.test, config.forms[0], "test")
-  shots, fewest = max(config.features.shots), int(source.val.count.min())
+  shots, fewest = max(config.features.shots), int(val.count.min())
   remedy = f"a class of the val split has {fewest} items, lower it below"
   check(shots < fewest, "config.features.shots", config.features.shots, remedy)
   check_family_has(config, task_family(config, source.image_shape))
-  _check_domains(config, source)
   _check_unused(config)
   network, remedy = config.score.network, "features of any width need 'equivariant'"
   check(network == "equivariant", "config.score.network", network, remedy)
@@ -143,14 +145,12 @@ def check_features(config: Config, sets: FeatureSets) -> None:
 
 
 def _check_domains(config: Config, source: Splits) -> None:
-  named = config.features.domains
-  grouped = source.train.group is not None
-  known = {n.rsplit(", ", 1)[1] for n in source.classes[0]} if grouped else set()
-  once = len(set(named)) == len(named)
-  check(once, "config.features.domains", named, "name each once")
+  setting, named = "config.features.domains", config.features.domains
+  check(len(set(named)) == len(named), setting, named, "name each once")
+  both = set.intersection(*map(set, source.domains[:2])) if source.domains else set()
   for name in named:
-    remedy = f"the source has {sorted(known)}" if known else "the source has none, leave it"
-    check(name in known, "config.features.domains", name, remedy)
+    remedy = f"training and validation classes have {sorted(both)}" if both else "leave it"
+    check(name in both, setting, name, remedy)
 
 
 def _check_unused(config: Config) -> None:
@@ -207,6 +207,14 @@ def prepare_features(
 def _statistics(items: ClassSet) -> Statistics:
   """Of the training features, in all dimensions."""
   x = np.asarray(items.x)
+  mean = x.mean(0)
+  within = {"none": _within(x, items), "source": _within(x - mean, items)}
+  return Statistics(jnp.zeros(x.shape[1]), -jnp.asarray(mean), within)
+
+
+def _within(x: np.ndarray, items: ClassSet) -> tuple[Any, Any]:
+  """Directions [D, D] and variances [D] within classes, of features divided by their
+  length."""
   unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8)
   square = np.zeros((x.shape[1],) * 2, np.float32)
   for row, number in zip(np.asarray(items.index), np.asarray(items.count), strict=True):
@@ -214,9 +222,7 @@ def _statistics(items: ClassSet) -> Statistics:
     own = own - own.mean(0)
     square += own.T @ own
   variances, directions = np.linalg.eigh(square / len(x))
-  mean = jnp.asarray(x.mean(0))
-  within = jnp.asarray(directions), jnp.asarray(np.maximum(variances, 0))
-  return Statistics(jnp.zeros_like(mean), -mean, within)
+  return jnp.asarray(directions), jnp.asarray(np.maximum(variances, 0))
 
 
 def _of_domains(source: Splits, split: int, names: tuple[str, ...]) -> ClassSet:
@@ -224,12 +230,11 @@ def _of_domains(source: Splits, split: int, names: tuple[str, ...]) -> ClassSet:
   items: ClassSet = source[split]
   if not names:
     return items
-  known = [name.rsplit(", ", 1)[1] for name in source.classes[split]]
-  return gather_classes(items, np.flatnonzero(np.isin(known, names)))
+  return gather_classes(items, np.flatnonzero(np.isin(source.domains[split], names)))
 
 
 def _principal(x: np.ndarray, number: int) -> np.ndarray:
-  """[D, number] directions of the most variance."""
+  """[D, number] directions of the largest second moments: the mean's first, as a rule."""
   _, directions = np.linalg.eigh(x.T @ x)
   return np.ascontiguousarray(directions[:, ::-1][:, :number])
 

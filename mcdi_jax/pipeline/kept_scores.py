@@ -10,7 +10,7 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.evaluation import Scores, score
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.lib import files
+from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import Method
@@ -36,30 +36,33 @@ class KeptScores:
     protocol: Protocol,
     keys: Key[Array, " n"],
   ) -> list[Scores]:
-    same = [method for method in methods if method.name in self._names]
-    path = self._place / f"{_digest(same, items, protocol, keys)}.safetensors"
+    values = {}
     task = (family, items, protocol, keys)
-    if files.is_finished(path):
-      kept = files.read_checked_arrays(path)
-    else:
-      found = score(same, *task)
-      kept = {method.name: s.values for method, s in zip(same, found, strict=True)}
-      kept["clusters"] = found[0].clusters
-      files.write_checked_arrays(path, kept)
-    others = [method for method in methods if method.name not in self._names]
-    values = dict(zip([m.name for m in others], score(others, *task), strict=True))
-    values |= {m.name: Scores(kept[m.name], kept["clusters"]) for m in same}
+    content = _content(items, jax.random.key_data(keys))
+    places = {m.name: self._path(m, content, protocol) for m in methods}
+    kept = [n for n, path in places.items() if n in self._names and files.is_finished(path)]
+    for name in kept:
+      found = files.read_checked_arrays(places[name])
+      values[name] = Scores(found["values"], found["clusters"])
+    others = [method for method in methods if method.name not in kept]
+    for method, own in zip(others, score(others, *task), strict=True):
+      values[method.name] = own
+      if method.name in self._names:
+        files.write_checked_arrays(places[method.name], own._asdict())
     return [values[method.name] for method in methods]
 
+  def _path(self, method: Method, content: str, protocol: Protocol) -> Path:
+    """Named by all that scores depend on."""
+    told = {
+      "method": [method.name, method.settings, _content(method.variables)],
+      "task": [content, protocol],
+      "commit": provenance.commit(),
+    }
+    return self._place / f"{method.name}-{content_hash(told)[:24]}.safetensors"
 
-def _digest(
-  methods: Sequence[Method], items: Any, protocol: Protocol, keys: Key[Array, " n"]
-) -> str:
-  """Of everything that scores depend on, params that settings do not tell included."""
+
+def _content(*arrays: Any) -> str:
   content = hashlib.sha256()
-  arrays = [items, *(method.variables for method in methods), jax.random.key_data(keys)]
   for leaf in jax.tree.leaves(arrays):
     content.update(np.asarray(leaf).tobytes())
-  named = [[method.name, method.settings] for method in methods]
-  told = {"methods": named, "protocol": protocol, "arrays": content.hexdigest()}
-  return content_hash(told)[:32]
+  return content.hexdigest()

@@ -86,10 +86,16 @@ def _raw(path: PathLike, encoder: EncoderFlags) -> Raw:
   return Raw(x, labels, tuple(found), None, str(path), encoder=embedding.name)
 
 
-def read_feature_items(path: PathLike, encoder: EncoderFlags) -> FeatureItems:
-  """What there is to label: an `.npz` with `features`, or image files."""
+def read_feature_items(
+  path: PathLike, encoder: EncoderFlags, *, setting: str = "--images"
+) -> FeatureItems:
+  """What there is to label: an `.npz` with `features`, or image files.
+
+  Args:
+    setting: where the path was given, for errors.
+  """
   if _is_archive(path):
-    raw = read_features(str(path), setting="--images", labelled=False)
+    raw = read_features(str(path), setting=setting, labelled=False)
     return FeatureItems(raw.images, [str(n) for n in range(len(raw.images))], raw.encoder)
   paths = image_files(path)
   embedding = encoder.opened(path)

@@ -72,7 +72,7 @@ def _of_features(
 
 def _origin(path: PathLike, encoder: EncoderFlags, made_by: str, width: int) -> np.ndarray:
   """[D]; the mean of what is there, which the support's encoder must have made."""
-  found = read_feature_items(path, encoder)
+  found = read_feature_items(path, encoder, setting="--unlabelled")
   if found.unreadable:
     CONSOLE.print(f"note: {found.unreadable}")
   if found.encoder != made_by or found.x.shape[1] != width:

@@ -1,18 +1,21 @@
 """Evaluation on whole data sets: all classes at once, n labelled items of each."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
+
+from jaxtyping import Array
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Facts
-from mcdi_jax.families import Features
+from mcdi_jax.families import Features, TaskFamily
 from mcdi_jax.generator.storage import load_generator
-from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
-from mcdi_jax.methods import generated, unlabelled_centre
+from mcdi_jax.methods import generated, tunable_about, unlabelled_centre
+from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import (
   UNTUNED,
@@ -23,7 +26,7 @@ from mcdi_jax.pipeline.evaluation import (
   shuffled,
 )
 from mcdi_jax.pipeline.kept_scores import KeptScores
-from mcdi_jax.pipeline.tuning import Tuned
+from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
@@ -41,16 +44,16 @@ def evaluate_transfer(
   choices: Path,
 ) -> list[dict[str, Any]]:
   """The lines of one seed: each target with each number of shots. All methods get the same
-  supports; what is tuned is tuned on the source's validation classes, with as many shots
-  and as many classes as the target has, or all there are. A control is the first generator
-  with the support of another task of the target, where its classes have another order.
+  supports; what is tuned is tuned on the source's validation classes, with as many shots. A
+  control is the first generator with the support of another task of the target, where its
+  classes have another order.
 
   Args:
     choices: the directory that tuned settings are kept in.
   """
   del source
   lines: list[dict[str, Any]] = []
-  settings, ready = config.features, _ready(config)
+  settings = config.features
   timed = config.evaluation.latency and facts.seed == config.seeds[0]
   for shots, supports in zip(settings.shots, settings.supports, strict=True):
     for name, test in suite.tests.items():
@@ -58,31 +61,66 @@ def evaluate_transfer(
       if form is None:
         CONSOLE.print(f"{name}: too few items a class for {shots} shots")
         continue
-      tuned = Protocol(
-        min(form.ways, suite.val.together),
-        shots,
-        min(form.queries, int(suite.val.count.min()) - shots),
-      )
-      given = (config, facts.family, generators, tuned, suite, rivals, choices)
-      methods = methods_of(*given)
-      made = [*generators, *(method.name for method, _ in ready)]
-      others = [method.name for method, _ in methods if method.name not in generators]
-      methods += ready
-      pairs = dict.fromkeys(made, others)
-      own = dataclasses.replace(config.evaluation, tasks=supports)
+      rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
-      rows = [*methods, *_with_unlabelled(methods, made, test), control]
-      call = (dataclasses.replace(config, evaluation=own), facts, rows, generators, form)
-      same = {m.name for m, _ in rows if not m.name.startswith((*generators, "shuffled"))}
+      every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
+      own = dataclasses.replace(config.evaluation, tasks=supports)
+      call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
+      same = {method.name for method, _ in (*rows.fixed, *rows.fixed_about)}
       scored = KeptScores(choices / "scores", same)
-      lines += compare(*call, name, test, None, pairs, scored)
+      lines += compare(*call, name, test, None, rows.pairs, scored)
       if timed and name == next(iter(suite.tests)):
-        lines += latencies(config, facts, [m for m, _ in methods], generators, form, test)
+        found = [method for method, _ in (*rows.made, *rows.fixed)]
+        lines += latencies(config, facts, found, generators, form, test)
   return lines
 
 
-def _ready(config: Config) -> Methods:
-  """The generators that are there already, called by the last part of their names."""
+class _Rows(NamedTuple):
+  """What is compared on one target.
+
+  Attributes:
+    made: generators, those that are there already included.
+    fixed: rivals, which no seed changes.
+    made_about, fixed_about: the same about the mean of the target's items.
+  """
+
+  made: Methods
+  fixed: Methods
+  made_about: Methods
+  fixed_about: Methods
+
+  @property
+  def pairs(self) -> dict[str, list[str]]:
+    """Each generator with each rival that knows as much of the target."""
+    both = ((self.made, self.fixed), (self.made_about, self.fixed_about))
+    return {m.name: [r.name for r, _ in fixed] for made, fixed in both for m, _ in made}
+
+
+def _rows(
+  config: Config,
+  facts: Facts,
+  generators: dict[str, Tuned],
+  form: Protocol,
+  suite: Suite,
+  rivals: Rivals,
+  choices: Path,
+  test: ClassSet,
+) -> _Rows:
+  """Rivals are tuned on as many validation classes as the target has, or all there are."""
+  queries = min(form.queries, int(suite.val.count.min()) - form.shots)
+  tuned = Protocol(min(form.ways, suite.val.together), form.shots, queries)
+  given = (tuned, suite, rivals, choices)
+  methods = methods_of(config, facts.family, generators, *given)
+  made = [(m, c) for m, c in methods if m.name in generators] + open_ready(config)
+  fixed = [(m, c) for m, c in methods if m.name not in generators]
+  origin = test.x.mean(0)
+  made_about = [(unlabelled_centre(method, origin), choice) for method, choice in made]
+  fixed_about = _ridge_about(config, facts.family, *given, origin)
+  return _Rows(made, fixed, made_about, fixed_about)
+
+
+def open_ready(config: Config) -> Methods:
+  """The generators that are there already, as rows `ready NAME`."""
   found: Methods = []
   for name in config.features.ready:
     generator = load_generator(name)
@@ -91,16 +129,29 @@ def _ready(config: Config) -> Methods:
         f"config.features.ready: {name} makes weights of {generator.family.name}, not of "
         "heads on features: leave it out"
       )
-    row = generated(f"ready {files.as_path(name).name}", generator, 0.0)
-    found.append((row, UNTUNED))
+    found.append((generated(f"ready {name}", generator, 0.0), UNTUNED))
   return found
 
 
-def _with_unlabelled(methods: Methods, generators: list[str], test: ClassSet) -> Methods:
-  """Generators and ridge again, about the mean of the target's items instead of 0."""
-  again = {*generators, "ridge", "ridge_loo"}
-  origin = test.x.mean(0)
-  return [(unlabelled_centre(m, origin), c) for m, c in methods if m.name in again]
+def _ridge_about(
+  config: Config,
+  family: TaskFamily,
+  form: Protocol,
+  suite: Suite,
+  rivals: Rivals,
+  choices: Path,
+  origin: Array,
+) -> Methods:
+  """Ridge regression about the mean of a target's items, tuned about that of the validation
+  items."""
+  found: Methods = []
+  for tunable in (RIDGE, RIDGE_LOO):
+    at_val = tunable_about(tunable, suite.val.x.mean(0))
+    call = (form, family, suite.val, rivals.given, choices)
+    _, choice = tuned_baseline(config, at_val, *call)
+    method = tunable_about(tunable, origin).make(choice.settings, rivals.given)
+    found.append((method, choice))
+  return found
 
 
 def _form(config: Config, test: ClassSet, shots: int) -> Protocol | None:

@@ -49,7 +49,7 @@ def test_what_is_kept_is_not_computed_again(
   monkeypatch.setattr(kept_scores, "score", counting)
   scored = KeptScores(as_path(tmp_path), {"ridge"})
   expected = score(_methods(), FAMILY, _items(), FORM, KEYS)
-  for again in (["ridge", "prototypes"], ["prototypes"]):
+  for again in (["prototypes", "ridge"], ["prototypes"]):
     computed.clear()
     found = scored(_methods(), FAMILY, _items(), FORM, KEYS)
     assert computed == again

@@ -96,11 +96,15 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
   ridge = ["ridge", "ridge_loo", "ridge_ensemble"]
   methods = [*whitened, *ridge, "logistic", "finetune"]
   again = [f"{n}_unlabelled" for n in (*CONFIG.generators, "ridge", "ridge_loo")]
+  # those see the target's items, without labels
   expected = [*CONFIG.generators, *methods, *again, "shuffled_condition"]
   assert [x["method"] for x in scored] == 2 * expected
   for line in scored:
     if line["method"] in CONFIG.generators:
       assert len(line["settings"]["minus_ridge_loo"]) == 3
+    assert line["transductive"] == line["method"].endswith("_unlabelled")
+    if line["method"] == "generated_unlabelled":
+      assert len(line["settings"]["minus_ridge_loo_unlabelled"]) == 3
   of = {x["method"]: x["value"] for x in scored if x["shots"] == 3}
   assert of["ridge_loo"] > 60 and np.isfinite([*of.values()]).all()
   timed = {x["method"] for x in lines if x["latency_ms"]}
@@ -343,7 +347,10 @@ def test_a_source_of_several_domains(place: Path, tmp_path: Path):
   assert len(suite.train.x) == len(ink) and suite.train.classes == 6
   assert suite.val.classes == 3 and set(map(int, suite.val.group)) == {0}
   for wrong, message in (
-    (("oil",), r"domains is 'oil': the source has \['ink', 'photo'\]"),
+    (
+      ("oil",),
+      r"domains is 'oil': training and validation classes have \['ink', 'photo'\]",
+    ),
     (("ink", "ink"), "domains is .*: name each once"),
   ):
     with pytest.raises(InputError, match=message):
