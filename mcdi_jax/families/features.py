@@ -195,11 +195,14 @@ class Features(FewShot):
     return Task(Support(coordinates(x), y, mask), query._replace(x=coordinates(query.x)))
 
   def varied(self, key: Key[Array, ""], task: Task, most: float) -> Task:
-    """With the singular values of the support's features about their mean raised to one
-    power, log-uniform from 1/`most` to `most`, and the queries' alike: so what tells
-    classes apart lies where features differ much in one task, and little in another."""
-    low = -jnp.log(most)
-    power = jnp.exp(jax.random.uniform(key, (), minval=low, maxval=-low))
+    """With other singular values of the support's features about their mean, and the
+    queries' changed alike: raised to one power, log-uniform from 1/`most` to `most`, and
+    each multiplied by a log-normal number of sd up to log `most`. So what tells classes
+    apart lies where features differ much in one task, and little in another."""
+    k_power, k_sd, k_each = jax.random.split(key, 3)
+    most = jnp.log(most)
+    power = jnp.exp(jax.random.uniform(k_power, (), minval=-most, maxval=most))
+    sd = jax.random.uniform(k_sd, (), maxval=most)
     (x, y, mask), query = task
     counts = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
     number = jnp.maximum(counts.sum(), 1)
@@ -210,6 +213,9 @@ class Features(FewShot):
     least = square[jnp.clip(len(square) - rank, 0, len(square) - 1)]  # that items reach
     size = jnp.sqrt(jnp.maximum(square, jnp.maximum(least, 1e-6 * square[-1] + 1e-12)))
     factor = (size / jnp.sqrt(jnp.mean(size**2))) ** (power - 1)
+    each = jnp.exp(sd * jax.random.normal(k_each, size.shape))
+    reached = jnp.arange(len(square)) >= len(square) - rank
+    factor = factor * jnp.where(reached, each, 1.0)
     change = (directions * factor) @ directions.T
     both = [mean + (part.x - mean) @ change for part in task]
     return Task(Support(both[0], y, mask), query._replace(x=both[1]))

@@ -33,9 +33,9 @@ class FinishingConfig:
     feature_noise: sd of Gaussian noise on the features of support and queries, in units
       of their rms coordinate. Training classes lie further apart than unseen ones; noise
       makes their tasks as hard.
-    feature_power: the largest power, drawn for each task, that the singular values of its
-      features are raised to, and the inverse of the smallest; 1 is off. Features of other
-      domains and encoders have others.
+    feature_power: how much the singular values of a task's features are changed, by a
+      power from its inverse to itself and numbers of a log-normal of its log; 1 is off.
+      Features of other domains and encoders have others.
     temperature: τ of the weights whose query loss it is, and by which the best are kept.
     rate: peak rate for finishing; the hypernetwork takes meta.rate.
     warmup: share of the steps in which the rate rises.

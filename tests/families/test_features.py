@@ -160,24 +160,27 @@ def test_logits_of_bases_have_one_size():
 
 
 def test_varied_tasks_have_other_singular_values():
-  """Of the support about its mean, in the same directions: to one power; of what its
-  directions do not reach, the least. Power 1 changes nothing."""
-  support = _support()
-  query = Query(jnp.asarray(RNG.normal(size=(5, 6)), jnp.float32), jnp.arange(5) % 3)
+  """Of the support about its mean, in the same directions, and the queries change alike.
+  Power 1 changes nothing, and an item that does not count has no part in it."""
+  support = _support(width=14)
+  query = Query(support.x[:5] + 1.0, support.y[:5])
   task = Task(support._replace(mask=jnp.arange(12) < 11), query)
   same = FAMILY.varied(KEY, task, 1.0)
   for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(task), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4)
-  other = FAMILY.varied(KEY, task, 2.0)
+  other = FAMILY.varied(KEY, task, 3.0)
+  means = [x[:11].mean(0) for x in (other.support.x, support.x)]
+  np.testing.assert_allclose(*means, atol=1e-4)
   about = [np.asarray(x)[:11] - np.mean(x[:11], 0) for x in (support.x, other.support.x)]
-  before, after = (np.linalg.svd(x, compute_uv=False) for x in about)
-  slope = np.polyfit(np.log(before), np.log(after), 1)[0]
-  assert 0.5 < slope < 2 and abs(slope - 1) > 0.01
-  np.testing.assert_allclose(
-    np.log(after) - slope * np.log(before),
-    np.mean(np.log(after) - slope * np.log(before)),
-    atol=1e-3,
-  )
-  np.testing.assert_allclose(
-    other.support.x[:11].mean(0), support.x[:11].mean(0), atol=1e-4
-  )
+  _, before, directions = np.linalg.svd(about[0], full_matrices=False)
+  turned = about[1] @ directions[:10].T
+  gram = turned.T @ turned
+  np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-2 * gram.max())
+  ratio = np.sqrt(np.diag(gram)) / before[:10]
+  assert ratio.max() > 1.3 * ratio.min()
+  moved = np.asarray(other.query.x - means[0]) @ directions[:10].T
+  plain = np.asarray(query.x - means[1]) @ directions[:10].T
+  np.testing.assert_allclose(moved, plain * ratio, rtol=1e-2, atol=1e-2)
+  hidden = support.x.at[11].set(jnp.nan)
+  masked = FAMILY.varied(KEY, Task(task.support._replace(x=hidden), query), 3.0)
+  np.testing.assert_allclose(masked.support.x[:11], other.support.x[:11], rtol=1e-4)
