@@ -291,8 +291,22 @@ FAMILIES = _in(
   (
     "large classes draw the centre",
     "features",
-    "class_means(member, x).sum(0) / jnp.maximum(present.sum(), 1)",
-    "(member.sum(1) @ x) / jnp.maximum(member.sum(), 1) + 0 * present.sum()",
+    "share = member / jnp.maximum(member.sum(0), 1)",
+    "share = member * member.any(0).sum() / jnp.maximum(member.sum(), 1)",
+    "tests/families/test_features.py",
+  ),
+  (
+    "queries lose what lies outside the support's span",
+    "features",
+    "jnp.sqrt(jnp.maximum(outside, 0.0))",
+    "0 * jnp.sqrt(jnp.maximum(outside, 0.0))",
+    "tests/families/test_features.py",
+  ),
+  (
+    "bases of any size",
+    "features",
+    "size = _LOGITS / _logit_rms(found, x, member)",
+    "size = _LOGITS + 0 * _logit_rms(found, x, member)",
     "tests/families/test_features.py",
   ),
   (
@@ -789,8 +803,8 @@ PIPELINE = _in(
   (
     "banks of validation classes",
     "bank",
-    "forms, parts, prepared.suite.train, key",
-    "forms, parts, prepared.suite.val, key",
+    "forms, parts, suite.train, key",
+    "forms, parts, suite.val, key",
     CALLS,
   ),
   (

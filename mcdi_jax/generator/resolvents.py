@@ -23,7 +23,8 @@ class Resolvents(NamedTuple):
   Attributes:
     left: L [m, D], m the smaller of items and D.
     right: R [r, m, D].
-    errors: [r, n]; leave-one-out errors of the ridge heads of these penalties.
+    errors: [r, n]; leave-one-out errors of the ridge heads of these penalties; 0 for an
+      item that is alone in its class, of which nothing would be left.
   """
 
   left: Any
@@ -48,6 +49,7 @@ def resolvents(
     number: of penalties.
   """
   counts = member.sum(1, keepdims=True)
+  alone = member @ member.sum(0) == 1
   items = jnp.maximum(counts.sum(), 1)
   x = jnp.where(counts > 0, x - jnp.sum(counts * x, 0) / items, 0.0)
   grid = jnp.float32(np.geomspace(*_PENALTIES, number))
@@ -57,7 +59,7 @@ def resolvents(
 
   def of_penalty(penalty: Any) -> tuple[Array, Array]:
     errors, inverse = leave_one_out(x, member, penalty)
-    return inverse @ (x if n <= width else x.T @ x), errors
+    return inverse @ (x if n <= width else x.T @ x), jnp.where(alone, 0.0, errors)
 
   # In turn: LAPACK is slow on batches.
   return Resolvents(left, *jax.lax.map(of_penalty, penalties))

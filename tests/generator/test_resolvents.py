@@ -57,3 +57,12 @@ def test_ridge_is_what_they_make_of_class_means():
   means = class_means(member, x) - x.mean(0)
   found = resolvents(x, member, 2)(means)[0] * 2 * 2 / penalty  # ±1: 2; two items a class
   np.testing.assert_allclose(found, kernel, rtol=1e-3, atol=1e-4)
+
+
+def test_an_item_alone_in_its_class_has_no_error():
+  """Whatever is predicted of it without any of its class says nothing of λ."""
+  x, member = _support(6, 9)
+  lone = jnp.concatenate([member[:5], jnp.zeros((1, WAYS))])  # the last class has one left
+  errors = resolvents(x, lone, 2).errors
+  assert errors.shape == (2, 6) and (errors[:, [0, 1, 3, 4]] > 0).all()
+  assert not errors[:, [2, 5]].any()
