@@ -74,7 +74,7 @@ def is_sheet(content: bytes) -> bool:
 
 def _rows(items: ClassSet, classes: int, drawings: int) -> np.ndarray:
   """uint8 [rows, columns, 3]; classes of fewer images leave grey places."""
-  x, index, count = (np.asarray(a) for a in items)
+  x, index, count = map(np.asarray, (items.x, items.index, items.count))
   chosen = np.linspace(0, items.classes - 1, classes).astype(int)
   sheet = np.full((classes, drawings, *x.shape[1:3], 3), 200, np.uint8)
   for row, c in zip(sheet, chosen, strict=True):

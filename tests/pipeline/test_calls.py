@@ -269,7 +269,7 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
     return Made(place, (2, 1))
 
   def task_source(
-    family: Any, forms: Any, banks: Any, items: Any, key: Any, numbers: Any
+    family: Any, forms: Any, banks: Any, items: Any, key: Any, numbers: Any, _: Any
   ) -> Any:
     given.update(forms=forms, features=items, key=key, numbers=numbers)
     return make_source()

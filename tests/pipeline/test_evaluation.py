@@ -116,10 +116,12 @@ def test_baselines_are_tuned_on_validation_classes_and_see_the_backbones_mean(
   found = evaluation.methods_of(*call)
   assert float(backbone["scale"]) != 1
   assert [tunable for _, tunable, *_ in tuned] == list(HEADS)
-  for _, tunable, of_form, family, val, mean, choices in tuned:
+  for _, tunable, of_form, family, val, known, choices in tuned:
     assert (of_form, family, choices) == (form, FAMILY, PLACE), tunable.name
     assert val is SUITE.val
-    np.testing.assert_allclose(mean * backbone["scale"], backbone["mean"], rtol=1e-6)
+    mean = known.none * backbone["scale"]
+    np.testing.assert_allclose(mean, backbone["mean"], rtol=1e-6)
+    assert not known.source.any()
   for n, name in enumerate(CONFIG.generators):
     method, choice = found[n]
     assert (method.name, choice) == (name, generators[name].choice)
@@ -160,11 +162,11 @@ def test_turned_classes_are_one_cluster_with_the_upright_ones(
     for name in names
   ]
   asked: list[Any] = []
-  monkeypatch.setattr(evaluation, "score", _note(asked, lambda *_: scores))
+  scored = _note(asked, lambda *_: scores)
   form, measure = Protocol(WAYS, SHOTS, 4), Measure(4, 5)
   call = (CONFIG, FACTS, methods, generators, form, "toys-5-rotated", ROTATED)
   pairs = {"prototypes": ["k1"], "generated": ["prototypes"], "k1": ["prototypes"]}
-  lines = evaluation.compare(*call, clusters=5, pairs=pairs)
+  lines = evaluation.compare(*call, clusters=5, pairs=pairs, scored=scored)
   ((_, family, features, _, keys),) = asked
   assert features is ROTATED and family == FAMILY
   drawn = task_keys(CONFIG.evaluation.eval_seed, 20)
