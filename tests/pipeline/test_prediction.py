@@ -22,6 +22,7 @@ from mcdi_jax import Generator, Support, generate, load_distribution, load_weigh
 from mcdi_jax.data.names import printable
 from mcdi_jax.generator import save_generator
 from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import (
   Predictions,
   generate_from_folder,
@@ -453,7 +454,7 @@ def test_weights_of_another_kind_are_refused(place, tmp_path):
 
 def test_other_forms_of_task_than_the_trained_are_noted(place, tmp_path, monkeypatch):
   printed = io.StringIO()
-  monkeypatch.setattr(prediction.CONSOLE, "file", printed)
+  monkeypatch.setattr(CONSOLE, "file", printed)
   _generate(place, tmp_path / "w")
   assert printed.getvalue() == ""
   _generate(place, tmp_path / "w", shots=1)
