@@ -178,9 +178,9 @@ def test_every_flag_of_generate_arrives(call):
   made = _Noted({"samples": 0, "classes": ["a"]})
   call("generate", "--support=s", "--out=o", generate_from_folder=made)
   left_out = {"samples": 0, "temperature": None, "shots": None, "seed": 0}
-  left_out["encoder"] = EncoderFlags()
+  left_out |= {"encoder": EncoderFlags(), "unlabelled": ""}
   assert made.given == (("omniglot-5way", "s", "o"), left_out)
-  settings = {"samples": 3, "temperature": 0.5, "shots": 2, "seed": 7}
+  settings = {"samples": 3, "temperature": 0.5, "shots": 2, "seed": 7, "unlabelled": "u"}
   given = [f"--{name}={value}" for name, value in settings.items()]
   given += ["--encoder=clip", "--encoder_weights=w", "--encoder_size=64"]
   settings["encoder"] = EncoderFlags("clip", "w", 64)
