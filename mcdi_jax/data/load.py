@@ -174,16 +174,16 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
         f"the class split of {raw.name} leaves no class for {name}: {remedy}"
       )
     where = np.concatenate([np.arange(place[c], place[c + 1]) for c in chosen])
-    x, own = raw.images[where], tuple(raw.classes[c] for c in chosen)
+    x, called = raw.images[where], tuple(raw.classes[c] for c in chosen)
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
     if raw.of_features and raw.domain is not None:
-      items, own, of_class = _by_domain(x, labels, raw.domain[where], own)
+      items, called, of_class = _by_domain(x, labels, raw.domain[where], called)
       domains.append(of_class)
       digest.update(repr(raw.domain[where].tolist()).encode())
     else:
       items = from_labels(x, labels)
     sets.append(items)
-    names.append(own)
+    names.append(called)
     digest.update(x.tobytes() + labels.astype(np.int32).tobytes())
   told = tuple(names), raw.name, digest.hexdigest(), tuple(domains)
   return Splits(*sets, *told)
