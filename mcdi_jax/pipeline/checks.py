@@ -28,7 +28,8 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
     check(fits, "config.evaluation.without", pattern, remedy)
   power, setting = config.finishing.feature_power, "config.finishing.feature_power"
   varies = type(family).varied is not TaskFamily.varied
-  check(power == 1 or varies, setting, power, f"{family.name} have none, set it to 1")
+  remedy = f"{family.name} have no features that vary, set it to 1"
+  check(power == 1 or varies, setting, power, remedy)
   if config.align:
     remedy = f"{family.name} name no hidden layers, set it to False"
     check(bool(family.hidden_layers), "config.align", config.align, remedy)

@@ -75,8 +75,9 @@ class FeaturesConfig:
     unit_length: whether features are divided by their length, before a task's are taken
       about the support's mean.
     domains: of the source's, those whose tasks are trained and validated on; empty: all.
-    project: principal components of the training features that a generator is trained in;
-      0: all dimensions. It is tested in all.
+    project: directions of the largest second moments of the training features, in which
+      the bank is made and a generator is trained on its weights; 0: all dimensions. It is
+      trained on the query loss, and tested, in all.
     targets: `.npz` files of features of whole sets that are tested on, one set a domain
       where a file has several; beside them the source's own test classes.
     shots: labelled items a class of a target's supports.

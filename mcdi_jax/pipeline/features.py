@@ -149,7 +149,8 @@ def _check_domains(config: Config, source: Splits) -> None:
   check(len(set(named)) == len(named), setting, named, "name each once")
   both = set.intersection(*map(set, source.domains[:2])) if source.domains else set()
   for name in named:
-    remedy = f"training and validation classes have {sorted(both)}" if both else "leave it"
+    found = f"training and validation classes have {sorted(both)}"
+    remedy = found if both else "the source has no domains, set it to ()"
     check(name in both, setting, name, remedy)
 
 

@@ -9,7 +9,8 @@ from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Facts
 from mcdi_jax.families import Features, TaskFamily
 from mcdi_jax.generator.storage import load_generator
-from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
@@ -122,8 +123,13 @@ def _rows(
 def open_ready(config: Config) -> Methods:
   """The generators that are there already, as rows `ready NAME`."""
   found: Methods = []
-  for name in config.features.ready:
-    generator = load_generator(name)
+  names = config.features.ready
+  check(len(set(names)) == len(names), "config.features.ready", names, "name each once")
+  for name in names:
+    try:
+      generator = load_generator(name)
+    except MissingError as error:
+      raise MissingError(f"config.features.ready: {error}") from None
     if not isinstance(generator.family, Features):
       raise InputError(
         f"config.features.ready: {name} makes weights of {generator.family.name}, not of "

@@ -18,7 +18,9 @@ from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
 from mcdi_jax.methods.logistic import LOGISTIC
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.ridge import RIDGE
+from mcdi_jax.methods.unlabelled import tunable_about
 from mcdi_jax.methods.view import Statistics
+from mcdi_jax.methods.whitened import PROTOTYPES_WHITENED
 from mcdi_jax.preparation import PreparationConfig, prepare_task, support_key
 from mcdi_jax.tasks import Form, Query, Support, sample_support
 
@@ -283,3 +285,36 @@ def test_a_method_sees_a_support_and_refuses_a_query(name: str):
   assert parameters["support"].annotation is Support
   with pytest.raises(Exception, match="support"):
     method.adapt(method.variables, QUERY, jax.random.key(0), WAYS)
+
+
+def test_whitened_prototypes_are_nearest_in_the_sources_metric():
+  """Mahalanobis, with a floor relative to the mean variance; of features of length 1."""
+  rng = np.random.default_rng(3)
+  directions = np.linalg.qr(rng.normal(size=(WIDTH, WIDTH)))[0]
+  variances = np.linspace(0.1, 2.0, WIDTH)
+  within = (jnp.float32(directions), jnp.float32(variances))
+  known = KNOWN._replace(within={"none": within, "source": within})
+  method = PROTOTYPES_WHITENED.make({"floor": 0.5, "centre": "source"}, known)
+  found = _adapt(method, SUPPORT)(QUERY.x)
+  unit = lambda x: np.float64(x) / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+  metric = directions @ np.diag(1 / (variances / variances.mean() + 0.5)) @ directions.T
+  means = [unit(SUPPORT.x)[SUPPORT.y == c].mean(0) for c in range(WAYS)]
+  away = np.stack([unit(QUERY.x) - mean for mean in means], 1)
+  expected = -0.5 * np.einsum("ncd,de,nce->nc", away, metric, away)
+  about = lambda logits: logits - logits.mean(1, keepdims=True)  # noqa: E731
+  np.testing.assert_allclose(about(found), about(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_a_method_about_an_origin_is_the_method_on_what_is_left():
+  """And says that it sees more of the target than others do."""
+  origin = jnp.linspace(3.0, -3.0, WIDTH)
+  plain = _method(RIDGE, "none")
+  settings = plain.settings
+  about = tunable_about(RIDGE, origin)
+  assert about.space["centre"] == ("none", "support")
+  method = about.make(settings, KNOWN)
+  assert method.name == "ridge_unlabelled" and method.transductive
+  moved = SUPPORT._replace(x=SUPPORT.x + origin)
+  found = _adapt(method, moved, WAYS)(QUERY.x + origin)
+  expected = _adapt(plain, SUPPORT, WAYS)(QUERY.x)
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

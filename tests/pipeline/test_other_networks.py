@@ -337,6 +337,10 @@ def test_an_aligned_bank_is_nearer_to_theta_0_and_as_good(tmp_path: Path):
   with pytest.raises(InputError, match=r"config\.align is True: sines name no hidden"):
     changed = dataclasses.replace(OWN, align=True)
     run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))
+  with pytest.raises(InputError, match=r"feature_power is 2\.0: sines have no features"):
+    varied = dataclasses.replace(OWN.finishing, feature_power=2.0)
+    changed = dataclasses.replace(OWN, finishing=varied)
+    run(changed, tmp_path / "w", own_use(sines.FAMILY, sines.get_suite))
 
 
 def test_a_config_without_its_file_is_told_so(tmp_path: Path):

@@ -35,6 +35,7 @@ WRONG: dict[str, dict[str, Any]] = {
   },
   "diffusion": {"steps": 0, "segments": 0, "handover": 2.0, "schedule": "x"},
   "score": {"width": 0, "layers": 0, "heads": 0, "vectors": 0},
+  "finishing": {"steps": 0, "feature_noise": -1.0, "feature_power": 0.5, "rate": 0.0},
   "meta": {
     "steps": 0,
     "tasks": 0,

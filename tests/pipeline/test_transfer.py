@@ -270,6 +270,14 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
     ("meta", dataclasses.replace(CONFIG.meta, ways=(5,)), "3 classes"),
     ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
+    ("features", FeaturesConfig(domains=("a",)), "domains is 'a': the source has no"),
+    ("features", FeaturesConfig(ready=("no",)), "config.features.ready: there is no gen"),
+    ("features", FeaturesConfig(ready=("a", "a")), "ready is .*: name each once"),
+    (
+      "features",
+      FeaturesConfig(ready=("omniglot-5way",)),
+      "config.features.ready: omniglot-5way makes weights of heads",
+    ),
     ("score", ScoreConfig("tokens"), "config.score.network is 'tokens': features of any"),
   ):
     with pytest.raises(InputError, match=message):
