@@ -8,9 +8,9 @@
       --workdir runs/transfer
 
 The source needs its classes split (`class_split`), or they are split at random. Generators
-are trained on tasks of 5 or 10 of its classes, each task of one domain, with 1, 5 or 20
-labelled items a class, and tested on all classes of each target at once. BUILD_NOTES.md has
-the figures and how long it takes.
+are trained on tasks of 5, 10 or 20 of its classes, each task of one domain, with 1, 5 or 20
+labelled items a class and 200 at most, and tested on all classes of each target at once.
+BUILD_NOTES.md has the figures and how long it takes.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +34,6 @@ def get_config() -> ConfigDict:
   )
   config.seeds = (0, 1, 2)
   config.features.project = 128
-  config.features.supports = (200, 200, 60)
   config.preparation.tasks = 768
   config.preparation.steps = 60
   config.preparation.rate = 2e4
@@ -42,20 +41,21 @@ def get_config() -> ConfigDict:
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"
   config.score.ridge = 4
-  config.meta.ways = (5, 10)
+  config.meta.ways = (5, 10, 20)
   config.meta.shots = (1, 5, 20)
+  config.meta.most_items = 200
   config.meta.steps = 100
   config.meta.tasks = 8
   config.meta.draws = 4
   config.meta.validate_every = 100
   config.meta.validation_tasks = 200
-  config.finishing.steps = 2000
-  config.finishing.hypernetwork_steps = 2000
+  config.finishing.steps = 1200
+  config.finishing.hypernetwork_steps = 1200
   config.finishing.tasks = 8
   config.finishing.queries = 10
-  config.finishing.validate_every = 500
+  config.finishing.validate_every = 400
   config.finishing.feature_noise = 0.0
-  config.finishing.feature_power = 2.0
+  config.finishing.feature_power = 1.5
   config.evaluation.tuning_tasks = 200
   config.evaluation.trials = 16
   config.evaluation.temperatures = (0.0,)

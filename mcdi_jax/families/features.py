@@ -16,12 +16,14 @@ from mcdi_jax.networks import (
   prototype_head,
   ridge_head,
   ridge_head_loo,
+  ridge_path,
 )
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, Task, class_means, membership
 
 _SLOW = 16.0  # what biases are divided by: so one rate suits them and kernels
 _LOGITS = 3.0  # rms of a base's logits on the support: about that of heads that are trained
+_LOGITS_BETWEEN = (1.0, 7.0)  # where leave-one-out explains nothing, and everything
 
 
 class _About(NamedTuple):
@@ -161,19 +163,26 @@ class Features(FewShot):
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
     """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with the λ
-    of the least leave-one-out error. Their logits on the support are brought to one size
-    (`_LOGITS`), as λ may make them of any."""
+    of the least leave-one-out error. Their logits on the support are brought to one size,
+    as λ may make them of any; to a larger one the more leave-one-out explains, so that
+    what a generator adds to a base counts less where the base is known to be good."""
     if name not in ("prototypes", "ridge", "ridge_loo"):
       return super().base(frozen, name, support, ways)
     member = membership(support, ways)
     root = support.x.shape[-1] ** 0.5
     x = self._standardised(support, member)[0] / root
+    size = jnp.float32(_LOGITS)
     if name == "prototypes":
       found = prototype_head(class_means(member, x))
+    elif name == "ridge":
+      found = ridge_head(x, member, 1.0)
     else:
-      found = (ridge_head if name == "ridge" else ridge_head_loo)(x, member, 1.0)
-    size = _LOGITS / _logit_rms(found, x, member)
-    kernel, bias = (size * found["head"][leaf] for leaf in ("kernel", "bias"))
+      path = ridge_path(x, member)
+      found = ridge_head_loo(x, member, 1.0, path=path)
+      least, most = _LOGITS_BETWEEN
+      size = jnp.where(path.alone, size, least + (most - least) * path.explained)
+    factor = size / _logit_rms(found, x, member)
+    kernel, bias = (factor * found["head"][leaf] for leaf in ("kernel", "bias"))
     return {"head": {"kernel": kernel * root, "bias": bias * _SLOW}}
 
   def compact(self, task: Task) -> Task:

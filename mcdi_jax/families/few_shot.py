@@ -30,8 +30,14 @@ from mcdi_jax.weights import Cut
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewShot(TaskFamily):
-  """N-way K-shot tasks of a `ClassSet`; the task is its classes, int [N]."""
+  """N-way K-shot tasks of a `ClassSet`; the task is its classes, int [N].
 
+  Attributes:
+    most_items: in a support of any of the forms, which says how large arrays are that
+      supports of all of them fit in; 0: as large as the most ways and shots make it.
+  """
+
+  most_items: int = 0
   metric: ClassVar[Metric] = Metric("accuracy", "%", 100.0)
   classifies: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
@@ -61,7 +67,7 @@ class FewShot(TaskFamily):
     form: Form | None = None,
   ) -> Support:
     """Items as they are, but bytes in [0, 1]."""
-    support = sample_support(key, items, task, shots, form=form)
+    support = self._packed(sample_support(key, items, task, shots, form=form), form)
     return support._replace(x=to_unit(support.x))
 
   def examples(
@@ -74,7 +80,16 @@ class FewShot(TaskFamily):
     form: Form | None = None,
   ) -> Task:
     drawn = sample_examples(key, items, task, protocol, form=form)
+    drawn = drawn._replace(support=self._packed(drawn.support, form))
     return Task(*(part._replace(x=to_unit(part.x)) for part in drawn))
+
+  def _packed(self, support: Support, form: Form | None) -> Support:
+    """Of a support that is one of several forms the items that count first, and no more
+    rows than any form needs."""
+    if form is None or not 0 < self.most_items < len(support.y):
+      return support
+    first = jnp.argsort(~support.mask, stable=True)[: self.most_items]
+    return jax.tree.map(lambda leaf: leaf[first], support)
 
   def versions(self, items: ClassSet) -> ClassSet:
     return items._replace(x=items.x[:, None])

@@ -25,6 +25,7 @@ class MetaConfig:
     clip: largest norm of the (pseudo-)gradient; 0 is off.
     ema: decay of the averaged score network, which is the one that generates.
     ways, shots: forms of task; if several are given, every combination takes its turn.
+    most_items: in a support; of several forms those with more are left out; 0: none.
     support: `redrawn` at each outer step, or `kept`: each bank task has one support.
     drop_condition: share of the draws without a condition, which `compose.guide` needs.
     validate_every: outer steps between looks at the validation tasks.
@@ -45,6 +46,7 @@ class MetaConfig:
   ema: float = 0.995
   ways: tuple[int, ...] = (5,)
   shots: tuple[int, ...] = (1,)
+  most_items: int = 0
   support: Literal["redrawn", "kept"] = "redrawn"
   drop_condition: float = 0.0
   validate_every: int = 250
@@ -67,6 +69,10 @@ class MetaConfig:
     check(0 <= share < 1, "config.meta.drop_condition", share, "give a share in [0, 1)")
     shots_fit = min(self.shots, default=0) >= 1
     check(shots_fit, "config.meta.shots", self.shots, "give numbers of at least 1")
+    most, forms = self.most_items, [n * k for n in self.ways for k in self.shots]
+    remedy = f"the smallest form has {min(forms, default=0)} items, give as many, or 0"
+    fits = most == 0 or most >= min(forms, default=0)
+    check(fits, "config.meta.most_items", most, remedy)
 
   def loop_steps(self, algorithm: Algorithm, outer_steps: int) -> int:
     """Outer steps in steps of the loop: single-level training takes J times as many, so

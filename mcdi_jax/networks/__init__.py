@@ -7,6 +7,7 @@ from mcdi_jax.networks.head import (
   prototype_head,
   ridge_head,
   ridge_head_loo,
+  ridge_path,
   unit_prototype_head,
   without_absent,
 )
@@ -24,6 +25,7 @@ __all__ = [
   "prototype_head",
   "ridge_head",
   "ridge_head_loo",
+  "ridge_path",
   "unit_prototype_head",
   "without_absent",
 ]

@@ -1,6 +1,6 @@
 """A linear classifier on features: the first object whose weights are generated."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,32 +101,62 @@ def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:
   return jax.scipy.linalg.solve(gram + penalty * eye, eye, assume_a="pos")
 
 
+class RidgePath(NamedTuple):
+  """What leave-one-out says of ridge heads on a grid of λ.
+
+  Attributes:
+    penalties, errors: [p] λ, and the sum over items of the squared errors.
+    explained: of the targets' variance, the share that the best of them explains on items
+      that are left out, in [0, 1].
+    alone: whether a class has one item, of which nothing would be left.
+  """
+
+  penalties: Any
+  errors: Any
+  explained: Any
+  alone: Any
+
+
+def ridge_path(x: Float[Array, "n D"], member: Float[Array, "n N"]) -> RidgePath:
+  """x and member as `ridge_head` takes them."""
+  counts = member.sum(1, keepdims=True)
+  number = jnp.maximum(counts.sum(), 1)
+  square = jnp.sum((counts * (x - x.sum(0) / number)) ** 2) / number
+  penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
+  error = lambda penalty: leave_one_out(x, member, penalty)[0].sum()  # noqa: E731
+  errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
+  targets = 2 * member - counts
+  y = counts * (targets - targets.sum(0) / number)
+  # Of the mean of the other items alone, left out in turn as well.
+  variance = jnp.sum(y**2) * (number / jnp.maximum(number - 1, 1)) ** 2
+  none = jnp.maximum(variance / jnp.maximum(member.any(0).sum(), 1), 1e-12)
+  explained = jnp.clip(1 - errors.min() / none, 0.0, 1.0)
+  return RidgePath(penalties, errors, explained, jnp.any(member.sum(0) == 1))
+
+
 def ridge_head_loo(
   x: Float[Array, "n D"],
   member: Float[Array, "n N"],
   otherwise: Any,
   sharpness: Any = jnp.inf,
+  *,
+  path: RidgePath | None = None,
 ) -> Params:
   """The ridge head whose λ has the least leave-one-out error on the support; where a class
-  has one item alone, so that nothing is left of it, λ is `otherwise`.
+  has one item alone λ is `otherwise`.
 
   Args:
     sharpness: s; instead of the best λ alone, the mean over λ with weights exp(−s (e/e* −
       1)), where e is an error and e* the least.
+    path: where it is there already.
   """
-  counts = member.sum(1, keepdims=True)
-  centred = counts * (x - x.sum(0) / jnp.maximum(counts.sum(), 1))
-  square = jnp.sum(centred**2) / jnp.maximum(counts.sum(), 1)
-  penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
-  error = lambda penalty: leave_one_out(x, member, penalty)[0].sum()  # noqa: E731
-  errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
-  single = jnp.any(member.sum(0) == 1)
+  penalties, errors, _, alone = path or ridge_path(x, member)
   if sharpness is jnp.inf:
     best = penalties[jnp.argmin(errors)]
-    return ridge_head(x, member, jnp.where(single, otherwise, best))
+    return ridge_head(x, member, jnp.where(alone, otherwise, best))
   worse = errors / jnp.maximum(errors.min(), 1e-12) - 1
-  share = jnp.where(single, 1 / _LOO_NUMBER, jax.nn.softmax(-sharpness * worse))
-  penalties = jnp.where(single, otherwise, penalties)
+  share = jnp.where(alone, 1 / _LOO_NUMBER, jax.nn.softmax(-sharpness * worse))
+  penalties = jnp.where(alone, otherwise, penalties)
   heads = jax.lax.map(lambda penalty: ridge_head(x, member, penalty), penalties)
   return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), heads)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mcdi_jax.data import DataConfig
 from mcdi_jax.diffusion import DiffusionConfig, alphas
@@ -82,6 +82,8 @@ class FeaturesConfig:
       where a file has several; beside them the source's own test classes.
     shots: labelled items a class of a target's supports.
     supports: how many supports of each number of shots, the same for all methods.
+    queries: of each class of a target, at most; all others than the support's if it has
+      fewer.
     ready: generators of heads on features that are there already, by name or directory:
       each is compared with the others.
   """
@@ -92,6 +94,7 @@ class FeaturesConfig:
   targets: tuple[str, ...] = ()
   shots: tuple[int, ...] = (1, 5, 20)
   supports: tuple[int, ...] = (600, 600, 100)
+  queries: int = 100
   ready: tuple[str, ...] = ()
 
   def __post_init__(self):
@@ -102,6 +105,7 @@ class FeaturesConfig:
     fit = min(self.supports, default=0) >= 1 and len(shots) == len(self.supports)
     remedy = "give as many as config.features.shots, each at least 1"
     check(fit, f"{where}.supports", self.supports, remedy)
+    check(self.queries >= 1, f"{where}.queries", self.queries, "give at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +214,8 @@ class Config:
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
+    most, remedy = self.meta.most_items, "only classes have forms to leave out, set it to 0"
+    check(of_classes or not most, "config.meta.most_items", most, remedy)
     check(
       self.precondition >= 0, "config.precondition", self.precondition, "give at least 0"
     )
@@ -233,19 +239,21 @@ class Config:
   @property
   def forms(self) -> list[Protocol]:
     """The forms of task that are trained, validated and tested."""
-    queries = self.evaluation.queries
-    return [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
+    queries, most = self.evaluation.queries, self.meta.most_items
+    forms = [Protocol(n, k, queries) for n in self.meta.ways for k in self.meta.shots]
+    return [form for form in forms if not most or form.ways * form.shots <= most]
 
 
 def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   """The use that a config is of."""
-  forms = {"ways": config.meta.ways, "shots": config.meta.shots}
-  if config.family == "features":
-    unit = config.features.unit_length
-    return Features(width=image_shape[0], unit_length=unit, **forms)
+  forms: dict[str, Any] = {"ways": config.meta.ways, "shots": config.meta.shots}
   if config.family == "fields":
     numbers = dataclasses.asdict(config.fields)
     return Fields(image_shape=image_shape, **forms, **numbers)
+  forms["most_items"] = config.meta.most_items
+  if config.family == "features":
+    unit = config.features.unit_length
+    return Features(width=image_shape[0], unit_length=unit, **forms)
   if config.family == "networks":
     return Networks(image_shape=image_shape, width=config.networks.width, **forms)
   return Heads(image_shape=image_shape, width=config.backbone.width, **forms)

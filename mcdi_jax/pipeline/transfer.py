@@ -163,6 +163,6 @@ def _ridge_about(
 def _form(config: Config, test: ClassSet, shots: int) -> Protocol | None:
   """All classes; as many queries of each as the smallest has left, at most the setting."""
   left = int(test.count.min()) - shots
-  if left < min(_LEAST_QUERIES, config.evaluation.queries):
+  if left < min(_LEAST_QUERIES, config.features.queries):
     return None
-  return Protocol(test.classes, shots, min(config.evaluation.queries, left))
+  return Protocol(test.classes, shots, min(config.features.queries, left))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array
 
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.families import Features
@@ -148,15 +149,27 @@ def test_a_task_in_the_coordinates_of_its_span_is_the_same_task():
   assert FAMILY.compact(Task(_support(), query)).support.x.shape == (12, 6)
 
 
-def test_logits_of_bases_have_one_size():
-  """Whatever λ leave-one-out chooses: for features that say nothing of the classes it is
-  large, and without this the weights would vanish."""
-  for support in (_support(), Support(_support().x, jnp.arange(12) % 3)):
-    for name in ("prototypes", "ridge", "ridge_loo"):
-      params = FAMILY.base({}, name, support, 3)
-      logits = FAMILY.apply({}, FAMILY.settled({}, params, support), support.x)
-      about = logits - logits.mean(1, keepdims=True)
-      np.testing.assert_allclose(jnp.sqrt(jnp.mean(about**2)), 3.0, rtol=1e-2)
+def _size_of_base(name: str, support: Support) -> Array:
+  """The rms of its logits on the support."""
+  params = FAMILY.base({}, name, support, 3)
+  logits = FAMILY.apply({}, FAMILY.settled({}, params, support), support.x)
+  about = logits - logits.mean(1, keepdims=True)
+  return jnp.sqrt(jnp.mean(about**2))
+
+
+def test_logits_of_bases_have_a_size_of_their_own():
+  """Whatever λ is: where features say nothing of the classes leave-one-out chooses a large
+  one, and without this the weights would vanish. That base is small, and one that answers
+  for every item left out is large; of an item a class nothing can be left out."""
+  x, y = _support().x, _support().y
+  nothing = Support(x, jnp.arange(12) % 3)
+  clear = Support(x + 30 * jax.nn.one_hot(y, x.shape[1]), y)
+  for name in ("prototypes", "ridge"):
+    for support in (nothing, clear):
+      np.testing.assert_allclose(_size_of_base(name, support), 3.0, rtol=1e-2)
+  single = Support(clear.x[::4], y[::4])
+  for support, size in ((nothing, 1.0), (clear, 7.0), (single, 3.0)):
+    np.testing.assert_allclose(_size_of_base("ridge_loo", support), size, rtol=5e-2)
 
 
 def test_varied_tasks_have_other_singular_values():

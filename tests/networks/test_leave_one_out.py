@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from mcdi_jax.networks import leave_one_out, ridge_head, ridge_head_loo
+from mcdi_jax.networks import leave_one_out, ridge_head, ridge_head_loo, ridge_path
 from mcdi_jax.networks.head import apply_head
 
 RNG = np.random.default_rng(0)
@@ -29,9 +29,7 @@ def test_errors_are_those_of_heads_that_did_not_see_the_item(width: int):
   found = _errors(x, member)
   for r, penalty in enumerate(PENALTIES):
     for i in range(len(x)):
-      rest = np.arange(len(x)) != i
-      head = ridge_head(x[rest], member[rest], penalty)
-      error = np.mean((apply_head(head, x[i : i + 1])[0] - (2 * member[i] - 1)) ** 2)
+      error = _without(x, member, i, penalty)
       np.testing.assert_allclose(found[r, i], error, rtol=1e-3, atol=1e-6)
 
 
@@ -88,3 +86,26 @@ def test_a_mean_over_penalties_is_between_the_best_and_all():
     found = ridge_head_loo(x, few, 0.7, sharpness)["head"]["kernel"]
     expected = ridge_head(x, few, 0.7)["head"]["kernel"]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [4, 20])
+def test_what_is_explained_is_a_share_of_the_targets_variance(width: int):
+  """By hand for the best λ; nothing where labels are of other items, all where classes lie
+  far apart; items and classes that do not count change nothing."""
+  x, member = _task(width)
+  found = ridge_path(x, member)
+  errors = [np.mean([_without(x, member, i, p) for i in range(8)]) for p in found.penalties]
+  y = 2 * np.asarray(member) - 1
+  none = np.mean([(y[i] - np.delete(y, i, 0).mean(0)) ** 2 for i in range(8)])
+  np.testing.assert_allclose(found.explained, max(1 - min(errors) / none, 0), atol=2e-3)
+  assert ridge_path(x[jnp.array([3, 6, 0, 1, 7, 2, 4, 5])], member).explained < 0.2
+  assert ridge_path(x + 100 * member @ jnp.eye(3, width), member).explained > 0.98
+  filled = jnp.pad(x, ((0, 3), (0, 0))), jnp.pad(member, ((0, 3), (0, 2)))
+  np.testing.assert_allclose(ridge_path(*filled).explained, found.explained, atol=2e-3)
+
+
+def _without(x: Array, member: Array, i: int, penalty: Array) -> float:
+  """The squared error on item i of a head that did not see it."""
+  rest = np.arange(len(x)) != i
+  head = ridge_head(x[rest], member[rest], penalty)
+  return np.mean((apply_head(head, x[i : i + 1])[0] - (2 * member[i] - 1)) ** 2)

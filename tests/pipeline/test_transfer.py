@@ -44,6 +44,7 @@ CONFIG = Config(
     inner_steps=2,
     ways=(2, 3),
     shots=(1, 3),
+    most_items=6,
     validate_every=2,
     validation_tasks=4,
   ),
@@ -113,8 +114,10 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
 
 def test_domains_are_sets_of_their_own(place: Path, tmp_path: Path):
   """Where they have items enough."""
-  small = dataclasses.replace(CONFIG.evaluation, queries=10, latency=False, trials=1)
+  small = dataclasses.replace(CONFIG.evaluation, latency=False, trials=1)
   config = _config(place, evaluation=small, generators=("generated",))
+  features = dataclasses.replace(config.features, queries=10)
+  config = dataclasses.replace(config, features=features)
   lines = run(config, tmp_path / "w")
   found = {line["protocol"] for line in lines}
   assert found == {"source-4", "target-photo", "target-sketch"}
@@ -296,6 +299,7 @@ def test_settings_of_features_are_named_with_what_they_may_be():
     ({"shots": (0,), "supports": (1,)}, "config.features.shots"),
     ({"shots": ()}, "config.features.shots"),
     ({"supports": (5,)}, "config.features.supports"),
+    ({"queries": 0}, "config.features.queries"),
     ({"project": -1}, "config.features.project"),
   ):
     with pytest.raises(InputError, match=f"{name} is .*: give"):
