@@ -27,6 +27,11 @@ _OUT = flags.DEFINE_string("out", None, "The .npz that is written.")
 _DTYPE = flags.DEFINE_enum(
   "dtype", "float32", ["float32", "float16"], "That features are kept in."
 )
+_DOMAINS = flags.DEFINE_bool(
+  "domains",
+  False,
+  "Whether the folders in --data are domains, each with a folder for each class.",
+)
 _DISTORT = flags.DEFINE_multi_enum(
   "distort",
   [],
@@ -46,6 +51,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   data = from_mapping(DataConfig, source_settings(_DATA.value, _DATA_DIR.value))
   embedding = open_encoder(*_ENCODER())
+  more = {"domains": _DOMAINS.value}
   distort = _DISTORT.value, _PER_CLASS.value
-  number, width = embed_set(data, _OUT.value, embedding, _DTYPE.value, *distort)
+  number, width = embed_set(data, _OUT.value, embedding, _DTYPE.value, *distort, **more)
   CONSOLE.print(f"{number} images in {width} features: {_OUT.value}")

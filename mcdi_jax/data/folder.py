@@ -111,7 +111,9 @@ def _part(name: str) -> str:
   return re.sub(r"^meta[-_ ]?|[-_ ]?set$", "", name.casefold())
 
 
-def read_folder(path: PathLike, form: Callable[[np.ndarray], np.ndarray]) -> Raw:
+def read_folder(
+  path: PathLike, form: Callable[[np.ndarray], np.ndarray], *, domains: bool = False
+) -> Raw:
   """Every image of every class, the classes in natural order of their names.
 
   Classes that lie each at one of the levels train/, val/ and test/ are split so; those of
@@ -119,12 +121,17 @@ def read_folder(path: PathLike, form: Callable[[np.ndarray], np.ndarray]) -> Raw
 
   Args:
     form: what each image [h, w, c] is brought to.
+    domains: whether the folders in it are domains, each with folders of the same classes:
+      clipart/bird/, sketch/bird/.
 
   Raises:
     DamagedError: files that cannot be read, all of them named.
+    InputError: also a class that lies in no domain's folder.
   """
   root = files.as_path(path)
   folders = class_folders(root)
+  if domains:
+    domain_of, folders = _by_domain(folders, root)
   names = tuple(dict.fromkeys(folder.name for folder in folders))
   paths = [p for folder in folders for p in folder.images]
   read = read_images(paths, form)
@@ -139,7 +146,25 @@ def read_folder(path: PathLike, form: Callable[[np.ndarray], np.ndarray]) -> Raw
     _split(folders, root),
     root.name,
     tuple(printable(str(p.relative_to(root))) for p in paths),
+    domain=np.asarray(domain_of) if domains else None,
   )
+
+
+def _by_domain(
+  folders: list[ClassFolder], root: Path
+) -> tuple[list[str], list[ClassFolder]]:
+  """The domain of each image, and the folders by the names of their classes alone."""
+  domain_of, found = [], []
+  for folder in sorted(folders, key=lambda f: natural_key(f.name.partition("/")[2])):
+    domain, _, name = folder.name.partition("/")
+    if not name:
+      raise InputError(
+        f"--domains: {printable(str(root / domain))} holds images, where a domain with a "
+        "folder for each class is expected: leave --domains out, or move them"
+      )
+    domain_of += [domain] * len(folder.images)
+    found.append(folder._replace(name=name))
+  return domain_of, found
 
 
 def _split(folders: list[ClassFolder], root: Path) -> np.ndarray | None:

@@ -81,6 +81,8 @@ class FeaturesConfig:
     targets: `.npz` files of features of whole sets that are tested on, one set a domain
       where a file has several; beside them the source's own test classes.
     shots: labelled items a class of a target's supports.
+    ways: of each number of shots, classes that are drawn anew for each support; 0, or
+      empty: all of the target's at once.
     supports: how many supports of each number of shots, the same for all methods.
     queries: of each class of a target, at most; all others than the support's if it has
       fewer.
@@ -93,6 +95,7 @@ class FeaturesConfig:
   project: int = 256
   targets: tuple[str, ...] = ()
   shots: tuple[int, ...] = (1, 5, 20)
+  ways: tuple[int, ...] = ()
   supports: tuple[int, ...] = (600, 600, 100)
   queries: int = 100
   ready: tuple[str, ...] = ()
@@ -105,6 +108,10 @@ class FeaturesConfig:
     fit = min(self.supports, default=0) >= 1 and len(shots) == len(self.supports)
     remedy = "give as many as config.features.shots, each at least 1"
     check(fit, f"{where}.supports", self.supports, remedy)
+    ways, remedy = self.ways, "give as many as config.features.shots, each 0 or at least 2"
+    fit = not ways or len(ways) == len(shots)
+    fit = fit and all(n == 0 or n >= 2 for n in ways)
+    check(fit, f"{where}.ways", ways, remedy)
     check(self.queries >= 1, f"{where}.queries", self.queries, "give at least 1")
 
 

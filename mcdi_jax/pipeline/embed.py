@@ -71,6 +71,8 @@ def embed_set(
   dtype: Literal["float32", "float16"] = "float32",
   distortions: Sequence[str] = (),
   per_class: int = 50,
+  *,
+  domains: bool = False,
 ) -> tuple[int, int]:
   """Writes `features` [n, D] with the labels, classes, class_split and domain of a set; one
   that was interrupted goes on.
@@ -80,6 +82,7 @@ def embed_set(
     distortions: names of `DISTORTIONS`; each is a further domain, of the classes that are
       not for test.
     per_class: images of each class that are distorted, in each way.
+    domains: whether the folders in a folder are domains, as `read_folder` has it.
 
   Returns:
     n and D.
@@ -94,7 +97,9 @@ def embed_set(
   encoder, size = embedding.encoder, embedding.size
   form = lambda image: square(image, size, encoder.kernel)  # noqa: E731
   folder = data.source == "folder"  # of images of any size
-  raw = read_folder(data.path, form) if folder else load_raw(data)
+  if domains and not folder:
+    raise InputError("--domains is for folders: a file says itself which domains it has")
+  raw = read_folder(data.path, form, domains=domains) if folder else load_raw(data)
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
   if distortions:

@@ -1,4 +1,4 @@
-"""Evaluation on whole data sets: all classes at once, n labelled items of each."""
+"""Evaluation on whole data sets: all classes at once, or some, n labelled items of each."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -56,11 +56,12 @@ def evaluate_transfer(
   lines: list[dict[str, Any]] = []
   settings = config.features
   timed = config.evaluation.latency and facts.seed == config.seeds[0]
-  for shots, supports in zip(settings.shots, settings.supports, strict=True):
+  all_ways = settings.ways or (0,) * len(settings.shots)
+  sizes = zip(all_ways, settings.shots, settings.supports, strict=True)
+  for ways, shots, supports in sizes:
     for name, test in suite.tests.items():
-      form = _form(config, test, shots)
+      form = _form(config, name, test, ways, shots)
       if form is None:
-        CONSOLE.print(f"{name}: too few items a class for {shots} shots")
         continue
       rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
@@ -160,9 +161,16 @@ def _ridge_about(
   return found
 
 
-def _form(config: Config, test: ClassSet, shots: int) -> Protocol | None:
-  """All classes; as many queries of each as the smallest has left, at most the setting."""
+def _form(
+  config: Config, name: str, test: ClassSet, ways: int, shots: int
+) -> Protocol | None:
+  """As many queries of each class as the smallest has left, at most the setting; None, and
+  why, where a target has too little."""
   left = int(test.count.min()) - shots
   if left < min(_LEAST_QUERIES, config.features.queries):
+    CONSOLE.print(f"{name}: too few items a class for {shots} shots")
     return None
-  return Protocol(test.classes, shots, min(config.features.queries, left))
+  if test.classes < ways:
+    CONSOLE.print(f"{name}: {test.classes} classes, too few for {ways} ways")
+    return None
+  return Protocol(ways or test.classes, shots, min(config.features.queries, left))

@@ -229,6 +229,21 @@ def test_a_level_of_the_same_classes_is_merged_by_name(tmp_path, capsys, case: s
   assert "are no classes: merged by class" in capsys.readouterr().out
 
 
+def test_folders_of_domains_hold_the_same_classes(tmp_path: Path):
+  """As DomainNet lies: clipart/bird/1.png. A class may be in some domains alone; one that
+  lies in none is told, and so is a domain without classes."""
+  for value, name in enumerate(("b/cat/1", "a/dog/1", "a/cat/1", "b/cat/2", "a/ant/7")):
+    _save(tmp_path, f"{name}.png", value)
+  raw = read_folder(tmp_path, AS_IT_IS, domains=True)
+  assert raw.classes == ("ant", "cat", "dog")
+  parts = (raw.images[:, 0, 0, 0].tolist(), raw.labels.tolist(), raw.domain.tolist())
+  expected = [(0, 1, "b"), (1, 2, "a"), (2, 1, "a"), (3, 1, "b"), (4, 0, "a")]
+  assert sorted(zip(*parts, strict=True)) == expected
+  _save(tmp_path, "cat/1.png")
+  with pytest.raises(InputError, match="--domains: .*cat holds images, where a domain"):
+    read_folder(tmp_path, AS_IT_IS, domains=True)
+
+
 def test_one_level_alone_is_no_split(tmp_path: Path):
   _level(tmp_path, {"train/*/1": "abc"})
   raw = read_folder(tmp_path, AS_IT_IS)

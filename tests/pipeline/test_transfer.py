@@ -300,6 +300,8 @@ def test_settings_of_features_are_named_with_what_they_may_be():
     ({"shots": ()}, "config.features.shots"),
     ({"supports": (5,)}, "config.features.supports"),
     ({"queries": 0}, "config.features.queries"),
+    ({"ways": (5,)}, "config.features.ways"),
+    ({"ways": (5, 1, 0)}, "config.features.ways"),
     ({"project": -1}, "config.features.project"),
   ):
     with pytest.raises(InputError, match=f"{name} is .*: give"):
