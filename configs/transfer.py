@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
   config.meta.most_items = 200
   config.meta.steps = 100
   config.meta.tasks = 8
-  config.meta.draws = 4
+  config.meta.draws = 2
   config.meta.validate_every = 100
   config.meta.validation_tasks = 200
   config.finishing.steps = 1200
