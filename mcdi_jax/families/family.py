@@ -65,6 +65,8 @@ class TaskFamily(abc.ABC):
   metric: ClassVar[Metric] = Metric("−loss", "")
   classifies: ClassVar[bool] = False
   """Whether tasks have classes, `ways` of them."""
+  most_ways: ClassVar[int] = 0
+  """With more classes generated weights were never tried, and are refused; 0: any number."""
   one_by_one: ClassVar[bool] = False
   """Whether on CPU tasks are computed one after the other: faster where the network does
   much with many weights of a task's own."""

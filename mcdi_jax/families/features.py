@@ -71,6 +71,7 @@ class Features(FewShot):
   width: int
   unit_length: bool = True
   name: ClassVar[str] = "features"
+  most_ways: ClassVar[int] = 100
   one_by_one: ClassVar[bool] = True  # for the bases and operators, which LAPACK makes
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge", "ridge_loo")
 

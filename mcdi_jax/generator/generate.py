@@ -109,6 +109,12 @@ def _ways(generator: Model, ways: Any) -> int:
     raise InputError(f"ways is {ways!r}: give a whole number") from None
   if ways < 2 and generator.family.classifies:
     raise InputError(f"ways is {ways}: a classifier needs at least 2 classes")
+  most = generator.family.most_ways
+  if most and ways > most:
+    raise InputError(
+      f"ways is {ways}: {generator.family.name} are generated for up to {most} classes, so "
+      "give fewer at a time"
+    )
   return ways
 
 

@@ -105,10 +105,11 @@ class RidgePath(NamedTuple):
   """What leave-one-out says of ridge heads on a grid of λ.
 
   Attributes:
-    penalties, errors: [p] λ, and the sum over items of the squared errors.
+    penalties, errors: [p] λ, and the sum over items of the squared errors; items that are
+      alone in their class, of which nothing would be left, have no part in it.
     explained: of the targets' variance, the share that the best of them explains on items
       that are left out, in [0, 1].
-    alone: whether a class has one item, of which nothing would be left.
+    alone: whether all items are alone in their class.
   """
 
   penalties: Any
@@ -123,15 +124,16 @@ def ridge_path(x: Float[Array, "n D"], member: Float[Array, "n N"]) -> RidgePath
   number = jnp.maximum(counts.sum(), 1)
   square = jnp.sum((counts * (x - x.sum(0) / number)) ** 2) / number
   penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
-  error = lambda penalty: leave_one_out(x, member, penalty)[0].sum()  # noqa: E731
+  others = member @ member.sum(0) > 1
+  error = lambda penalty: others @ leave_one_out(x, member, penalty)[0]  # noqa: E731
   errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
   targets = 2 * member - counts
   y = counts * (targets - targets.sum(0) / number)
-  # Of the mean of the other items alone, left out in turn as well.
-  variance = jnp.sum(y**2) * (number / jnp.maximum(number - 1, 1)) ** 2
+  # Of the mean of the other items, each left out in turn as well.
+  variance = others @ jnp.sum(y**2, 1) * (number / jnp.maximum(number - 1, 1)) ** 2
   none = jnp.maximum(variance / jnp.maximum(member.any(0).sum(), 1), 1e-12)
   explained = jnp.clip(1 - errors.min() / none, 0.0, 1.0)
-  return RidgePath(penalties, errors, explained, jnp.any(member.sum(0) == 1))
+  return RidgePath(penalties, errors, explained, ~others.any())
 
 
 def ridge_head_loo(
@@ -142,8 +144,8 @@ def ridge_head_loo(
   *,
   path: RidgePath | None = None,
 ) -> Params:
-  """The ridge head whose λ has the least leave-one-out error on the support; where a class
-  has one item alone λ is `otherwise`.
+  """The ridge head whose λ has the least leave-one-out error on the support; where every
+  class has one item alone λ is `otherwise`.
 
   Args:
     sharpness: s; instead of the best λ alone, the mean over λ with weights exp(−s (e/e* −

@@ -173,4 +173,7 @@ def _form(
   if test.classes < ways:
     CONSOLE.print(f"{name}: {test.classes} classes, too few for {ways} ways")
     return None
+  if (ways or test.classes) > Features.most_ways:
+    CONSOLE.print(f"{name}: {ways or test.classes} classes, more than heads are made for")
+    return None
   return Protocol(ways or test.classes, shots, min(config.features.queries, left))

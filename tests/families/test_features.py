@@ -120,6 +120,13 @@ def test_absent_classes_change_nothing():
   np.testing.assert_allclose(kernel, expected["head"]["kernel"], rtol=1e-3, atol=1e-3)
 
 
+def test_more_classes_than_the_limit_are_refused():
+  generator = _generator("ridge_loo")
+  support = Support(jnp.zeros((101, 6)), jnp.arange(101))
+  with pytest.raises(InputError, match="ways is 101: features are generated for up to 100"):
+    generate(generator, support, KEY, ways=101)
+
+
 def test_bad_features_are_told():
   generator, support = _generator(), _support()
   for x, message in (

@@ -62,16 +62,31 @@ def test_the_chosen_penalty_has_the_least_error():
   np.testing.assert_allclose(head["head"]["kernel"], expected["head"]["kernel"], rtol=1e-4)
 
 
-def test_with_one_item_of_a_class_the_penalty_is_the_given_one():
+def test_with_one_item_of_each_class_the_penalty_is_the_given_one():
   x, member = _task(20)
-  found = ridge_head_loo(x[:4], member[:4], 2.5)  # three items of one class, one of another
-  expected = ridge_head(x[:4], member[:4], 2.5)
+  single = jnp.array([0, 3, 5])
+  found = ridge_head_loo(x[single], member[single], 2.5)
+  expected = ridge_head(x[single], member[single], 2.5)
   np.testing.assert_allclose(found["head"]["kernel"], expected["head"]["kernel"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [4, 20])
+def test_an_item_alone_in_its_class_has_no_say_in_the_penalty(width: int):
+  """Of its class nothing would be left; the other items choose, by their errors alone."""
+  x, member = _task(width)
+  some = jnp.array([0, 1, 2, 3, 4, 5])  # three of a class, two, and one
+  found = ridge_path(x[some], member[some])
+  errors = _errors(x[some], member[some], found.penalties)[:, :5].sum(1)
+  np.testing.assert_allclose(found.errors, errors, rtol=1e-3, atol=1e-5)
+  assert not found.alone
+  head = ridge_head_loo(x[some], member[some], 2.5)
+  best = ridge_head(x[some], member[some], found.penalties[jnp.argmin(errors)])
+  np.testing.assert_allclose(head["head"]["kernel"], best["head"]["kernel"], rtol=1e-4)
 
 
 def test_a_mean_over_penalties_is_between_the_best_and_all():
   """Very sharp weights choose the best λ; weights that know nothing, the plain mean; with
-  one item of a class all have the λ that is given."""
+  one item of each class all have the λ that is given."""
   x, member = _task(20)
   best = ridge_head_loo(x, member, 1.0)["head"]["kernel"]
   sharp = ridge_head_loo(x, member, 1.0, 1e6)["head"]["kernel"]
@@ -81,7 +96,7 @@ def test_a_mean_over_penalties_is_between_the_best_and_all():
   mean = np.mean([head["head"]["kernel"] for head in every], 0)
   flat = ridge_head_loo(x, member, 1.0, 0.0)["head"]["kernel"]
   np.testing.assert_allclose(flat, mean, rtol=1e-3, atol=1e-5)
-  few = member.at[:2].set(0.0)
+  few = jnp.zeros_like(member).at[jnp.array([0, 3, 5])].set(member[jnp.array([0, 3, 5])])
   for sharpness in (jnp.inf, 3.0):
     found = ridge_head_loo(x, few, 0.7, sharpness)["head"]["kernel"]
     expected = ridge_head(x, few, 0.7)["head"]["kernel"]
