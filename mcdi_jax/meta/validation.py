@@ -36,7 +36,10 @@ def validation(
   ) -> tuple[Array, Array]:
     family = generator.spec.family
     k_task, k_sample = jax.random.split(key)
-    support, query = family.sample(k_task, items, largest, form=form)
+    task = family.sample(k_task, items, largest, form=form)
+    if not temperature:  # the chain's noise would depend on the dimensions
+      task = family.compact(task)
+    support, query = task
     generator = generator.of_items(support.x.shape[1:])
     condition = generator.condition(support, largest.ways)
     tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
