@@ -19,12 +19,15 @@ class ClassSet(NamedTuple):
     count: int32 [C] items of each class.
     group: int32 [C] of each class, such as of one domain: a task has classes of one group
       alone. None: all are of one.
+    twins: int32 [C, G]; the place of the same class in each group, −1 where it has none.
+      None: not known.
   """
 
   x: Any
   index: Any
   count: Any
   group: Any = None
+  twins: Any = None
 
   @property
   def classes(self) -> int:
@@ -73,7 +76,25 @@ def gather_classes(items: ClassSet, chosen: np.ndarray) -> ClassSet:
   index, count = np.asarray(items.index)[chosen], np.asarray(items.count)[chosen]
   places = np.concatenate([row[:n] for row, n in zip(index, count, strict=True)])
   own = from_labels(items.x[places], np.repeat(np.arange(len(chosen)), count))
-  return own._replace(group=None if items.group is None else items.group[chosen])
+  if items.group is None:
+    return own
+  return own._replace(group=items.group[chosen], twins=_twins_of(items, chosen))
+
+
+def twins(group: np.ndarray, kind: np.ndarray) -> np.ndarray:
+  """int32 [C, G] as `ClassSet` has them, of classes of these groups and kinds [C]."""
+  table = np.full((int(kind.max()) + 1, int(group.max()) + 1), -1, np.int32)
+  table[kind, group] = np.arange(len(kind))
+  return table[kind]
+
+
+def _twins_of(items: ClassSet, chosen: np.ndarray) -> np.ndarray | None:
+  """In the places of these classes, and of them alone."""
+  if items.twins is None:
+    return None
+  place = np.full(items.classes + 1, -1, np.int32)
+  place[chosen] = np.arange(len(chosen))
+  return place[np.asarray(items.twins)[chosen]]  # −1 stays −1: the last place
 
 
 def concatenate(sets: list[ClassSet]) -> ClassSet:

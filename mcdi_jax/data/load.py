@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mcdi_jax.data.class_lists import SPLITS, order_by_list
-from mcdi_jax.data.class_set import ClassSet, from_labels
+from mcdi_jax.data.class_set import ClassSet, from_labels, twins
 from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
@@ -196,7 +196,9 @@ def _by_domain(
   groups."""
   domains, numbers = np.unique(domain, return_inverse=True)
   pairs, dense = np.unique(numbers * len(classes) + labels, return_inverse=True)
-  items = from_labels(x, dense)._replace(group=np.int32(pairs // len(classes)))
+  group, kind = np.divmod(pairs, len(classes))
+  own_twins = twins(group, kind)
+  items = from_labels(x, dense)._replace(group=np.int32(group), twins=own_twins)
   own = [divmod(pair, len(classes)) for pair in pairs.tolist()]
   named = tuple(f"{classes[c]}, {domains[d]}" for d, c in own)
   return items, named, tuple(str(domains[d]) for d, _ in own)

@@ -66,7 +66,7 @@ class TaskFamily(abc.ABC):
   classifies: ClassVar[bool] = False
   """Whether tasks have classes, `ways` of them."""
   most_ways: ClassVar[int] = 0
-  """With more classes generated weights were never tried, and are refused; 0: any number."""
+  """With more classes generated weights were never tried, and are refused; 0: none."""
   one_by_one: ClassVar[bool] = False
   """Whether on CPU tasks are computed one after the other: faster where the network does
   much with many weights of a task's own."""

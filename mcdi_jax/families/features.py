@@ -6,8 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from mcdi_jax.data import ClassSet
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import (
@@ -19,7 +20,15 @@ from mcdi_jax.networks import (
   ridge_path,
 )
 from mcdi_jax.networks.head import apply_head
-from mcdi_jax.tasks import Support, Task, class_means, membership
+from mcdi_jax.tasks import (
+  Form,
+  Protocol,
+  Support,
+  Task,
+  class_means,
+  membership,
+  sample_across,
+)
 
 _SLOW = 16.0  # what biases are divided by: so one rate suits them and kernels
 _LOGITS = 3.0  # rms of a base's logits on the support: about that of heads that are trained
@@ -66,10 +75,14 @@ class Features(FewShot):
   Attributes:
     width: D of the features that it was trained on.
     unit_length: whether features are divided by their length first.
+    across: how many domains the support of a training task is drawn from, where its queries
+      are of another one; 0: a task is of one domain. Of items without domains it says
+      nothing.
   """
 
   width: int
   unit_length: bool = True
+  across: int = 0
   name: ClassVar[str] = "features"
   most_ways: ClassVar[int] = 100
   one_by_one: ClassVar[bool] = True  # for the bases and operators, which LAPACK makes
@@ -92,6 +105,20 @@ class Features(FewShot):
     """Gaussian of this scale."""
     del frozen
     return head(x.shape[-1], ways, scale=scale).init(key)
+
+  def examples(
+    self,
+    key: Key[Array, ""],
+    items: ClassSet,
+    task: Int[Array, " N"],
+    protocol: Protocol,
+    *,
+    form: Form | None = None,
+  ) -> Task:
+    if not self.across or items.twins is None:
+      return super().examples(key, items, task, protocol, form=form)
+    drawn = sample_across(key, items, task, protocol, self.across, form=form)
+    return drawn._replace(support=self._packed(drawn.support, form))
 
   def scaled(self, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
     """Of length √D: what is standardised has coordinates of rms 1, in any D."""

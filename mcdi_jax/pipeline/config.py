@@ -75,6 +75,8 @@ class FeaturesConfig:
     unit_length: whether features are divided by their length, before a task's are taken
       about the support's mean.
     domains: of the source's, those whose tasks are trained and validated on; empty: all.
+    across: of the domains that are trained on, how many a task's support is of, where its
+      queries are of another one, for the query loss and validation; 0: a task is of one.
     project: directions of the largest second moments of the training features, in which
       the bank is made and a generator is trained on its weights; 0: all dimensions. It is
       trained on the query loss, and tested, in all.
@@ -92,6 +94,7 @@ class FeaturesConfig:
 
   unit_length: bool = True
   domains: tuple[str, ...] = ()
+  across: int = 0
   project: int = 256
   targets: tuple[str, ...] = ()
   shots: tuple[int, ...] = (1, 5, 20)
@@ -101,7 +104,8 @@ class FeaturesConfig:
   ready: tuple[str, ...] = ()
 
   def __post_init__(self):
-    where, project = "config.features", self.project
+    where, project, across = "config.features", self.project, self.across
+    check(across >= 0, f"{where}.across", across, "give at least 0; 0 is within a domain")
     check(project >= 0, f"{where}.project", project, "give at least 0; 0 is all")
     shots, remedy = self.shots, "give numbers of at least 1"
     check(min(shots, default=0) >= 1, f"{where}.shots", shots, remedy)
@@ -259,8 +263,8 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
     return Fields(image_shape=image_shape, **forms, **numbers)
   forms["most_items"] = config.meta.most_items
   if config.family == "features":
-    unit = config.features.unit_length
-    return Features(width=image_shape[0], unit_length=unit, **forms)
+    forms |= {name: getattr(config.features, name) for name in ("unit_length", "across")}
+    return Features(width=image_shape[0], **forms)
   if config.family == "networks":
     return Networks(image_shape=image_shape, width=config.networks.width, **forms)
   return Heads(image_shape=image_shape, width=config.backbone.width, **forms)

@@ -83,7 +83,7 @@ def _tests_of(source: Splits) -> dict[str, ClassSet]:
   for group in np.unique(test.group):
     own = np.flatnonzero(test.group == group)
     name = source.domains[2][own[0]]
-    of_domain = gather_classes(test, own)._replace(group=None)
+    of_domain = gather_classes(test, own)._replace(group=None, twins=None)
     found[f"{source.name}-{name}-{len(own)}"] = of_domain
   return found
 
@@ -152,6 +152,9 @@ def _check_domains(config: Config, source: Splits) -> None:
     found = f"training and validation classes have {sorted(both)}"
     remedy = found if both else "the source has no domains, set it to ()"
     check(name in both, setting, name, remedy)
+  across, domains = config.features.across, len(named or both)
+  remedy = f"{domains} domains are trained on, one of them for the queries: lower it"
+  check(across < max(domains, 1), "config.features.across", across, remedy)
 
 
 def _check_unused(config: Config) -> None:

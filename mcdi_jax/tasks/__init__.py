@@ -1,5 +1,6 @@
 """Pure sampling of N-way K-shot tasks."""
 
+from mcdi_jax.tasks.across import sample_across
 from mcdi_jax.tasks.few_shot import (
   Form,
   Protocol,
@@ -28,6 +29,7 @@ __all__ = [
   "class_sums",
   "mean_over_items",
   "membership",
+  "sample_across",
   "sample_classes",
   "sample_examples",
   "sample_support",

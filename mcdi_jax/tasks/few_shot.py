@@ -117,7 +117,7 @@ def sample_classes(key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array
   return jax.lax.top_k(jnp.where(items.group == group, luck, -1.0), ways)[1]
 
 
-def _draw_places(
+def draw_places(
   key: Key[Array, ""], items: ClassSet, classes: Int[Array, " N"], number: int
 ) -> Int[Array, "N n"]:
   """Places in `items.x` of `number` different items of each class."""
@@ -127,7 +127,7 @@ def _draw_places(
   return jnp.take_along_axis(row, jax.lax.top_k(luck, number)[1], axis=1)
 
 
-def _take(
+def take_places(
   items: ClassSet, places: Int[Array, "N n"], valid: Bool[Array, "N n"]
 ) -> tuple[Any, Int[Array, " Nn"], Bool[Array, " Nn"]]:
   """x, y and mask; the label of an item that does not count is 0."""
@@ -137,7 +137,7 @@ def _take(
   return items.x[places.reshape(-1)], label, mask
 
 
-def _present(
+def present(
   items: ClassSet, classes: Int[Array, " N"], first: int, stop: int, ways: Any
 ) -> Bool[Array, "N n"]:
   """Which of the draws first … stop−1 of each class are items of it, and of the task."""
@@ -160,9 +160,9 @@ def sample_support(
       count do not depend on those.
   """
   ways, counted = form or (len(classes), shots)
-  places = _draw_places(key, items, classes, shots)
-  valid = _present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
-  return Support(*_take(items, places, valid))
+  places = draw_places(key, items, classes, shots)
+  valid = present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
+  return Support(*take_places(items, places, valid))
 
 
 def sample_task(
@@ -193,10 +193,10 @@ def sample_examples(
   """Support and queries of the given classes, disjoint; `form` as in `sample_task`."""
   ways, counted = form or (protocol.ways, protocol.shots)
   shots, number = protocol.shots, protocol.shots + protocol.queries
-  places = _draw_places(key, items, classes, number)
-  in_support = _present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
-  in_query = _present(items, classes, shots, number, ways)
+  places = draw_places(key, items, classes, number)
+  in_support = present(items, classes, 0, shots, ways) & (jnp.arange(shots) < counted)
+  in_query = present(items, classes, shots, number, ways)
   return Task(
-    Support(*_take(items, places[:, :shots], in_support)),
-    Query(*_take(items, places[:, shots:], in_query)),
+    Support(*take_places(items, places[:, :shots], in_support)),
+    Query(*take_places(items, places[:, shots:], in_query)),
   )
