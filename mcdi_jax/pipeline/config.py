@@ -85,7 +85,8 @@ class FeaturesConfig:
     shots: labelled items a class of a target's supports.
     ways: of each number of shots, classes that are drawn anew for each support; 0, or
       empty: all of the target's at once.
-    supports: how many supports of each number of shots, the same for all methods.
+    supports: how many supports of each number of shots, the same for all methods; of more
+      than ten classes fewer, in proportion, as each has more queries.
     queries: of each class of a target, at most; all others than the support's if it has
       fewer.
     ready: generators of heads on features that are there already, by name or directory:

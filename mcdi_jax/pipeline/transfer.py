@@ -31,6 +31,7 @@ from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
+_WAYS = 10  # up to which there are all the supports that are asked for
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
 _LEAST_QUERIES = 20  # a class; with fewer a set is not tested with so many shots
 
@@ -66,7 +67,8 @@ def evaluate_transfer(
       rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
       control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
       every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
-      own = dataclasses.replace(config.evaluation, tasks=supports)
+      tasks = max(1, round(supports * min(1, _WAYS / form.ways)))
+      own = dataclasses.replace(config.evaluation, tasks=tasks)
       call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
       same = {method.name for method, _ in (*rows.fixed, *rows.fixed_about)}
       scored = KeptScores(choices / "scores", same)
