@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
   precision = _PRECISION.value or generator.spec.matmul_precision
   spec = dataclasses.replace(generator.spec, matmul_precision=precision)
   generator = dataclasses.replace(generator, spec=spec)
-  backbone = f"conv4-{spec.family.width}" if isinstance(spec.family, Heads) else None
+  backbone = spec.family.architecture.name if isinstance(spec.family, Heads) else None
   facts = Facts(backbone, precision, spec.family)
   found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]

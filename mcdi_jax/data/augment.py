@@ -1,4 +1,4 @@
-"""Slight random warps of images, for preparation on more than the drawings given."""
+"""Slight random changes of images, so that what learns sees more than those given."""
 
 import jax
 import jax.numpy as jnp
@@ -19,3 +19,32 @@ def warp(image: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w
   y, x = jnp.moveaxis((place - centre) @ linear + centre + shift, -1, 0)
   one = lambda channel: map_coordinates(channel, [y, x], order=1)  # noqa: E731
   return jax.vmap(one, in_axes=-1, out_axes=-1)(image)
+
+
+def flipped(image: Float[Array, "h w c"], key: Key[Array, ""]) -> Float[Array, "h w c"]:
+  """Left to right, one image in two."""
+  return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def cropped(
+  image: Float[Array, "h w c"], key: Key[Array, ""], pad: int
+) -> Float[Array, "h w c"]:
+  """A window of the image's size, of the image with so many zeros on each side."""
+  first = jax.random.randint(key, (2,), 0, 2 * pad + 1)
+  padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+  return jax.lax.dynamic_slice(padded, (*first, 0), image.shape)
+
+
+def jittered(
+  image: Float[Array, "h w c"], key: Key[Array, ""], amount: float
+) -> Float[Array, "h w c"]:
+  """Brightness, contrast and saturation, in this order, each multiplied by a number from
+  1 − amount to 1 + amount."""
+  brightness, contrast, saturation = jax.random.uniform(
+    key, (3,), minval=1 - amount, maxval=1 + amount
+  )
+  image = brightness * image
+  mean = image.mean()
+  image = mean + contrast * (image - mean)
+  grey = image.mean(-1, keepdims=True)
+  return jnp.clip(grey + saturation * (image - grey), 0.0, 1.0)

@@ -39,8 +39,9 @@ class DataConfig:
     invert: `auto` inverts dark ink on bright ground, image by image; `always`, `never`.
     size: pixels a side after a resize by area mean; 0: as they are.
     class_split: which classes are for train, val and test: a list that ships with the
-      package (`omniglot`), or a table (split, tab, class name). Empty: as the `.npz` or
-      folders train/, val/ and test/ say, else at random.
+      package (`omniglot`), a table (split, tab, class name), or another array of the `.npz`
+      whose name begins so, as `class_split_superclass`. Empty: as the `.npz` or folders
+      train/, val/ and test/ say, else at random.
     split_seed: of the random split, 64/16/20 %.
     rotations: add the images turned by 90°, 180° and 270° as classes of their own, in
       meta-training and validation. The test classes are evaluated both ways.
@@ -144,16 +145,22 @@ def load_raw(config: DataConfig) -> Raw:
   sources: dict[str, Callable[[], Raw]] = {
     "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),
     "folder": lambda: read_folder(config.path, lambda image: in_form(image, **form)),
-    "npz": lambda: read_npz(config.path, **form),
+    "npz": lambda: read_npz(config.path, split=_array(config) or "class_split", **form),
   }
   return sources[config.source]()
+
+
+def _array(config: DataConfig) -> str:
+  """The array of an `.npz` that is asked for as the split of its classes; empty: none."""
+  named = config.source == "npz" and config.class_split.startswith("class_split")
+  return config.class_split if named else ""
 
 
 def _split(raw: Raw, config: DataConfig) -> Splits:
   """The classes in the order of the list that splits them, else in that of `raw`."""
   order, split = np.arange(len(raw.classes)), raw.split
   own = bool(config.class_split) or split is not None
-  if config.class_split:
+  if config.class_split and not _array(config):
     order, split = order_by_list(config.class_split, raw.classes)
   elif not own:
     split = _random_split(len(raw.classes), config.split_seed)

@@ -26,7 +26,14 @@ _ARRAYS = (
 )
 
 
-def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.path") -> Raw:
+def read_npz(
+  path: str,
+  *,
+  size: int,
+  grey: bool,
+  split: str = "class_split",
+  setting: str = "config.data.path",
+) -> Raw:
   """`images` [n, h, w, c], [n, h, w] or [n, c, h, w], of numbers as `as_bytes` takes them,
   or `features` [n, D] of floats; `labels` [n], whole numbers or names; optionally
   `classes`, the names of labels 0..C−1, `class_split`, 0/1/2 for each class in the order
@@ -36,12 +43,19 @@ def read_npz(path: str, *, size: int, grey: bool, setting: str = "config.data.pa
   Without `classes` the labels are the names, whatever numbers they are.
 
   Args:
+    split: the array that is taken for `class_split`; another one must be there.
     setting: where the path was given, for errors.
 
   Raises:
     MissingError, DamagedError, InputError: no such file, or not this content.
   """
-  place, content = _opened(path, setting)
+  place, content = _opened(path, setting, split)
+  if split != "class_split" and split not in content:
+    raise InputError(
+      f"config.data.class_split is {split!r}: {path} holds {sorted(content)}, so name one "
+      "of its arrays, or leave the setting empty"
+    )
+  content["class_split"] = content.pop(split, None)
   if "features" in content:
     return _of_features(content, path)
   images = _images(_array_of(content, "images", path), path)
@@ -79,14 +93,16 @@ def read_features(path: str, *, setting: str, labelled: bool = True) -> Raw:
   return _of_features(content, path)
 
 
-def _opened(path: str, setting: str) -> tuple[Path, dict[str, np.ndarray]]:
+def _opened(
+  path: str, setting: str, split: str = "class_split"
+) -> tuple[Path, dict[str, np.ndarray]]:
   place = files.as_path(path)
   if not path or not place.exists():
     remedy = " with --data PATH" if setting == "config.data.path" else ""
     raise MissingError(
       f"{setting} is {path!r}, where there is no file: give an .npz{remedy}"
     )
-  return place, _read_archive(place, setting)
+  return place, _read_archive(place, setting, (*_ARRAYS, split))
 
 
 def _array_of(content: dict[str, np.ndarray], name: str, path: str) -> np.ndarray:
@@ -123,13 +139,17 @@ def _labelled(
   return labels, classes, split
 
 
-def _read_archive(path: Path, setting: str) -> dict[str, np.ndarray]:
+def _read_archive(
+  path: Path, setting: str, wanted: tuple[str, ...]
+) -> dict[str, np.ndarray]:
   """The arrays that are used here, others by name alone."""
   try:
     with path.open("rb") as f, np.load(f) as archive:
       if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DamagedError(f"{setting} {path} is a single array: give an .npz")
-      return {n: _array(archive, n, path) for n in archive.files}
+      return {
+        n: _array(archive, n, path) if n in wanted else np.empty(0) for n in archive.files
+      }
   except InputError:
     raise
   except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -139,8 +159,6 @@ def _read_archive(path: Path, setting: str) -> dict[str, np.ndarray]:
 
 
 def _array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-  if name not in _ARRAYS:
-    return np.empty(0)
   try:
     return archive[name]
   except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks.conv4 import SMALLEST_IMAGE
+from mcdi_jax.networks.backbones import SMALLEST_IMAGE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,6 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
   height, width, _ = shape
   if min(height, width) < SMALLEST_IMAGE:
     raise InputError(
-      f"the images are {height}×{width}: conv-4 needs at least {SMALLEST_IMAGE} pixels a "
-      "side, so bring larger ones"
+      f"the images are {height}×{width}: backbones need at least {SMALLEST_IMAGE} pixels "
+      "a side, so bring larger ones"
     )

@@ -1,4 +1,4 @@
-"""Linear heads on the features of a frozen conv-4: few-shot classification of images."""
+"""Linear heads on the features of a frozen backbone: few-shot classification of images."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -9,13 +9,16 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.families.few_shot_images import FewShotImages
 from mcdi_jax.networks import (
+  Architecture,
   Network,
   Params,
+  architecture,
   backbone,
   head,
   prototype_head,
   ridge_head,
 )
+from mcdi_jax.networks.backbones import Kind
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Support, class_means, membership
 from mcdi_jax.weights import Layer
@@ -26,17 +29,25 @@ class Heads(FewShotImages):
   """The head's weights are generated.
 
   Attributes:
-    width: of the conv-4 under the head.
+    network: the backbone under the head.
+    width: of a conv-4.
+    widths: of a ResNet-12.
   """
 
+  network: Kind = "conv4"
   width: int = 64
+  widths: tuple[int, ...] = (16, 32, 64, 128)
   name: ClassVar[str] = "heads"
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge")
   layers: ClassVar[tuple[Layer, ...]] = (Layer("head/kernel", "head/bias"),)
 
   @property
+  def architecture(self) -> Architecture:
+    return architecture(self.network, self.width, self.widths)
+
+  @property
   def backbone(self) -> Network:
-    return backbone(self.image_shape, self.width)
+    return backbone(self.architecture, self.image_shape)
 
   def init_frozen(self, key: Key[Array, ""]) -> Params:
     return self.backbone.init(key)

@@ -12,6 +12,7 @@ from mcdi_jax.pipeline.predictions import (
   predictions_file,
   write_predictions,
 )
+from mcdi_jax.pipeline.pretrain import pretrain
 from mcdi_jax.pipeline.run import run
 from mcdi_jax.pipeline.use import Suite, Use
 
@@ -25,6 +26,7 @@ __all__ = [
   "own_use",
   "predict",
   "predictions_file",
+  "pretrain",
   "run",
   "write_predictions",
 ]

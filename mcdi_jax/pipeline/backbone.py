@@ -17,8 +17,9 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import Metrics, train
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.networks import Network, backbone, conv4, fit_standardisation
-from mcdi_jax.networks.pretrain import embed, pretraining
+from mcdi_jax.networks import Network, backbone, fit_standardisation, with_statistics
+from mcdi_jax.networks.pretrain import embed, pretrained, pretraining
+from mcdi_jax.networks.validation import validation
 from mcdi_jax.pipeline.config import Config
 
 _SAVE_EVERY = 400
@@ -55,13 +56,13 @@ def prepare_backbone(
   content = {
     "data": splits.digest,
     "rotations": config.data.rotations,
-    "backbone": config.backbone,
+    "backbone": config.backbone.content(),
     "matmul_precision": config.matmul_precision,
     "seed": seed,
   }
   digest = content_hash(content)
   place = directory / digest[:16]
-  network = backbone(splits.image_shape, config.backbone.width)
+  network = backbone(config.backbone.architecture, splits.image_shape)
   k_init, k_run = jax.random.split(key_for(seed, "backbone"))
   if not is_finished(place / "params"):
     with files.exclusive(place, wait=True):
@@ -86,22 +87,34 @@ def _train(
   k_run: Key[Array, ""],
 ) -> Any:
   """The params, standardisation included."""
-  bare = conv4(splits.image_shape, config.backbone.width)
-  init, step = pretraining(bare, config.backbone)
+  asked = config.backbone
+  bare = asked.architecture.of_images(splits.image_shape)
   images = _turned(splits.train, config)
+  init, step = pretraining(bare, asked, images)
+  apply = with_statistics(bare).apply
   state = train(
     lambda state, key: step(state, key, images),
     init(k_init),
     k_run,
-    steps=config.backbone.steps,
+    steps=asked.steps,
     title="backbone",
     write=write,
+    validate=_validate(config, splits, apply) if asked.validate_every else None,
+    validate_every=asked.validate_every,
     checkpoints=Checkpoints(place / "checkpoints"),
     save_every=_SAVE_EVERY,
     remedy="lower config.backbone.rate and name another --workdir, as one belongs to one "
     "config",
   )
-  return fit_standardisation(state.params, embed(bare.apply, state.params, images).x)
+  params = pretrained(state, asked)
+  return fit_standardisation(params, embed(apply, params, images).x)
+
+
+def _validate(config: Config, splits: Splits, apply: Callable[..., Any]) -> Any:
+  """How good prototypes of validation classes are; it changes nothing."""
+  items = _turned(splits.val, config)
+  look = validation(apply, key_for(0, "validation of the backbone"))
+  return lambda state: (state, look(pretrained(state, config.backbone), items))
 
 
 def _turned(images: ClassSet, config: Config) -> ClassSet:

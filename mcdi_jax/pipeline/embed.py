@@ -56,6 +56,8 @@ def open_encoder(kind: str, weights: PathLike, size: int = 0) -> Embedding:
   try:
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     width = jax.eval_shape(encoder.apply, encoder.params, image).shape[-1]
+  except InputError:
+    raise
   except (TypeError, ValueError, ZeroDivisionError):
     raise InputError(f"--encoder_size is {size}: {kind} cannot see so few pixels") from None
   content = hashlib.sha256(repr((encoder.form, width)).encode())

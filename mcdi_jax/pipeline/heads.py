@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.data import ClassSet, Splits
+from mcdi_jax.data import Splits
 from mcdi_jax.data.images import border_brightness
 from mcdi_jax.data.load import load_images as read_images
 from mcdi_jax.evaluation import classified
@@ -17,7 +17,7 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import HEADS, Method, Statistics, prepared
-from mcdi_jax.networks.pretrain import BackboneConfig
+from mcdi_jax.networks.validation import PROTOCOLS
 from mcdi_jax.pipeline.backbone import (
   augmented_features,
   embed_splits,
@@ -30,7 +30,15 @@ from mcdi_jax.tasks import check_protocol
 
 
 def check_images(config: Config, splits: Splits) -> None:
-  """Whether there are enough for few-shot tasks, of a size that conv-4 takes."""
+  """Whether there are enough for few-shot tasks, of a size that backbones take."""
+  _check_size(config, splits)
+  for form in config.forms:
+    check_protocol(splits.val, form, "val")
+    check_protocol(splits.test, form, "test")
+    check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
+
+
+def _check_size(config: Config, splits: Splits) -> None:
   height, width, _ = splits.image_shape
   check_image_shape(splits.image_shape)
   if config.data.rotations and height != width:
@@ -38,17 +46,12 @@ def check_images(config: Config, splits: Splits) -> None:
       f"the images are {height}×{width}: only square ones can be turned, so set "
       "config.data.rotations to False"
     )
-  for form in config.forms:
-    check_protocol(splits.val, form, "val")
-    check_protocol(splits.test, form, "test")
-    check_protocol(splits.train, form._replace(queries=_training_queries(config)), "train")
 
 
 def check_heads(config: Config, splits: Splits) -> None:
   check_images(config, splits)
   check_family_has(config, task_family(config, splits.image_shape))
-  turns = 4 if config.data.rotations else 1
-  _check_episode(config.backbone, splits.train, turns)
+  check_pretraining(config, splits)
 
 
 def _training_queries(config: Config) -> int:
@@ -61,13 +64,20 @@ def _training_queries(config: Config) -> int:
   )
 
 
-def _check_episode(backbone: BackboneConfig, items: ClassSet, turns: int) -> None:
+def check_pretraining(config: Config, splits: Splits) -> None:
+  """Whether images are of a size that backbones take, and there are enough for a step, and
+  for a look at validation classes."""
+  _check_size(config, splits)
+  backbone, items = config.backbone, splits.train
+  turns = 4 if config.data.rotations else 1
   classes, smallest = turns * items.classes, int(items.count.min())
   remedy = f"the train split has {classes} classes: lower it"
   check(backbone.ways <= classes, "config.backbone.ways", backbone.ways, remedy)
   remedy = f"a class of the train split has {smallest} images: lower it"
   fits = backbone.drawings <= smallest
   check(fits, "config.backbone.drawings", backbone.drawings, remedy)
+  for protocol in PROTOCOLS if backbone.validate_every else ():
+    check_protocol(splits.val, protocol, "val")
 
 
 def prepare_heads(
@@ -89,7 +99,7 @@ def prepare_heads(
     task_family(config, splits.image_shape),
     backbone.params,
     backbone.digest,
-    f"conv4-{config.backbone.width}",
+    config.backbone.architecture.name,
     Suite(features.train, features.val, tests, upright.classes),
     versions,
     about_images(splits),

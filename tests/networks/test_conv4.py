@@ -1,5 +1,7 @@
 """Convolution, conv-4 and the prototype head against their textbook forms."""
 
+import functools
+
 import chex
 import jax
 import jax.export
@@ -7,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mcdi_jax.networks import conv4, head, prototype_head
+from mcdi_jax.networks import conv4, head, prototype_head, with_statistics
 from mcdi_jax.networks.conv4 import (
   apply_blocks,
-  apply_in_groups,
   apply_with_own_statistics,
 )
 from mcdi_jax.networks.convolution import (
@@ -19,9 +20,11 @@ from mcdi_jax.networks.convolution import (
   patches_convolution,
 )
 from mcdi_jax.networks.head import apply_head
+from mcdi_jax.networks.normalised import apply_in_groups
 
 SHAPE, WIDTH = (37, 32, 2), 3  # odd sizes: pooling drops a row
-APPLY = jax.jit(conv4(SHAPE, WIDTH).apply)
+NETWORK = conv4(SHAPE[-1], WIDTH)
+APPLY = jax.jit(with_statistics(NETWORK).apply)
 
 
 def _params(rng: np.random.Generator) -> dict:
@@ -106,7 +109,7 @@ def test_a_group_is_normalised_with_its_own_statistics():
   rng = np.random.default_rng(3)
   params = jax.tree.map(jnp.float32, _params(rng))
   x = jnp.asarray(rng.uniform(size=(6, *SHAPE)), jnp.float32)
-  apply = jax.jit(apply_in_groups, static_argnames="group")
+  apply = jax.jit(functools.partial(apply_in_groups, NETWORK), static_argnames="group")
   features, mean = apply(params["weights"], x, group=3)
   first = lax_convolution(x, params["weights"][0]["kernel"]).reshape(2, 3, -1, WIDTH)
   np.testing.assert_allclose(mean[0]["mean"], first.mean((1, 2)).mean(0), atol=1e-5)

@@ -10,16 +10,16 @@ import pytest
 from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.networks import conv4
+from mcdi_jax.networks.objectives import episode
 from mcdi_jax.networks.pretrain import (
   BackboneConfig,
   _optimiser,
   embed,
-  episode,
   pretraining,
 )
 
 CONFIG = BackboneConfig(width=4, steps=30, ways=8, drawings=4, group=8, rate=0.1)
-NETWORK = conv4((28, 28, 1), CONFIG.width)
+NETWORK = conv4(1, CONFIG.width)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def images() -> ClassSet:
 
 @pytest.fixture(scope="module")
 def trained(images: ClassSet):
-  init, step = pretraining(NETWORK, CONFIG)
+  init, step = pretraining(NETWORK, CONFIG, images)
   state, rows = init(jax.random.key(0)), []
   for _ in range(CONFIG.steps):
     state, metrics = step(state, jax.random.key(1), images)
@@ -125,7 +125,7 @@ def test_rates_rise_for_a_hundred_steps_and_fall_to_0(steps: int):
 def test_statistics_are_a_running_mean_of_the_given_memory(images: ClassSet):
   """m · before + (1 − m) · seen: what the same episode leaves of two beginnings differs
   by m times their difference."""
-  init, step = pretraining(NETWORK, CONFIG)
+  init, step = pretraining(NETWORK, CONFIG, images)
   found = []
   for shift in (0.0, 10.0):
     state = init(jax.random.key(0))

@@ -19,7 +19,7 @@ from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import DamagedError, InputError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.keys import key_for
-from mcdi_jax.networks import conv4
+from mcdi_jax.networks import conv4, with_statistics
 from mcdi_jax.networks.pretrain import BackboneConfig, PretrainState
 from mcdi_jax.pipeline import Config, backbone
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
@@ -41,10 +41,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
   of numpy. Lists the keys that it was given."""
   keys: list[Any] = []
 
-  def pretraining(network: Any, config: BackboneConfig) -> Any:
+  def pretraining(network: Any, config: BackboneConfig, images: Any) -> Any:
     def init(key: Any) -> PretrainState:
       keys.append(jax.random.key_data(key).tolist())
-      shapes = jax.eval_shape(network.init, key)
+      shapes = jax.eval_shape(with_statistics(network).init, key)
       params = jax.tree.map(lambda x: jnp.asarray(np.zeros(x.shape, x.dtype)), shapes)
       return PretrainState(jnp.int32(0), params, ())
 
@@ -82,7 +82,7 @@ def test_each_seed_has_its_own(tmp_path: Path, splits: Splits, drawn: list[Any])
     content = {
       "data": splits.digest,
       "rotations": False,
-      "backbone": dataclasses.asdict(CONFIG.backbone),
+      "backbone": CONFIG.backbone.content(),
       "matmul_precision": CONFIG.matmul_precision,
       "seed": seed,
     }
@@ -194,8 +194,8 @@ def test_a_rate_that_diverges_says_what_can_be_done(
   tmp_path: Path, splits: Splits, drawn: list[Any], monkeypatch: pytest.MonkeyPatch
 ):
   """Another rate is another config, and a workdir belongs to one."""
-  network = conv4(splits.image_shape, CONFIG.backbone.width)
-  init, step = backbone.pretraining(network, CONFIG.backbone)
+  network = conv4(splits.image_shape[-1], CONFIG.backbone.width)
+  init, step = backbone.pretraining(network, CONFIG.backbone, splits.train)
   diverges = lambda state, *rest: (step(state, *rest)[0], {"loss": np.nan})  # noqa: E731
   monkeypatch.setattr(backbone, "pretraining", lambda *_: (init, diverges))
   said = r"lower config\.backbone\.rate and name another --workdir"

@@ -199,8 +199,9 @@ def test_a_backbone_is_trained_and_standardised_on_training_images(
   def train(step: Any, state: Any, key: Any, **_: Any) -> Any:
     return step(state, key)
 
-  def pretraining(network: Any, config: Any) -> Any:
-    made = type("State", (), {"params": {"weights": jnp.ones(2)}})()
+  def pretraining(network: Any, config: Any, images: Any) -> Any:
+    params = {"weights": jnp.ones(2), "statistics": ()}
+    made = type("State", (), {"params": params})()
     return lambda key: made, lambda state, key, images: given.append(images) or state
 
   def embed(apply: Any, params: Any, images: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.networks import Network, conv4
+from mcdi_jax.networks import Network, conv4, with_statistics
 from mcdi_jax.weights import Cut, weight_space
 from mcdi_jax.weights.lora import canonical, distinct, init_adapters, lora, merge_adapters
 
@@ -54,7 +54,7 @@ def test_a_wrapped_network_equals_the_merged_one():
 
 
 def test_a_convolution_is_a_matrix_of_its_inputs():
-  network = conv4((16, 16, 1), 8)
+  network = with_statistics(conv4(1, 8))
   params = lora(network, "weights/*/kernel", 3).init(jax.random.key(0))
   shapes = jax.tree.map(jnp.shape, (params["a"], params["b"]))
   a, b = (tree["weights"]["1"]["kernel"] for tree in shapes)

@@ -1,0 +1,91 @@
+"""Networks with batch normalisation, before it is said with which statistics."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from mcdi_jax.networks.network import Network, Params
+
+EPSILON = 1e-5
+
+
+class Normalised(NamedTuple):
+  """Its weights have a `gain` and a `bias` wherever it normalises; the statistics have a
+  `mean` and a `var` at those places.
+
+  Attributes:
+    init: `init(key) → weights`.
+    apply: `apply(weights, statistics, x [n, ...]) → [n, D]`, with the statistics given.
+    apply_own: `apply_own(weights, x, mask=None) → [n, D], statistics`, with those of the
+      items that count, which come back. None: all count.
+  """
+
+  init: Callable[[Key[Array, ""]], Params]
+  apply: Callable[[Params, Params, Any], Array]
+  apply_own: Callable[..., tuple[Array, Params]]
+
+
+def with_statistics(network: Normalised) -> Network:
+  """Params `{"weights", "statistics"}`: those that pretraining left, so that a feature
+  depends on its own image alone: non-transductive."""
+
+  def init(key: Key[Array, ""]) -> Params:
+    weights = network.init(key)
+    return {"weights": weights, "statistics": fresh_statistics(weights)}
+
+  def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n D"]:
+    return network.apply(params["weights"], params["statistics"], x)
+
+  return Network(init, apply)
+
+
+def fresh_statistics(weights: Params) -> Params:
+  """Mean 0 and variance 1."""
+  if isinstance(weights, list):
+    return [fresh_statistics(inside) for inside in weights]
+  if "gain" in weights:
+    gain = weights["gain"]
+    return {"mean": jnp.zeros_like(gain), "var": jnp.ones_like(gain)}
+  groups = {name: x for name, x in weights.items() if isinstance(x, (dict, list))}
+  return {name: fresh_statistics(x) for name, x in groups.items()}
+
+
+def moments(x: Float[Array, "n h w c"], mask: Bool[Array, " n"] | None = None) -> Params:
+  """`mean` and `var` [c] over the images that count."""
+  where = None if mask is None else mask[:, None, None, None]
+  return {"mean": x.mean((0, 1, 2), where=where), "var": x.var((0, 1, 2), where=where)}
+
+
+def normalise(x: Float[Array, "n h w c"], norm: Params, statistics: Params) -> Array:
+  """Gain and bias [c] on what has these statistics."""
+  gain = norm["gain"] * jax.lax.rsqrt(statistics["var"] + EPSILON)
+  return (x - statistics["mean"]) * gain + norm["bias"]
+
+
+def without_uncounted(
+  x: Float[Array, "n h w c"], mask: Bool[Array, " n"] | None
+) -> Float[Array, "n h w c"]:
+  """0 for images that do not count: they may hold anything, gradients included."""
+  return x if mask is None else jnp.where(mask[:, None, None, None], x, 0.0)
+
+
+def apply_in_groups(
+  network: Normalised, weights: Params, x: Float[Array, "n h w c"], group: int
+) -> tuple[Float[Array, "n D"], Params]:
+  """The forward pass of pretraining: every `group` images are normalised with their own
+  statistics (ghost batches, Hoffer et al. 2017), whose mean comes back with the features.
+
+  A group is small enough for the caches, and is computed anew in the backward pass
+  rather than read from memory: together 2.2 times as fast on CPU as one batch of 360.
+  """
+  of_group = jax.checkpoint(lambda x: network.apply_own(weights, x))
+  groups = x.reshape(-1, group, *x.shape[1:])
+  features, seen = jax.lax.platform_dependent(
+    groups,
+    cpu=lambda groups: jax.lax.map(of_group, groups),
+    default=jax.vmap(of_group),
+  )
+  return features.reshape(len(x), -1), jax.tree.map(lambda s: s.mean(0), seen)
