@@ -33,6 +33,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.data.size = 32
   config.backbone.network = "resnet12"
   config.backbone.objective = "classification"
+  config.backbone.unit_length = True
   config.backbone.steps = 4800
   config.backbone.ways = 60
   config.backbone.drawings = 4

@@ -32,11 +32,13 @@ class Heads(FewShotImages):
     network: the backbone under the head.
     width: of a conv-4.
     widths: of a ResNet-12.
+    unit_length: whether features are divided by their length.
   """
 
   network: Kind = "conv4"
   width: int = 64
   widths: tuple[int, ...] = (16, 32, 64, 128)
+  unit_length: bool = False
   name: ClassVar[str] = "heads"
   bases: ClassVar[tuple[str, ...]] = ("none", "init", "prototypes", "ridge")
   layers: ClassVar[tuple[Layer, ...]] = (Layer("head/kernel", "head/bias"),)
@@ -47,7 +49,8 @@ class Heads(FewShotImages):
 
   @property
   def backbone(self) -> Network:
-    return backbone(self.architecture, self.image_shape)
+    chosen = self.architecture
+    return backbone(chosen, self.image_shape, unit_length=self.unit_length)
 
   def init_frozen(self, key: Key[Array, ""]) -> Params:
     return self.backbone.init(key)

@@ -39,6 +39,9 @@ def architecture(network: Kind, width: int, widths: tuple[int, ...]) -> Architec
   return Architecture(network, (width,) if network == "conv4" else widths)
 
 
-def backbone(chosen: Architecture, image_shape: tuple[int, ...]) -> Network:
+def backbone(
+  chosen: Architecture, image_shape: tuple[int, ...], *, unit_length: bool = False
+) -> Network:
   """With standardised features: what generated heads stand on."""
-  return standardised(with_statistics(chosen.of_images(image_shape)), image_shape)
+  bare = with_statistics(chosen.of_images(image_shape))
+  return standardised(bare, image_shape, unit_length=unit_length)

@@ -40,6 +40,7 @@ class BackboneConfig:
     statistics_memory: decay of the running mean of the batch statistics.
     network: `conv4`, or `resnet12`.
     widths: channels of the four blocks of resnet12.
+    unit_length: whether heads get features that are divided by their length.
     objective: prototypical `episodes`, or `classification`: a linear classifier of all
       training classes.
     label_smoothing: share of a label that classification spreads over all classes.
@@ -59,6 +60,7 @@ class BackboneConfig:
   statistics_memory: float = 0.98
   network: Kind = "conv4"
   widths: tuple[int, ...] = (16, 32, 64, 128)
+  unit_length: bool = False
   objective: Literal["episodes", "classification"] = "episodes"
   label_smoothing: float = 0.1
   flip: bool = False
@@ -95,7 +97,16 @@ class BackboneConfig:
 
 
 _NEWER = frozenset(
-  ("network", "widths", "objective", "label_smoothing", "flip", "crop", "jitter")
+  (
+    "network",
+    "widths",
+    "unit_length",
+    "objective",
+    "label_smoothing",
+    "flip",
+    "crop",
+    "jitter",
+  )
 )
 
 

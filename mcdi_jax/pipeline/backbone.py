@@ -53,16 +53,17 @@ def prepare_backbone(
 ) -> Backbone:
   """Reads or trains the backbone of this seed. Its folder in `directory` is named by a
   hash of all that determines it; another process that works there is waited for."""
+  asked = config.backbone
   content = {
     "data": splits.digest,
     "rotations": config.data.rotations,
-    "backbone": config.backbone.content(),
+    "backbone": asked.content(),
     "matmul_precision": config.matmul_precision,
     "seed": seed,
   }
   digest = content_hash(content)
   place = directory / digest[:16]
-  network = backbone(config.backbone.architecture, splits.image_shape)
+  network = backbone(asked.architecture, splits.image_shape, unit_length=asked.unit_length)
   k_init, k_run = jax.random.split(key_for(seed, "backbone"))
   if not is_finished(place / "params"):
     with files.exclusive(place, wait=True):

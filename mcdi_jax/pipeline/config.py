@@ -268,6 +268,6 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
     return Features(width=image_shape[0], **forms)
   if config.family == "networks":
     return Networks(image_shape=image_shape, width=config.networks.width, **forms)
-  asked = config.backbone
-  sizes = {"network": asked.network, "width": asked.width, "widths": asked.widths}
-  return Heads(image_shape=image_shape, **sizes, **forms)
+  names = ("network", "width", "widths", "unit_length")
+  own = {name: getattr(config.backbone, name) for name in names}
+  return Heads(image_shape=image_shape, **own, **forms)

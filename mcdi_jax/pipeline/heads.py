@@ -117,8 +117,10 @@ def about_images(splits: Splits) -> dict[str, Any]:
 
 
 def head_rivals(config: Config, prepared_seed: Prepared) -> Rivals:
-  """On features, whose standardisation has taken their mean off."""
+  """On features, whose standardisation has taken their mean off; what has been divided by
+  its length has none to be given back."""
   mean = prepared_seed.frozen["mean"] / prepared_seed.frozen["scale"]
+  mean = jnp.zeros_like(mean) if config.backbone.unit_length else mean
   known = Statistics(none=mean, source=jnp.zeros_like(mean))
   return Rivals(HEADS, known, (prepared(config.preparation, known),))
 

@@ -17,6 +17,7 @@ from mcdi_jax.data import DataConfig, Splits, from_labels
 from mcdi_jax.lib import files
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
+from mcdi_jax.networks.pretrain import PretrainState
 from mcdi_jax.pipeline import Config, backbone, bank, heads
 from mcdi_jax.pipeline.backbone import Backbone, Features
 from mcdi_jax.pipeline.config import task_family
@@ -201,7 +202,7 @@ def test_a_backbone_is_trained_and_standardised_on_training_images(
 
   def pretraining(network: Any, config: Any, images: Any) -> Any:
     params = {"weights": jnp.ones(2), "statistics": ()}
-    made = type("State", (), {"params": params})()
+    made = PretrainState(0, params, ())
     return lambda key: made, lambda state, key, images: given.append(images) or state
 
   def embed(apply: Any, params: Any, images: Any) -> Any:
