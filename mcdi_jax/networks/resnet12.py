@@ -101,6 +101,13 @@ def _block(
     y = norm(f"norm{layer}", y)
     y = jax.nn.leaky_relu(y, SLOPE) if layer < LAYERS - 1 else y
   y = y + norm("norm_shortcut", x @ block["shortcut"][0, 0])
-  n, h, w, c = y.shape
-  y = y[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
-  return jax.nn.leaky_relu(y.max((2, 4)), SLOPE)
+  return jax.nn.leaky_relu(_max_pooled(y), SLOPE)
+
+
+def _max_pooled(x: Float[Array, "n h w c"]) -> Float[Array, "n i j c"]:
+  """2×2. In pairs: the gradient of a maximum of many divides by the number of places that
+  equal it, which is none where they are computed anew and rounded in another way."""
+  n, h, w, c = x.shape
+  x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+  x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+  return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
