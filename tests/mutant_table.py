@@ -170,7 +170,7 @@ NETWORKS = _in(
   "networks",
   (
     "sd for variance",
-    "conv4",
+    "normalised",
     "x.var((0, 1, 2), where=where)",
     "x.std((0, 1, 2), where=where)",
     "tests/networks/test_conv4.py",
@@ -219,10 +219,45 @@ NETWORKS = _in(
   ),
   (
     "features shuffled twice",
-    "pretrain",
+    "objectives",
     "jnp.zeros_like(shuffled).at[order].set(shuffled)",
     "shuffled[order]",
     "tests/networks/test_pretrain.py",
+  ),
+  (
+    "labels not in the order of their images",
+    "objectives",
+    "[part[order].reshape(-1, group, *part.shape[1:]) for part in (x, y)]",
+    "[p.reshape(-1, group, *p.shape[1:]) for p in (x[order], y)]",
+    "tests/networks/test_objectives.py",
+  ),
+  (
+    "a sum over groups for a mean",
+    "objectives",
+    "leaf / len(groups[0])",
+    "leaf",
+    "tests/networks/test_objectives.py",
+  ),
+  (
+    "no smoothing of labels",
+    "objectives",
+    "optax.smooth_labels(jax.nn.one_hot(y, classes), smoothing)",
+    "jax.nn.one_hot(y, classes)",
+    "tests/networks/test_objectives.py",
+  ),
+  (
+    "an activation before the sum",
+    "resnet12",
+    "if layer < LAYERS - 1 else y",
+    "",
+    "tests/networks/test_resnet12.py",
+  ),
+  (
+    "the kernel's gradient of the first image alone",
+    "convolution",
+    "jax.lax.scan(add, zeros, (x, g))",
+    "jax.lax.scan(add, zeros, (x[:1], g[:1]))",
+    "tests/networks/test_resnet12.py",
   ),
   (
     "the kernel transposed",
@@ -740,8 +775,8 @@ PIPELINE = _in(
   (
     "the backbone trained on validation classes",
     "backbone",
-    "images = _turned(splits.train, config)\n  state = train(",
-    "images = _turned(splits.val, config)\n  state = train(",
+    "images = _turned(splits.train, config)\n  init, step",
+    "images = _turned(splits.val, config)\n  init, step",
     CALLS,
   ),
   (

@@ -56,6 +56,20 @@ def test_the_classes_of_a_file_are_split_by_its_authors(tmp_path: Path):
     assert _classes(getattr(splits, name)) == list(np.flatnonzero(split == s))
 
 
+def test_another_array_may_split_the_classes(tmp_path: Path):
+  """By its name, also beside the usual one; one that is not there is named."""
+  usual, harder = np.arange(CLASSES) % 3, np.arange(CLASSES) // 2 % 3
+  splits = {"class_split": usual, "class_split_harder": harder}
+  content = {**_archive(), **splits}
+  found = _load(tmp_path / "a.npz", content, class_split="class_split_harder")
+  for s, items in enumerate(found[:3]):
+    assert _classes(items) == list(np.flatnonzero(harder == s))
+  own = _load(tmp_path / "a.npz", content)
+  assert _classes(own.train) == list(np.flatnonzero(usual == 0))
+  with pytest.raises(InputError, match="class_split is 'class_split_x': .*class_split_h"):
+    _load(tmp_path / "a.npz", content, class_split="class_split_x")
+
+
 def test_without_class_split_64_16_20_by_seed(tmp_path: Path, monkeypatch):
   """Disjoint, complete, printed, the same each time, and another for another seed."""
   printed = io.StringIO()

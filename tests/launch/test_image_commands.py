@@ -21,6 +21,7 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Predictions
 from mcdi_jax.pipeline.own_features import EncoderFlags
+from mcdi_jax.pipeline.pretrain import Pretrained
 
 pytestmark = pytest.mark.filterwarnings(
   "ignore:the load_module:DeprecationWarning"  # ml_collections
@@ -218,3 +219,22 @@ def test_a_benchmark_is_of_the_precision_that_is_asked_for(call, asked):
   assert measured.spec.matmul_precision == precision
   assert (form.ways, form.shots, settings) == (WAYS, SHOTS, {"seconds": 2.0})
   assert line.given[0][0].matmul_precision == precision
+
+
+def test_pretrain_says_what_was_reached_and_where(call, tmp_path):
+  """And is given the settings, with the data of the flag."""
+  given = []
+
+  def pretrain(config, out):
+    given.append((config, out))
+    return Pretrained("resnet12-2-2-3-4", {"val_5w1s": 43.216})
+
+  out = str(tmp_path / "encoder")
+  flags = ["--config.backbone.widths=(2,2,3,4)", "--data=glyphs", f"--out={out}"]
+  said = call(
+    "pretrain", "--config=configs/tiny_imagenet.py", *flags, pretrain=pretrain
+  ).replace("\n", "")
+  assert said == f"resnet12-2-2-3-4: {out}, val_5w1s 43.22"
+  ((config, place),) = given
+  assert (config.backbone.widths, config.data.source) == ((2, 2, 3, 4), "glyphs")
+  assert place == out

@@ -106,6 +106,18 @@ def test_omniglot_takes_the_form_of_task(form: str, ways: tuple, shots: tuple):
   assert config.data.rotations
 
 
+@pytest.mark.parametrize("form", ["5w1s", "5w5s", "5w1s-superclass", "5w5s-superclass"])
+def test_tiny_imagenet_takes_the_form_of_task_and_the_split(form: str):
+  module = importlib.import_module("configs.tiny_imagenet")
+  config = from_mapping(Config, module.get_config(form).to_dict())
+  assert config.meta.shots == (int(form[2]),)
+  harder = form.endswith("-superclass")
+  assert config.data.class_split == ("class_split_superclass" if harder else "")
+  assert config.backbone.architecture.name == "resnet12-16-32-64-128"
+  with pytest.raises(InputError, match="names no form of task: it has .*5w5s"):
+    module.get_config("20w1s")
+
+
 def test_the_settings_of_an_earlier_run_can_be_given_again(tmp_path: Path):
   """As they were, tuples among them, so that flags can still override them."""
   module = importlib.import_module("configs.earlier")
