@@ -30,7 +30,7 @@ class Objective(NamedTuple):
   backbone: Callable[[Params], Params]
 
 
-def episodes(network: Normalised, draw: Any, group: int) -> Objective:
+def episodes(network: Normalised, draw: Draw, group: int) -> Objective:
   """Prototypical (Snell et al. 2017): every image takes its turn as its class's support.
 
   Args:

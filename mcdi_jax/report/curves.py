@@ -42,9 +42,12 @@ def _backbone_figures(run: Run, phase: str, name: str) -> list[Html | None]:
   figures, seeds = [], seeds_of(lines, phase)
   for measure, y in (("loss", "loss"), ("accuracy", "accuracy, %")):
     series = [("", curve(lines, measure, phase, seed)) for seed in seeds]
-    caption = f"{measure.capitalize()} of the backbone on its training episodes"
+    caption = f"{measure.capitalize()} of the backbone on what it was trained on"
     caption += f"{_each(seeds)}."
     figures.append(line_figure(f"{name}-{measure}", caption, caption, series, y=y))
+  caption = f"Prototypes of validation classes on the backbone{_each(seeds)}."
+  looks = validation_series(lines, phase)
+  figures.append(line_figure(f"{name}-val", caption, caption, looks, y="accuracy, %"))
   return figures
 
 
