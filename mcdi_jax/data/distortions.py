@@ -5,13 +5,16 @@ to features. `IMITATING` are those that resemble what people test on, so that fi
 and without them can be told apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Key, UInt8
+
+from mcdi_jax.data.raw import Raw
+from mcdi_jax.lib.errors import InputError
 
 Image = Float[Array, "h w c"]
 Distortion = Callable[[Key[Array, ""], Image], Image]
@@ -159,3 +162,36 @@ def distorted(
     numbers = start + jnp.arange(_BATCH)
     found.append(np.asarray(apply(numbers, filled))[: len(some)])
   return np.concatenate(found)
+
+
+def with_distortions(raw: Raw, names: Sequence[str], per_class: int) -> Raw:
+  """What is not for test also in each of the distortions, as domains; what there is stays
+  first and as it is.
+
+  Args:
+    names: of `DISTORTIONS`.
+    per_class: images of each class that are distorted, in each way.
+
+  Raises:
+    InputError: a set that has domains already, or does not say which classes are for test.
+  """
+  if len(set(names)) < len(names):
+    raise InputError(f"--distort {', '.join(names)}: name each once")
+  if raw.domain is not None:
+    raise InputError(f"--distort: {raw.name} has domains already: leave --distort out")
+  order = np.argsort(raw.labels, kind="stable")
+  nth = np.empty(len(order), int)
+  nth[order] = np.arange(len(order)) - np.searchsorted(raw.labels[order], raw.labels[order])
+  if raw.split is None:
+    raise InputError(
+      f"--distort: {raw.name} does not say which classes are for test, and these must stay "
+      "as they are: give it a class_split (folders: train/, val/ and test/)"
+    )
+  asked = (nth < per_class) & (raw.split[raw.labels] < 2)
+  if not asked.any():
+    raise InputError(f"--distort: all classes of {raw.name} are for test: leave it out")
+  own = raw.images[asked]
+  images = [raw.images, *(distorted(own, name) for name in names)]
+  domain = np.repeat(["as they are", *names], [len(x) for x in images])
+  labels = np.concatenate([raw.labels, np.tile(raw.labels[asked], len(names))])
+  return raw._replace(images=np.concatenate(images), labels=labels, domain=domain)

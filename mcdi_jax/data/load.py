@@ -121,10 +121,10 @@ def load_splits(config: DataConfig) -> Splits:
     return _glyphs(config)
   raw = load_raw(config)
   if raw.of_features:
-    return _split(in_canonical_order(raw), config)
+    return split_raw(raw, config, by_domain=True)
   say_blank(raw)
   images = in_polarity(raw.images, config.invert, raw.name)
-  return _split(in_canonical_order(raw._replace(images=images)), config)
+  return split_raw(raw._replace(images=images), config)
 
 
 def load_images(config: DataConfig) -> Splits:
@@ -156,8 +156,14 @@ def _array(config: DataConfig) -> str:
   return config.class_split if named else ""
 
 
-def _split(raw: Raw, config: DataConfig) -> Splits:
-  """The classes in the order of the list that splits them, else in that of `raw`."""
+def split_raw(raw: Raw, config: DataConfig, *, by_domain: bool = False) -> Splits:
+  """The classes in the order of the list that splits them, else in natural order.
+
+  Args:
+    by_domain: whether the items of a class in each of its domains, where there are some,
+      are a class of their own.
+  """
+  raw = in_canonical_order(raw)
   order, split = np.arange(len(raw.classes)), raw.split
   own = bool(config.class_split) or split is not None
   if config.class_split and not _array(config):
@@ -183,7 +189,7 @@ def _split(raw: Raw, config: DataConfig) -> Splits:
     where = np.concatenate([np.arange(place[c], place[c + 1]) for c in chosen])
     x, called = raw.images[where], tuple(raw.classes[c] for c in chosen)
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
-    if raw.of_features and raw.domain is not None:
+    if by_domain and raw.domain is not None:
       items, called, of_class = _by_domain(x, labels, raw.domain[where], called)
       domains.append(of_class)
       digest.update(repr(raw.domain[where].tolist()).encode())

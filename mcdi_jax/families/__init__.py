@@ -1,5 +1,6 @@
 """What the method must know of each of its uses: one file a use."""
 
+from mcdi_jax.families.adapters import Adapters
 from mcdi_jax.families.description import family_from_json, family_to_json
 from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.families.features import Features
@@ -8,6 +9,7 @@ from mcdi_jax.families.heads import Heads
 from mcdi_jax.families.networks import Networks
 
 __all__ = [
+  "Adapters",
   "Batch",
   "Features",
   "FieldItems",

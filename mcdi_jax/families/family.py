@@ -231,13 +231,11 @@ class TaskFamily(abc.ABC):
     """Outputs [n, ...] for items as `embed` returns them."""
     raise NotImplementedError
 
-  def fitted(
-    self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
+  def fitted(self, frozen: Params, params: Params, support: Support) -> Array:
     """Outputs for the very items that params are fitted to, of which those that count may
     share what the network needs to know of them, such as the statistics of normalisation;
     as a rule what `apply` gives."""
-    return self.apply(frozen, params, x)
+    return self.apply(frozen, params, support.x)
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:
     """The params with what the network keeps of a support for its queries, such as the

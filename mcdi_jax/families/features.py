@@ -146,12 +146,11 @@ class Features(FewShot):
     about = _About(params["centre"], params["spread"])
     return self._logits(params, about(self.scaled(x - params.get("origin", 0.0))))
 
-  def fitted(
-    self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
-    """About the items' own mean, as labels are not known here; a support with as many
-    items of each class has the same centre and spread."""
+  def fitted(self, frozen: Params, params: Params, support: Support) -> Array:
+    """About the items' own mean, whatever their labels; a support with as many items of
+    each class has the same centre and spread."""
     del frozen
+    x, _, mask = support
     x = self.scaled(x if mask is None else jnp.where(mask[:, None], x, 0.0))
     counts = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
     return self._logits(params, _about(x, counts / jnp.maximum(counts.sum(), 1))(x))

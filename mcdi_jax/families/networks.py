@@ -73,9 +73,8 @@ class Networks(FewShotImages):
     statistics = _in_order(params["statistics"])
     return apply_head(params, apply_blocks(_blocks(params), statistics, x))
 
-  def fitted(
-    self, frozen: Params, params: Params, x: Array, mask: Bool[Array, " n"] | None = None
-  ) -> Float[Array, "n N"]:
+  def fitted(self, frozen: Params, params: Params, support: Support) -> Float[Array, "n N"]:
+    x, _, mask = support
     return apply_head(params, apply_with_own_statistics(_blocks(params), x, mask)[0])
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:

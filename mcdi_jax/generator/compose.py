@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
@@ -125,7 +125,7 @@ def _check_models(*models: Any) -> None:
 
 def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:
   """The mean loss of the items that count; support.x is what `embed` gives."""
-  output = model.fitted(params, support.x, support.mask)
+  output = model.fitted(params, support)
   return mean_over_items(model.family.loss(output, support.y), support.mask)
 
 
@@ -148,10 +148,8 @@ class _Around(Model):
   def outputs(self, params: Params, features: Any) -> Array:
     return self.model.outputs(params, features)
 
-  def fitted(
-    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
-    return self.model.fitted(params, features, mask)
+  def fitted(self, params: Params, support: Support) -> Array:
+    return self.model.fitted(params, support)
 
   def settled(self, params: Params, support: Support) -> Params:
     return self.model.settled(params, support)
@@ -203,10 +201,9 @@ class Ensemble(Model):
   def outputs(self, params: Params, features: Any) -> Array:
     return self._average(params, features, lambda model, own, x: model.outputs(own, x))
 
-  def fitted(
-    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
-    return self._average(params, features, lambda model, own, x: model.fitted(own, x, mask))
+  def fitted(self, params: Params, support: Support) -> Array:
+    own_items = lambda model, own, x: model.fitted(own, support._replace(x=x))  # noqa: E731
+    return self._average(params, support.x, own_items)
 
   def settled(self, params: Params, support: Support) -> Params:
     found = []

@@ -97,10 +97,8 @@ class Generator(Model):
   def outputs(self, params: Params, features: Float[Array, "n ..."]) -> Array:
     return self.family.apply(self.frozen, params, features)
 
-  def fitted(
-    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
-    return self.family.fitted(self.frozen, params, features, mask)
+  def fitted(self, params: Params, support: Support) -> Array:
+    return self.family.fitted(self.frozen, params, support)
 
   def settled(self, params: Params, support: Support) -> Params:
     return self.family.settled(self.frozen, params, support)
@@ -253,7 +251,7 @@ def support_gradient(
   task."""
 
   def loss(params: Params) -> Array:
-    output = family.fitted(frozen, params, support.x, support.mask)
+    output = family.fitted(frozen, params, support)
     return mean_over_items(family.loss(output, support.y), support.mask)
 
   gradient, dual = jax.grad(loss)(at), space.dual

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib.errors import InputError
@@ -47,11 +47,9 @@ class Model(abc.ABC):
     """Of the network with these weights, for what `embed` gives."""
     raise NotImplementedError
 
-  def fitted(
-    self, params: Params, features: Any, mask: Bool[Array, " n"] | None = None
-  ) -> Array:
+  def fitted(self, params: Params, support: Support) -> Array:
     """`outputs` for the very items that params are fitted to, as `TaskFamily.fitted`."""
-    return self.outputs(params, features)
+    return self.outputs(params, support.x)
 
   def settled(self, params: Params, support: Support) -> Params:
     """The params with what is kept of a support, as `TaskFamily.settled`."""

@@ -90,7 +90,7 @@ def initial_training(
 
     def loss(params: Params, task: Any, key: Key[Array, ""]) -> tuple[Array, Array]:
       support = family.support(key, items, task, config.shots)
-      output = family.fitted(at, params, support.x, support.mask)
+      output = family.fitted(at, params, support)
       value = mean_over_items(family.loss(output, support.y), support.mask)
       return value, jnp.zeros(())
 

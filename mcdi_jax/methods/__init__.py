@@ -37,8 +37,12 @@ FEATURE_HEADS = (
 )
 
 __all__ = [
+  "COSINE",
   "FEATURE_HEADS",
   "HEADS",
+  "PROTOTYPES",
+  "RIDGE",
+  "RIDGE_LOO",
   "Known",
   "LogUniform",
   "Method",

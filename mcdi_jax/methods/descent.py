@@ -39,7 +39,7 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
     optimiser = optax.adam(variables["rate"], eps=variables["epsilon"])
 
     def loss(params: Params) -> Float[Array, ""]:
-      output = family.fitted(frozen, params, support.x, support.mask)
+      output = family.fitted(frozen, params, support)
       return mean_over_items(family.loss(output, support.y), support.mask)
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:

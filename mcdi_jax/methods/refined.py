@@ -51,7 +51,7 @@ def _functions(family: TaskFamily, start: str, steps: int) -> tuple[Any, Any]:
       params = generate_from_features(variables["generator"], support, key, ways=ways)
 
     def loss(params: Params) -> Float[Array, ""]:
-      output = family.fitted(frozen, params, support.x, support.mask)
+      output = family.fitted(frozen, params, support)
       return mean_over_items(family.loss(output, support.y), support.mask)
 
     def step(params: Params, _: None) -> tuple[Params, None]:

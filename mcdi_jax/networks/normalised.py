@@ -53,6 +53,27 @@ def fresh_statistics(weights: Params) -> Params:
   return {name: fresh_statistics(x) for name, x in groups.items()}
 
 
+def unmodulated(weights: Params) -> Params:
+  """Of every normalisation a `gain` and a `bias` of zeros, which change nothing."""
+  if isinstance(weights, list):
+    return [unmodulated(inside) for inside in weights]
+  if "gain" in weights:
+    return {name: jnp.zeros_like(weights[name]) for name in ("gain", "bias")}
+  groups = {name: x for name, x in weights.items() if isinstance(x, (dict, list))}
+  return {name: unmodulated(x) for name, x in groups.items()}
+
+
+def modulated(weights: Params, film: Params) -> Params:
+  """Gains multiplied by 1 + `gain`, `bias` added to biases (FiLM, Perez et al. 2018)."""
+  if isinstance(weights, list):
+    return [modulated(*both) for both in zip(weights, film, strict=True)]
+  if "gain" in weights:
+    gain = weights["gain"] * (1 + film["gain"])
+    return {**weights, "gain": gain, "bias": weights["bias"] + film["bias"]}
+  changed = {name: modulated(weights[name], inside) for name, inside in film.items()}
+  return {**weights, **changed}
+
+
 def moments(x: Float[Array, "n h w c"], mask: Bool[Array, " n"] | None = None) -> Params:
   """`mean` and `var` [c] over the images that count."""
   where = None if mask is None else mask[:, None, None, None]

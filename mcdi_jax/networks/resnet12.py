@@ -105,9 +105,9 @@ def _block(
 
 
 def _max_pooled(x: Float[Array, "n h w c"]) -> Float[Array, "n i j c"]:
-  """2×2. In pairs: the gradient of a maximum of many divides by the number of places that
-  equal it, which is none where they are computed anew and rounded in another way."""
-  n, h, w, c = x.shape
-  x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
-  x = jnp.maximum(x[:, :, 0], x[:, :, 1])
-  return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
+  """2×2, by choices. The gradient of a maximum goes to the places that equal it, divided by
+  their number; where x is computed anew for it, and rounded in another way, there is none."""
+  h, w = (size // 2 * 2 for size in x.shape[1:3])
+  larger = lambda a, b: jnp.where(a >= b, a, b)  # noqa: E731
+  rows = larger(x[:, 0:h:2, :w], x[:, 1:h:2, :w])
+  return larger(rows[:, :, 0::2], rows[:, :, 1::2])

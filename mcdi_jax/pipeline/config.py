@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from mcdi_jax.data import DataConfig
+from mcdi_jax.data.distortions import DISTORTIONS
 from mcdi_jax.diffusion import DiffusionConfig, alphas
 from mcdi_jax.evaluation import EvaluationConfig
-from mcdi_jax.families import Features, Fields, Heads, Networks, TaskFamily
+from mcdi_jax.families import Adapters, Features, Fields, Heads, Networks, TaskFamily
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import check
 from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
@@ -121,6 +122,31 @@ class FeaturesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AdaptersConfig:
+  """Scales and shifts inside the backbone of `config.backbone`, in `adapters`; what they
+  are tested on `config.features` says (targets, shots, ways, supports, queries).
+
+  Attributes:
+    distort: names of distortions (`data/distortions.py`), each a further domain whose
+      tasks are trained and validated on.
+    distorted_per_class: images of each class that are distorted, in each way.
+    closed_form: of the head on the adapted features: `prototypes`, `ridge`, `ridge_loo`.
+  """
+
+  distort: tuple[str, ...] = ()
+  distorted_per_class: int = 40
+  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "ridge_loo"
+
+  def __post_init__(self):
+    setting, number = "config.adapters.distorted_per_class", self.distorted_per_class
+    check(number >= 1, setting, number, "give at least 1")
+    for name in self.distort:
+      check(
+        name in DISTORTIONS, "config.adapters.distort", name, f"it has {[*DISTORTIONS]}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworksConfig:
   """The classifier whose weights are generated, in `networks`.
 
@@ -157,7 +183,8 @@ class Config:
     family: of the tasks: `heads` (few-shot classifiers on a backbone's features),
       `features` (classifiers on an encoder's features, which are given), `fields` (all
       weights of a network that holds an image), `networks` (all weights of a few-shot
-      classifier), `own` (of the config's own file).
+      classifier), `adapters` (scales and shifts inside a backbone), `own` (of the config's
+      own file).
     base: that generated weights are a difference from: `none`, or `init`, θ_0.
     delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
       `ridge`, which heads have, or `ridge_loo`, which features have.
@@ -184,13 +211,14 @@ class Config:
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
-  family: Literal["heads", "features", "fields", "networks", "own"] = "heads"
+  family: Literal["heads", "features", "fields", "networks", "adapters", "own"] = "heads"
   base: Literal["none", "init"] = "none"
   delta_base: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   data: DataConfig = DataConfig()
   features: FeaturesConfig = FeaturesConfig()
   fields: FieldsConfig = FieldsConfig()
   networks: NetworksConfig = NetworksConfig()
+  adapters: AdaptersConfig = AdaptersConfig()
   backbone: BackboneConfig = BackboneConfig()
   initial: InitialConfig = InitialConfig()
   preparation: PreparationConfig = PreparationConfig()
@@ -222,7 +250,7 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
-    of_classes = self.family in ("heads", "features", "networks")
+    of_classes = self.family in ("heads", "features", "networks", "adapters")
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
@@ -266,6 +294,10 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
   if config.family == "features":
     forms |= {name: getattr(config.features, name) for name in ("unit_length", "across")}
     return Features(width=image_shape[0], **forms)
+  if config.family == "adapters":
+    chosen = config.backbone.architecture._asdict()
+    form = config.adapters.closed_form
+    return Adapters(image_shape=image_shape, closed_form=form, **chosen, **forms)
   if config.family == "networks":
     return Networks(image_shape=image_shape, width=config.networks.width, **forms)
   names = ("network", "width", "widths", "unit_length")

@@ -8,11 +8,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from mcdi_jax.data.distortions import distorted
+from mcdi_jax.data.distortions import with_distortions
 from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.load import DataConfig, load_raw
 from mcdi_jax.data.npz import read_features
-from mcdi_jax.data.raw import Raw
 from mcdi_jax.encoders import ENCODERS, Encoder, features_of, square
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.errors import InputError
@@ -105,7 +104,7 @@ def embed_set(
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
   if distortions:
-    raw = _with_distortions(raw, distortions, per_class)
+    raw = with_distortions(raw, distortions, per_class)
   parts = out.parent / f".{out.name}.parts"
   x = _embedded(embedding, raw.images, parts)
   named = {
@@ -122,31 +121,6 @@ def embed_set(
   if parts.exists():
     parts.rmtree()
   return x.shape
-
-
-def _with_distortions(raw: Raw, names: Sequence[str], per_class: int) -> Raw:
-  """What is not for test also in each of the distortions, as domains; what there is stays
-  first and as it is."""
-  if len(set(names)) < len(names):
-    raise InputError(f"--distort {', '.join(names)}: name each once")
-  if raw.domain is not None:
-    raise InputError(f"--distort: {raw.name} has domains already: leave --distort out")
-  order = np.argsort(raw.labels, kind="stable")
-  nth = np.empty(len(order), int)
-  nth[order] = np.arange(len(order)) - np.searchsorted(raw.labels[order], raw.labels[order])
-  if raw.split is None:
-    raise InputError(
-      f"--distort: {raw.name} does not say which classes are for test, and these must stay "
-      "as they are: give it a class_split (folders: train/, val/ and test/)"
-    )
-  asked = (nth < per_class) & (raw.split[raw.labels] < 2)
-  if not asked.any():
-    raise InputError(f"--distort: all classes of {raw.name} are for test: leave it out")
-  own = raw.images[asked]
-  images = [raw.images, *(distorted(own, name) for name in names)]
-  domain = np.repeat(["as they are", *names], [len(x) for x in images])
-  labels = np.concatenate([raw.labels, np.tile(raw.labels[asked], len(names))])
-  return raw._replace(images=np.concatenate(images), labels=labels, domain=domain)
 
 
 def _check_out(out: Path, data: DataConfig) -> None:

@@ -133,7 +133,7 @@ def _controls(
   family, known = generator.family, Known(generator.family, generator.frozen)
   key = key_for(config.evaluation.eval_seed, "other tasks")
   test = next(iter(suite.tests.values()))
-  bank = _bank_of(source, number, form, family)
+  bank = bank_of(source, number, form, family)
   supports = _supports_of(bank, family, suite.train, form, key)
   temperature = choice.settings["temperature"]
   found = (
@@ -164,7 +164,7 @@ def shuffled(
   return shuffled_condition(generator, choice.settings["temperature"], others)
 
 
-def _bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:
+def bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:
   """The first tasks of a form's bank, without what only fills up the arrays."""
   first = int(source.first[number])
   stop = first + min(int(source.count[number]), _MOST_OF_BANK)

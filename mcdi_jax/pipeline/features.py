@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcdi_jax.data import ClassSet, Splits, from_labels, load_splits
+from mcdi_jax.data import ClassSet, Splits, load_splits
 from mcdi_jax.data.class_set import gather_classes
 from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw, in_canonical_order
@@ -18,6 +18,7 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import FEATURE_HEADS, Statistics
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
+from mcdi_jax.pipeline.targets import sets_of
 from mcdi_jax.pipeline.transfer import evaluate_transfer, open_ready
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 from mcdi_jax.tasks import check_protocol
@@ -66,7 +67,7 @@ def load_features(config: Config) -> FeatureSets:
         f"{setting}: {path} is the source, whose classes are trained on: leave it out, its "
         "test classes are a target"
       )
-    for name, items in _sets(raw).items():
+    for name, items in sets_of(raw).items():
       if name in targets:
         raise InputError(f"{setting}: two targets are called {name!r}: rename a file")
       targets[name] = items
@@ -102,22 +103,6 @@ def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
       f"config.features.targets: {path} has {width} features of the encoder "
       f"{raw.encoder!r}, the source {wanted} of {own.encoder!r}: embed both with one"
     )
-
-
-def _sets(raw: Raw) -> dict[str, ClassSet]:
-  """The whole set, or one for each of its domains; of split classes those for test."""
-  found = {}
-  domains = [None] if raw.domain is None else sorted(set(raw.domain))
-  for domain in domains:
-    chosen = np.ones(len(raw.labels), bool) if domain is None else raw.domain == domain
-    name = raw.name if domain is None else f"{raw.name}-{domain}"
-    if raw.split is not None:
-      chosen &= raw.split[raw.labels] == 2
-    present, labels = np.unique(raw.labels[chosen], return_inverse=True)
-    if len(present) < 2:
-      raise InputError(f"{name} has fewer than two classes to test on: leave it out")
-    found[name] = from_labels(raw.images[chosen], labels)
-  return found
 
 
 def check_features(config: Config, sets: FeatureSets) -> None:

@@ -13,6 +13,7 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE, stage
 from mcdi_jax.methods import generated
+from mcdi_jax.pipeline.adapters import ADAPTERS_USE
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import evaluate, result_facts
@@ -27,6 +28,7 @@ from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write
 from mcdi_jax.report import write_report
 
 USES = {
+  "adapters": ADAPTERS_USE,
   "heads": HEADS_USE,
   "features": FEATURES_USE,
   "fields": FIELDS_USE,

@@ -12,7 +12,6 @@ from mcdi_jax.generator.storage import load_generator
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path
-from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
 from mcdi_jax.methods import generated, tunable_about, unlabelled_centre
 from mcdi_jax.methods.ridge import RIDGE
@@ -27,13 +26,13 @@ from mcdi_jax.pipeline.evaluation import (
   shuffled,
 )
 from mcdi_jax.pipeline.kept_scores import KeptScores
+from mcdi_jax.pipeline.targets import form_of
 from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
 _WAYS = 10  # up to which there are all the supports that are asked for
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
-_LEAST_QUERIES = 20  # a class; with fewer a set is not tested with so many shots
 
 
 def evaluate_transfer(
@@ -61,7 +60,7 @@ def evaluate_transfer(
   sizes = zip(all_ways, settings.shots, settings.supports, strict=True)
   for ways, shots, supports in sizes:
     for name, test in suite.tests.items():
-      form = _form(config, name, test, ways, shots)
+      form = form_of(config, name, test, ways, shots)
       if form is None:
         continue
       rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
@@ -161,21 +160,3 @@ def _ridge_about(
     method = tunable_about(tunable, origin).make(choice.settings, rivals.given)
     found.append((method, choice))
   return found
-
-
-def _form(
-  config: Config, name: str, test: ClassSet, ways: int, shots: int
-) -> Protocol | None:
-  """As many queries of each class as the smallest has left, at most the setting; None, and
-  why, where a target has too little."""
-  left = int(test.count.min()) - shots
-  if left < min(_LEAST_QUERIES, config.features.queries):
-    CONSOLE.print(f"{name}: too few items a class for {shots} shots")
-    return None
-  if test.classes < ways:
-    CONSOLE.print(f"{name}: {test.classes} classes, too few for {ways} ways")
-    return None
-  if (ways or test.classes) > Features.most_ways:
-    CONSOLE.print(f"{name}: {ways or test.classes} classes, more than heads are made for")
-    return None
-  return Protocol(ways or test.classes, shots, min(config.features.queries, left))

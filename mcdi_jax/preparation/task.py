@@ -13,7 +13,7 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation.trajectory import Trajectory, trajectory
-from mcdi_jax.tasks import Form
+from mcdi_jax.tasks import Form, Support
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,8 @@ def prepare_task(
     k_init = key_for(config.seed, "shared θ_0")
 
   def loss(params: Any, batch: Batch) -> Float[Array, ""]:
-    output = family.fitted(frozen, params, batch.x, batch.weight > 0)
+    support = Support(batch.x, batch.y, batch.weight > 0)
+    output = family.fitted(frozen, params, support)
     losses = family.loss(output, batch.y)
     return jnp.sum(batch.weight * losses) / jnp.sum(batch.weight)
 

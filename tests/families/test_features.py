@@ -94,7 +94,7 @@ def test_classes_of_unequal_size_have_equal_part_in_the_centre():
   np.testing.assert_allclose(params["centre"], centre, rtol=1e-5)
   square = np.mean([np.mean((x - centre) ** 2) for x in own])
   np.testing.assert_allclose(params["spread"], square**0.5, rtol=1e-5)
-  found = family.fitted({}, head, support.x)
+  found = family.fitted({}, head, support)
   expected = family.apply({}, family.settled({}, head, support), support.x)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 

@@ -89,7 +89,7 @@ def test_what_a_query_is_told_depends_on_the_support_and_not_on_other_queries():
 
 def test_fitted_is_settled_and_applied_to_the_same_items():
   support = _support()
-  fitted = FAMILY.fitted(FROZEN, _params(), support.x)
+  fitted = FAMILY.fitted(FROZEN, _params(), support)
   params = FAMILY.settled(FROZEN, _params(), support)
   np.testing.assert_allclose(fitted, FAMILY.apply(FROZEN, params, support.x), **NEAR)
 
@@ -125,7 +125,7 @@ def test_the_gradient_is_that_of_the_loss_at_prototypes():
   np.testing.assert_allclose(space.leaf_rms(tokens, PRESENT), 1.0, rtol=1e-4)
 
   def loss(params: Any) -> Any:
-    output = FAMILY.fitted(FROZEN, params, support.x)
+    output = FAMILY.fitted(FROZEN, params, support)
     return float(mean_over_items(FAMILY.loss(output, support.y), None))
 
   found = space.decode(tokens)["blocks"]["1"]["gain"]

@@ -159,7 +159,7 @@ def test_families_say_what_their_layers_are_given(family: TaskFamily):
     leaves = leaves_by_path(frozen["init"] | params)
     last = family.layers[-1]
     outputs = inputs[-1][:, 0] @ leaves[last.kernel] + leaves[last.bias]
-    found = family.fitted(frozen, params, support.x)
+    found = family.fitted(frozen, params, support)
     np.testing.assert_allclose(outputs, found, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,148 @@
+"""Scales and shifts inside an encoder, and the classifier on what it makes then."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from mcdi_jax.diffusion import DiffusionConfig, make_schedule
+from mcdi_jax.families import Adapters, Features
+from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, generate
+from mcdi_jax.generator.storage import blank, load_generator, save_generator
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.tasks import Support
+
+KEY = jax.random.key(0)
+RESNET = Adapters(image_shape=(16, 16, 3), widths=(2, 3, 4, 6), ways=(3,), shots=(2,))
+CONV4 = dataclasses.replace(RESNET, network="conv4", widths=(6,))
+FAMILIES = (RESNET, CONV4)
+
+
+def _frozen(family: Adapters) -> dict:
+  """Encoders whose statistics and gains are no longer those of the start."""
+  params = family.init_frozen(KEY)
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(KEY, len(leaves))
+  both = zip(keys, leaves, strict=True)
+  factors = [jnp.exp(0.3 * jax.random.normal(k, a.shape)) for k, a in both]
+  return jax.tree.unflatten(tree, [a * f for a, f in zip(leaves, factors, strict=True)])
+
+
+def _support(number: int = 6) -> Support:
+  x = jax.random.uniform(KEY, (number, 16, 16, 3))
+  return Support(x, jnp.arange(number) % 3)
+
+
+def _params(family: Adapters, frozen: dict, scale: float) -> dict:
+  return family.init(frozen, KEY, _support().x, 3, scale=scale)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.network)
+def test_theta_0_is_the_encoder_with_a_head_in_closed_form(family: Adapters):
+  """As `Features` has it on the encoder's own features."""
+  frozen, support = _frozen(family), _support()
+  params = family.settled(frozen, _params(family, frozen, 0.0), support)
+  x = jax.random.uniform(jax.random.key(1), (4, 16, 16, 3))
+  found = family.apply(frozen, params, x)
+  on = support._replace(x=family.encoder.apply(frozen, support.x))
+  heads = Features(width=6, ways=(3,), shots=(2,))
+  head = heads.settled({}, heads.base({}, "ridge_loo", on, 3), on)
+  expected = heads.apply({}, head, family.encoder.apply(frozen, x))
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.network)
+def test_every_scale_and_shift_changes_features_and_the_full_tree_has_them(
+  family: Adapters,
+):
+  frozen, x = _frozen(family), _support().x
+  params = _params(family, frozen, 0.3)
+  plain = family.encoder.apply(frozen, x)
+  leaves, tree = jax.tree.flatten(params["film"])
+  norms = 4 * 4 if family.network == "resnet12" else 4
+  assert len(leaves) == 2 * norms
+  for n in range(len(leaves)):
+    one = [leaf if i == n else jnp.zeros_like(leaf) for i, leaf in enumerate(leaves)]
+    found = family.features(frozen, jax.tree.unflatten(tree, one), x)
+    assert float(jnp.abs(found - plain).max()) > 1e-4
+  full = family.merge(frozen, params)["backbone"]
+  np.testing.assert_allclose(
+    family.encoder.apply(full, x), family.features(frozen, params["film"], x), atol=1e-5
+  )
+
+
+def test_items_that_do_not_count_change_nothing():
+  frozen, support = _frozen(RESNET), _support()
+  params = _params(RESNET, frozen, 0.2)
+  filled = Support(
+    jnp.concatenate([support.x, jnp.full((2, 16, 16, 3), jnp.nan)]),
+    jnp.pad(support.y, (0, 2)),
+    jnp.arange(8) < 6,
+  )
+  plain, padded = (RESNET.settled(frozen, params, s)["settled"] for s in (support, filled))
+  for a, b in zip(*map(jax.tree.leaves, (plain, padded)), strict=True):
+    np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-3)
+  gradient = jax.grad(lambda p: RESNET.fitted(frozen, p, filled)[:6].sum())(params)
+  assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+
+
+def test_fitted_sees_how_far_classes_lie_apart():
+  """A step against its gradient brings the support nearer to its own prototypes."""
+  frozen, support = _frozen(RESNET), _support(9)
+  params = _params(RESNET, frozen, 0.0)
+
+  def loss(film: dict) -> Array:
+    output = RESNET.fitted(frozen, {**params, "film": film}, support)
+    return RESNET.loss(output, support.y).mean()
+
+  before, gradient = jax.value_and_grad(loss)(params["film"])
+  assert min(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0
+  after = loss(jax.tree.map(lambda p, g: p - 0.02 * g, params["film"], gradient))
+  assert float(after) < float(before)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+  spec = GeneratorSpec(
+    ScoreConfig("tokens", width=16, layers=1, heads=2, gradient=True),
+    DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
+    RESNET,
+    "init",
+  )
+  frozen = _frozen(RESNET)
+  made = blank(spec, KEY)
+  leaves, tree = jax.tree.flatten(made.score)
+  keys = jax.random.split(KEY, len(leaves))
+  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+  schedule = make_schedule(spec.diffusion)
+  score = jax.tree.unflatten(tree, drawn)
+  space = dataclasses.replace(made.space, scale=jnp.full(len(made.space.leaves), 0.1))
+  parts = {"score": score, "frozen": frozen, "schedule": schedule, "space": space}
+  return dataclasses.replace(made, **parts)
+
+
+def test_generated_and_read_back(generator: Generator, tmp_path):
+  """All scales and shifts and the head, settled; classes are a set; other tasks of the
+  same form have other weights."""
+  support, x = _support(), jax.random.uniform(jax.random.key(1), (4, 16, 16, 3))
+  params = generate(generator, support, KEY)
+  assert {"film", "head", "settled"} == set(params)
+  logits = generator.network.apply(params, x)
+  order = jnp.array([2, 0, 1])
+  permuted = generate(generator, support._replace(y=order[support.y]), KEY)
+  turned = generator.network.apply(permuted, x)[:, order]
+  np.testing.assert_allclose(turned, logits, rtol=2e-3, atol=2e-3)
+  other = generate(generator, support._replace(x=support.x[::-1]), KEY)
+  assert not np.allclose(generator.network.apply(other, x), logits, atol=1e-3)
+  save_generator(tmp_path / "g", generator, {})
+  again = generate(load_generator(str(tmp_path / "g")), support, KEY)
+  np.testing.assert_allclose(generator.network.apply(again, x), logits, atol=1e-5)
+
+
+def test_params_that_are_not_settled_are_refused():
+  frozen = _frozen(CONV4)
+  with pytest.raises(InputError, match="settle them on a support"):
+    CONV4.apply(frozen, _params(CONV4, frozen, 0.0), _support().x)

@@ -1,0 +1,124 @@
+"""The chain for adapters inside an encoder of our own, in miniature."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcdi_jax.data import DataConfig
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.evaluation import KEYS, EvaluationConfig
+from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.networks.pretrain import BackboneConfig
+from mcdi_jax.pipeline import Config, run
+from mcdi_jax.pipeline.config import AdaptersConfig, FeaturesConfig
+from mcdi_jax.preparation import PreparationConfig
+
+PER_CLASS = 24
+
+
+def _images(seed: int, classes: int, size: int = 16) -> dict[str, np.ndarray]:
+  """Noisy images of a colour a class."""
+  rng = np.random.default_rng(seed)
+  labels = np.repeat(np.arange(classes), PER_CLASS)
+  colours = rng.integers(40, 215, (classes, 1, 1, 3))[labels]
+  noise = rng.integers(-40, 41, (len(labels), size, size, 3))
+  return {"images": np.clip(colours + noise, 0, 255).astype(np.uint8), "labels": labels}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+  place = tmp_path_factory.mktemp("adapters")
+  split = np.repeat([0, 1, 2], [5, 3, 3])
+  np.savez(place / "source.npz", **_images(0, 11), class_split=split)
+  domain = np.where(np.arange(3 * PER_CLASS) % 3, "photo", "sketch")
+  np.savez(place / "target.npz", **_images(1, 3, 12), domain=domain)
+  return Config(
+    family="adapters",
+    base="init",
+    data=DataConfig(source="npz", path=str(place / "source.npz")),
+    adapters=AdaptersConfig(distort=("inverted",), distorted_per_class=20),
+    features=FeaturesConfig(
+      targets=(str(place / "target.npz"),),
+      shots=(1, 2),
+      ways=(2, 0),
+      supports=(4, 3),
+      queries=5,
+    ),
+    backbone=BackboneConfig(
+      network="resnet12",
+      widths=(4, 4, 4, 6),
+      objective="classification",
+      steps=3,
+      ways=5,
+      drawings=3,
+      group=15,
+      warp=0.0,
+      rate=1e-3,
+    ),
+    preparation=PreparationConfig(
+      tasks=4, steps=3, rate=0.01, shard_tasks=4, prepare_on="support_and_query", queries=2
+    ),
+    diffusion=DiffusionConfig(steps=3, schedule="linear_auto"),
+    score=ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True),
+    meta=MetaConfig(
+      steps=2,
+      tasks=2,
+      draws=2,
+      ways=(2,),
+      shots=(1, 2),
+      support="kept",
+      validate_every=2,
+      validation_tasks=4,
+    ),
+    finishing=FinishingConfig(steps=2, tasks=2, queries=2, feature_noise=0.0),
+    evaluation=EvaluationConfig(
+      tasks=4,
+      queries=4,
+      trials=2,
+      tuning_tasks=3,
+      temperatures=(0.0,),
+      descent_steps=(1,),
+      latency_s=0.5,
+    ),
+    generators=("generated", "generated_finished"),
+  )
+
+
+@pytest.fixture(scope="module")
+def lines(config: Config, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+  return run(config, tmp_path_factory.mktemp("run"))
+
+
+def test_generators_and_rivals_meet_on_every_target(lines: list[dict[str, Any]]):
+  """Images of another size, each domain for itself; heads on the plain encoder's features
+  and descent inside it on the same supports; a domain of too few items a class is left
+  out, and so is none of the controls."""
+  scored = [line for line in lines if line["metric"]]
+  assert all(tuple(line) == KEYS for line in lines)
+  generators = ["generated", "generated_finished"]
+  rivals = ["descent_1", "prototypes", "cosine", "ridge", "ridge_loo"]
+  found = {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored}
+  protocols = ("source-3", "target-photo", "target-sketch")
+  assert found == {(p, *form) for p in protocols for form in ((2, 1, 4), (3, 2, 3))}
+  expected = [*generators, *rivals, "shuffled_condition", "mean_of_bank"]
+  assert [x["method"] for x in scored] == 6 * expected
+  for line in scored:
+    assert np.isfinite(line["value"]) and line["family"] == "adapters"
+    if line["method"] in generators:
+      assert {f"minus_{name}" for name in rivals} <= line["settings"].keys()
+  assert {x["method"] for x in lines if x["latency_ms"]} >= {*generators, "descent_1"}
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"distort": ("foggy",)}, "config.adapters.distort is 'foggy': it has"),
+    ({"distorted_per_class": 0}, "config.adapters.distorted_per_class is 0: give at"),
+  ],
+)
+def test_bad_settings_are_told(changes: dict[str, Any], said: str):
+  with pytest.raises(InputError, match=said):
+    AdaptersConfig(**changes)
