@@ -164,32 +164,35 @@ def distorted(
   return np.concatenate(found)
 
 
-def with_distortions(raw: Raw, names: Sequence[str], per_class: int) -> Raw:
+def with_distortions(
+  raw: Raw, names: Sequence[str], per_class: int, *, setting: str
+) -> Raw:
   """What is not for test also in each of the distortions, as domains; what there is stays
   first and as it is.
 
   Args:
     names: of `DISTORTIONS`.
     per_class: images of each class that are distorted, in each way.
+    setting: that asks for them, for errors.
 
   Raises:
     InputError: a set that has domains already, or does not say which classes are for test.
   """
   if len(set(names)) < len(names):
-    raise InputError(f"--distort {', '.join(names)}: name each once")
+    raise InputError(f"{setting} {', '.join(names)}: name each once")
   if raw.domain is not None:
-    raise InputError(f"--distort: {raw.name} has domains already: leave --distort out")
+    raise InputError(f"{setting}: {raw.name} has domains already: leave {setting} out")
   order = np.argsort(raw.labels, kind="stable")
   nth = np.empty(len(order), int)
   nth[order] = np.arange(len(order)) - np.searchsorted(raw.labels[order], raw.labels[order])
   if raw.split is None:
     raise InputError(
-      f"--distort: {raw.name} does not say which classes are for test, and these must stay "
+      f"{setting}: {raw.name} does not say which classes are for test, and these must stay "
       "as they are: give it a class_split (folders: train/, val/ and test/)"
     )
   asked = (nth < per_class) & (raw.split[raw.labels] < 2)
   if not asked.any():
-    raise InputError(f"--distort: all classes of {raw.name} are for test: leave it out")
+    raise InputError(f"{setting}: all classes of {raw.name} are for test: leave it out")
   own = raw.images[asked]
   images = [raw.images, *(distorted(own, name) for name in names)]
   domain = np.repeat(["as they are", *names], [len(x) for x in images])

@@ -174,8 +174,9 @@ def _split(folders: list[ClassFolder], root: Path) -> np.ndarray | None:
     return None
   shown = listed([f"{printable(level)}/" for level in levels])
   of = {folder.name: _part(folder.level) for folder in folders}
+  each = {(folder.name, folder.level) for folder in folders}  # once for all its domains
   is_split = {_part(level) for level in levels} <= _SPLITS.keys()
-  if is_split and len(levels) > 1 and len(of) == len(folders) and all(of.values()):
+  if is_split and len(levels) > 1 and len(of) == len(each) and all(of.values()):
     CONSOLE.print(f"{root}: {shown} hold different classes: their split")
     return np.asarray([_SPLITS[level] for level in of.values()])
   CONSOLE.print(f"{root}: {shown} are no classes: merged by class")

@@ -36,7 +36,7 @@ class Adapters(FewShotImages):
 
   network: Literal["conv4", "resnet12"] = "resnet12"
   widths: tuple[int, ...] = (16, 32, 64, 128)
-  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "ridge_loo"
+  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   name: ClassVar[str] = "adapters"
   bases: ClassVar[tuple[str, ...]] = ("none", "init")
   one_by_one: ClassVar[bool] = True
@@ -92,23 +92,24 @@ class Adapters(FewShotImages):
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:
     on = self._on_features(frozen, params, support)
-    return {**params, "settled": self._head(self.closed_form, params, on)}
+    return {**params, "settled": self._head(params, on)}
 
   def fitted(self, frozen: Params, params: Params, support: Support) -> Float[Array, "n N"]:
-    """Under the prototypes of the support itself: a ridge head fits its own support however
-    it is adapted, and says nothing of how well classes lie apart (Li et al. 2022)."""
+    """Under the head of the support itself, as Li et al. (2022) adapt to few items with its
+    prototypes. A ridge head fits its own support however it is adapted, and says less of
+    how well classes lie apart."""
     on = self._on_features(frozen, params, support)
-    return self.heads.apply({}, self._head("prototypes", params, on), on.x)
+    return self.heads.apply({}, self._head(params, on), on.x)
 
   def _on_features(self, frozen: Params, params: Params, support: Support) -> Support:
     x, _, mask = support
     x = x if mask is None else jnp.where(mask[:, None, None, None], x, 0.0)
     return support._replace(x=self.features(frozen, params["film"], x))
 
-  def _head(self, name: str, params: Params, support: Support) -> Params:
+  def _head(self, params: Params, support: Support) -> Params:
     """In closed form, and what is added to it; settled. support.x are features."""
     added = params["head"]
-    base = self.heads.base({}, name, support, added["bias"].shape[-1])
+    base = self.heads.base({}, self.closed_form, support, added["bias"].shape[-1])
     both = jax.tree.map(jnp.add, base, {"head": added})
     return self.heads.settled({}, both, support)
 

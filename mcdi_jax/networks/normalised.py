@@ -55,8 +55,8 @@ def fresh_statistics(weights: Params) -> Params:
 
 def unmodulated(weights: Params) -> Params:
   """Of every normalisation a `gain` and a `bias` of zeros, which change nothing."""
-  if isinstance(weights, list):
-    return [unmodulated(inside) for inside in weights]
+  if isinstance(weights, list):  # as weights are once they have been tokens
+    return {str(n): unmodulated(inside) for n, inside in enumerate(weights)}
   if "gain" in weights:
     return {name: jnp.zeros_like(weights[name]) for name in ("gain", "bias")}
   groups = {name: x for name, x in weights.items() if isinstance(x, (dict, list))}
@@ -66,7 +66,7 @@ def unmodulated(weights: Params) -> Params:
 def modulated(weights: Params, film: Params) -> Params:
   """Gains multiplied by 1 + `gain`, `bias` added to biases (FiLM, Perez et al. 2018)."""
   if isinstance(weights, list):
-    return [modulated(*both) for both in zip(weights, film, strict=True)]
+    return [modulated(inside, film[str(n)]) for n, inside in enumerate(weights)]
   if "gain" in weights:
     gain = weights["gain"] * (1 + film["gain"])
     return {**weights, "gain": gain, "bias": weights["bias"] + film["bias"]}

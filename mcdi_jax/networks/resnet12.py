@@ -106,7 +106,7 @@ def _block(
 
 def _max_pooled(x: Float[Array, "n h w c"]) -> Float[Array, "n i j c"]:
   """2×2, by choices. The gradient of a maximum goes to the places that equal it, divided by
-  their number; where x is computed anew for it, and rounded in another way, there is none."""
+  their number; where x is computed anew for it, and rounded otherwise, there is none."""
   h, w = (size // 2 * 2 for size in x.shape[1:3])
   larger = lambda a, b: jnp.where(a >= b, a, b)  # noqa: E731
   rows = larger(x[:, 0:h:2, :w], x[:, 1:h:2, :w])

@@ -118,6 +118,9 @@ class FeaturesConfig:
     fit = not ways or len(ways) == len(shots)
     fit = fit and all(n == 0 or n >= 2 for n in ways)
     check(fit, f"{where}.ways", ways, remedy)
+    most = Features.most_ways
+    remedy = f"weights are generated for up to {most} classes, lower it"
+    check(max(ways, default=0) <= most, f"{where}.ways", ways, remedy)
     check(self.queries >= 1, f"{where}.queries", self.queries, "give at least 1")
 
 
@@ -135,7 +138,7 @@ class AdaptersConfig:
 
   distort: tuple[str, ...] = ()
   distorted_per_class: int = 40
-  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "ridge_loo"
+  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
 
   def __post_init__(self):
     setting, number = "config.adapters.distorted_per_class", self.distorted_per_class
@@ -254,6 +257,11 @@ class Config:
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
+    for name, field in (("ways", 0), ("shots", 1)):
+      left = {form[field] for form in self.forms}
+      asked = getattr(self.meta, name)
+      remedy = f"of them config.meta.most_items leaves {sorted(left)}, raise it"
+      check(set(asked) <= left, f"config.meta.{name}", asked, remedy)
     most, remedy = self.meta.most_items, "only classes have forms to leave out, set it to 0"
     check(of_classes or not most, "config.meta.most_items", most, remedy)
     check(

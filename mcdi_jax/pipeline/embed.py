@@ -104,7 +104,7 @@ def embed_set(
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
   if distortions:
-    raw = with_distortions(raw, distortions, per_class)
+    raw = with_distortions(raw, distortions, per_class, setting="--distort")
   parts = out.parent / f".{out.name}.parts"
   x = _embedded(embedding, raw.images, parts)
   named = {

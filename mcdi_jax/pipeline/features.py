@@ -1,7 +1,6 @@
 """Features: classifiers on the features of an encoder that people have, for whole data sets
 that the generator never saw."""
 
-import hashlib
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import FEATURE_HEADS, Statistics
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
-from mcdi_jax.pipeline.targets import sets_of
+from mcdi_jax.pipeline.targets import add_target, content_of
 from mcdi_jax.pipeline.transfer import evaluate_transfer, open_ready
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use
 from mcdi_jax.tasks import check_protocol
@@ -55,22 +54,13 @@ def load_features(config: Config) -> FeatureSets:
   targets = _tests_of(source)
   contents, own_content = (
     [source.digest],
-    _content(in_canonical_order(own._replace(split=None))),
+    content_of(in_canonical_order(own._replace(split=None))),
   )
   for path in config.features.targets:
-    setting = "config.features.targets"
-    raw = in_canonical_order(read_features(path, setting=setting))
+    raw = in_canonical_order(read_features(path, setting="config.features.targets"))
     _check_same_encoder(path, raw, own)
-    contents.append(_content(raw))
-    if contents[-1] == own_content and raw.split is None:
-      raise InputError(
-        f"{setting}: {path} is the source, whose classes are trained on: leave it out, its "
-        "test classes are a target"
-      )
-    for name, items in sets_of(raw).items():
-      if name in targets:
-        raise InputError(f"{setting}: two targets are called {name!r}: rename a file")
-      targets[name] = items
+    contents.append(content_of(raw))
+    add_target(targets, path, raw, content=contents[-1], source=own_content)
   encoder = own.encoder or f"{source.image_shape[0]}-d"
   digest = content_hash({"contents": contents})
   return FeatureSets(source, targets, encoder, source.name, digest, source.classes)
@@ -87,13 +77,6 @@ def _tests_of(source: Splits) -> dict[str, ClassSet]:
     of_domain = gather_classes(test, own)._replace(group=None, twins=None)
     found[f"{source.name}-{name}-{len(own)}"] = of_domain
   return found
-
-
-def _content(raw: Raw) -> str:
-  digest = hashlib.sha256(raw.images.tobytes() + raw.labels.tobytes())
-  for part in (raw.split, raw.domain):
-    digest.update(b"" if part is None else repr(part.tolist()).encode())
-  return digest.hexdigest()
 
 
 def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
@@ -140,6 +123,11 @@ def _check_domains(config: Config, source: Splits) -> None:
   across, domains = config.features.across, len(named or both)
   remedy = f"{domains} domains are trained on, one of them for the queries: lower it"
   check(across < max(domains, 1), "config.features.across", across, remedy)
+  for split, name in enumerate(("train", "val")) if across else ():
+    items = _of_domains(source, split, named)
+    whole = (items.twins[:, np.unique(items.group)] >= 0).all()
+    remedy = f"not every class of the {name} split is in all of the domains, set it to 0"
+    check(whole, "config.features.across", across, remedy)
 
 
 def _check_unused(config: Config) -> None:

@@ -26,12 +26,11 @@ from mcdi_jax.pipeline.evaluation import (
   shuffled,
 )
 from mcdi_jax.pipeline.kept_scores import KeptScores
-from mcdi_jax.pipeline.targets import form_of
+from mcdi_jax.pipeline.targets import asked_of
 from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 
-_WAYS = 10  # up to which there are all the supports that are asked for
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
 
 
@@ -54,27 +53,19 @@ def evaluate_transfer(
   """
   del source
   lines: list[dict[str, Any]] = []
-  settings = config.features
   timed = config.evaluation.latency and facts.seed == config.seeds[0]
-  all_ways = settings.ways or (0,) * len(settings.shots)
-  sizes = zip(all_ways, settings.shots, settings.supports, strict=True)
-  for ways, shots, supports in sizes:
-    for name, test in suite.tests.items():
-      form = form_of(config, name, test, ways, shots)
-      if form is None:
-        continue
-      rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
-      control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
-      every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
-      tasks = max(1, round(supports * min(1, _WAYS / form.ways)))
-      own = dataclasses.replace(config.evaluation, tasks=tasks)
-      call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
-      same = {method.name for method, _ in (*rows.fixed, *rows.fixed_about)}
-      scored = KeptScores(choices / "scores", same)
-      lines += compare(*call, name, test, None, rows.pairs, scored)
-      if timed and name == next(iter(suite.tests)):
-        found = [method for method, _ in (*rows.made, *rows.fixed)]
-        lines += latencies(config, facts, found, generators, form, test)
+  for name, test, form, tasks in asked_of(config, suite.tests, facts.family.most_ways):
+    rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
+    control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
+    every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
+    own = dataclasses.replace(config.evaluation, tasks=tasks)
+    call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
+    same = {method.name for method, _ in (*rows.fixed, *rows.fixed_about)}
+    scored = KeptScores(choices / "scores", same)
+    lines += compare(*call, name, test, None, rows.pairs, scored)
+    if timed and name == next(iter(suite.tests)):
+      found = [method for method, _ in (*rows.made, *rows.fixed)]
+      lines += latencies(config, facts, found, generators, form, test)
   return lines
 
 
