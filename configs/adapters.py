@@ -54,8 +54,8 @@ def get_config() -> ConfigDict:
   config.evaluation.temperatures = (0.0,)
   config.evaluation.generator_rates = (1.0,)
   config.evaluation.tasks = 100
-  config.evaluation.tuning_tasks = 24
-  config.evaluation.trials = 6
+  config.evaluation.tuning_tasks = 50
+  config.evaluation.trials = 8
   config.evaluation.queries = 10
   config.evaluation.descent_steps = (1, 3, 10, 30)
   return config

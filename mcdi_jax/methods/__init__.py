@@ -5,6 +5,7 @@ from mcdi_jax.methods.controls import (
   generated_without,
   mean_of_bank,
   nearest_of_bank,
+  shuffled_adapters,
   shuffled_condition,
 )
 from mcdi_jax.methods.cosine import COSINE
@@ -59,6 +60,7 @@ __all__ = [
   "nearest_of_bank",
   "prepared",
   "refined",
+  "shuffled_adapters",
   "shuffled_condition",
   "tunable_about",
   "unlabelled_centre",

@@ -48,6 +48,26 @@ def _adapt_shuffled(
   return generate_from_features(generator, other, k_sample, **settings)
 
 
+def shuffled_adapters(
+  generator: Generator, temperature: float, supports: Support
+) -> Method:
+  """Scales and shifts of another task, as `shuffled_condition`, with the head that the
+  task's own support makes in closed form: what is left without reading the condition."""
+  variables = (generator, np.float32(temperature), supports)
+  told = {"temperature": temperature}
+  return Method(
+    "shuffled_condition", _adapt_shuffled_film, _predict_shuffled, variables, told
+  )
+
+
+def _adapt_shuffled_film(
+  variables: tuple[Any, ...], support: Support, key: Key[Array, ""], ways: int
+) -> Params:
+  generator, found = variables[0], _adapt_shuffled(variables, support, key, ways)
+  head = jax.tree.map(jnp.zeros_like, found["head"])
+  return generator.settled({"film": found["film"], "head": head}, support)
+
+
 def _predict_shuffled(
   variables: tuple[Any, ...], params: Params, x: Float[Array, "m ..."]
 ) -> Array:

@@ -2,35 +2,26 @@
 that it never saw."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
 
 from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.data.distortions import with_distortions
 from mcdi_jax.data.images import to_colour
 from mcdi_jax.data.load import load_images, load_raw, split_raw
-from mcdi_jax.evaluation import Facts, Scores, score
+from mcdi_jax.data.raw import Raw
+from mcdi_jax.evaluation import Facts
 from mcdi_jax.families import Features
-from mcdi_jax.families.adapters import Adapters, embedded
+from mcdi_jax.families.adapters import embedded
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource
-from mcdi_jax.methods import (
-  COSINE,
-  PROTOTYPES,
-  RIDGE,
-  RIDGE_LOO,
-  Known,
-  Method,
-  Statistics,
-  descent,
-  mean_of_bank,
-)
+from mcdi_jax.methods import Known, descent, mean_of_bank, shuffled_adapters
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
@@ -41,16 +32,15 @@ from mcdi_jax.pipeline.evaluation import (
   compare,
   latencies,
   methods_of,
-  shuffled,
+  other_supports,
 )
 from mcdi_jax.pipeline.heads import check_pretraining
-from mcdi_jax.pipeline.targets import form_of, sets_of
-from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
+from mcdi_jax.pipeline.on_features import OnFeatures
+from mcdi_jax.pipeline.targets import add_target, asked_of, content_of
+from mcdi_jax.pipeline.tuning import Tuned
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
-from mcdi_jax.preparation import Bank
 from mcdi_jax.tasks import Protocol, check_protocol
 
-ON_FEATURES = (PROTOTYPES, COSINE, RIDGE, RIDGE_LOO)
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
 
 
@@ -66,40 +56,66 @@ class ImageSets(NamedTuple):
 
 
 def load_adapters(config: Config) -> ImageSets:
+  """Raises `InputError` for features, and for targets of another form than the source."""
   plain, asked = load_images(config.data), config.adapters
-  source = plain
+  raw = load_raw(config.data)
+  own, source = content_of(raw), plain
   if asked.distort:
-    raw = load_raw(config.data)
-    raw = with_distortions(raw, asked.distort, asked.distorted_per_class)
+    setting = "config.adapters.distort"
+    raw = with_distortions(raw, asked.distort, asked.distorted_per_class, setting=setting)
     source = split_raw(raw, config.data, by_domain=True)
-  size, contents = plain.image_shape[0], [source.digest]
   targets = {f"{plain.name}-{plain.test.classes}": plain.test}
+  contents = [source.digest]
   for path in config.features.targets:
-    raw = load_raw(DataConfig(source="npz", path=path, size=size))
-    if raw.of_features:
-      raise InputError(f"config.features.targets: {path} holds features: give images")
-    raw = raw._replace(
-      images=to_colour(raw.images) if plain.image_shape[2] == 3 else raw.images
-    )
-    for name, items in sets_of(raw).items():
-      if name in targets:
-        raise InputError(f"config.features.targets: two are called {name!r}: rename a file")
-      targets[name] = items
-      contents.append(content_hash({"x": items.x.tobytes().hex()[:64], "n": len(items.x)}))
+    raw = _read_target(path, plain.image_shape)
+    contents.append(content_of(raw))
+    add_target(targets, path, raw, content=contents[-1], source=own)
   digest = content_hash({"contents": contents})
   return ImageSets(plain, source, targets, plain.name, digest, plain.classes)
 
 
+def _read_target(path: str, image_shape: tuple[int, ...]) -> Raw:
+  """Images of any size, in grey or colour, in the source's form."""
+  height, width, channels = image_shape
+  setting = "config.features.targets"
+  if height != width:
+    raise InputError(f"the images are {height}×{width}: targets are brought to square ones")
+  raw = load_raw(DataConfig(source="npz", path=path, size=height, grey=channels == 1))
+  if raw.of_features:
+    raise InputError(f"{setting}: {path} holds features, not images: give those")
+  return raw._replace(images=to_colour(raw.images)) if channels == 3 else raw
+
+
 def check_adapters(config: Config, sets: ImageSets) -> None:
   check_pretraining(config, sets.plain)
+  most = max(config.preparation.queries, config.finishing.queries)
   for form in config.forms:
     check_protocol(sets.source.val, form, "val")
-    most = max(config.preparation.queries, config.finishing.queries)
     check_protocol(sets.source.train, form._replace(queries=most), "train")
-  family = task_family(config, sets.plain.image_shape)
-  check_family_has(config, family)
+  shots, fewest = max(config.features.shots), int(sets.source.val.count.min())
+  need, asked = shots + config.evaluation.queries, config.features.shots
+  remedy = f"a class of the val split has {fewest} images, lower it or evaluation.queries"
+  check(need <= fewest, "config.features.shots", asked, remedy)
+  _check_unused(config)
+  check_family_has(config, task_family(config, sets.plain.image_shape))
   network, remedy = config.score.network, "this network reads heads alone, choose 'tokens'"
   check(network == "tokens", "config.score.network", network, remedy)
+
+
+def _check_unused(config: Config) -> None:
+  """Settings that mean nothing here."""
+  data, asked, on = config.data, config.evaluation, config.features
+  for name, value, none in (
+    ("data.rotations", data.rotations, False),
+    ("data.invert", data.invert, "never"),
+    ("evaluation.samples", asked.samples, 0),
+    ("evaluation.without", asked.without, ()),
+    ("preparation.augment_copies", config.preparation.augment_copies, 0),
+    ("features.domains", on.domains, ()),
+    ("features.across", on.across, 0),
+    ("features.ready", on.ready, ()),
+  ):
+    check(value == none, f"config.{name}", value, f"adapters have none, set it to {none!r}")
 
 
 def prepare_adapters(
@@ -148,30 +164,26 @@ def evaluate_adapters(
   """The lines of one seed: each target with each number of shots. Rows on the features of
   the encoder as it is get the same supports and queries, embedded beforehand."""
   lines: list[dict[str, Any]] = []
-  settings, family, frozen = config.features, rivals.given.family, rivals.given.frozen
-  on = _Embedded(family, frozen, suite.val)
-  ways = settings.ways or (0,) * len(settings.shots)
-  for n, shots, supports in zip(ways, settings.shots, settings.supports, strict=True):
-    for name, test in suite.tests.items():
-      form = form_of(config, name, test, n, shots)
-      if form is None:
-        continue
-      tuned = form._replace(ways=min(form.ways, suite.val.together))
-      tuned = tuned._replace(queries=config.evaluation.queries)
-      methods = methods_of(config, family, generators, tuned, suite, rivals, choices)
-      heads = on.tuned(config, tuned, choices)
-      controls = _controls(config, generators, source, form, test, family, frozen)
-      own = dataclasses.replace(config.evaluation, tasks=supports)
-      every = [*methods, *heads, *controls]
-      others = [m.name for m, _ in (*methods, *heads) if m.name not in generators]
-      pairs = dict.fromkeys(generators, others)
-      call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
-      scored = on.scorer({m.name for m, _ in heads}, test)
-      lines += compare(*call, name, test, None, pairs, scored)
-      first = name == next(iter(suite.tests))
-      if config.evaluation.latency and facts.seed == config.seeds[0] and first:
-        found = [m for m, _ in methods]
-        lines += latencies(config, facts, found, generators, form, test)
+  family, frozen = rivals.given
+  embed = functools.cache(lambda name: embedded(family, frozen, suite.tests[name]))
+  on = OnFeatures(family, frozen, embedded(family, frozen, suite.val))
+  timed = config.evaluation.latency and facts.seed == config.seeds[0]
+  for name, test, form, tasks in asked_of(config, suite.tests, Features.most_ways):
+    tuned = Protocol(
+      min(form.ways, suite.val.together), form.shots, config.evaluation.queries
+    )
+    methods = methods_of(config, family, generators, tuned, suite, rivals, choices)
+    heads = on.tuned(config, tuned, choices)
+    controls = _controls(config, generators, source, form, test, rivals.given)
+    others = [m.name for m, _ in (*methods, *heads) if m.name not in generators]
+    own = dataclasses.replace(config.evaluation, tasks=tasks)
+    every = [*methods, *heads, *controls]
+    call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
+    scored = on.scorer([m.name for m, _ in heads], embed(name))
+    lines += compare(*call, name, test, None, dict.fromkeys(generators, others), scored)
+    if timed and name == next(iter(suite.tests)):
+      found = [m for m, _ in methods]
+      lines += latencies(config, facts, found, generators, form, test)
   return lines
 
 
@@ -181,61 +193,18 @@ def _controls(
   source: TaskSource,
   form: Protocol,
   test: ClassSet,
-  family: Adapters,
-  frozen: Any,
+  known: Known,
 ) -> Methods:
-  """The support of another task of the same target; the mean of the bank, whose heads, as
-  classes are a set, are none."""
-  number = [f.ways for f in config.forms].index(config.forms[0].ways)
-  bank: Bank = bank_of(source, number, config.forms[0], family)
-  head = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[..., :1]), bank.weights["head"])
-  wide = jax.tree.map(lambda leaf: jnp.repeat(leaf, form.ways, -1), head)
-  bank = bank._replace(weights={**bank.weights, "head": wide})
-  other = shuffled(config, generators, form, test, _OTHER_TASKS)
-  return [(other, UNTUNED), (mean_of_bank(Known(family, frozen), bank), UNTUNED)]
-
-
-class _Embedded:
-  """Methods on the features of the encoder as it is."""
-
-  def __init__(self, family: Adapters, frozen: Any, val: ClassSet):
-    self._family, self._frozen = family, frozen
-    self._sets: dict[int, ClassSet] = {}
-    self._val = val
-    width = frozen["mean"].shape[0]
-    self._on = Features(width=width, ways=family.ways, shots=family.shots)
-    mean = frozen["mean"] / frozen["scale"]
-    self._known = Statistics(mean, jnp.zeros_like(mean))
-
-  def _of(self, items: ClassSet) -> ClassSet:
-    if id(items.x) not in self._sets:
-      self._sets[id(items.x)] = embedded(self._family, self._frozen, items)
-    return self._sets[id(items.x)]
-
-  def tuned(self, config: Config, form: Protocol, choices: Path) -> Methods:
-    call = (form, self._on, self._of(self._val), self._known, choices)
-    return [tuned_baseline(config, tunable, *call) for tunable in ON_FEATURES]
-
-  def scorer(self, names: set[str], test: ClassSet) -> Any:
-    """Called as `score` is; methods of these names get features."""
-
-    def scored(
-      methods: Sequence[Method],
-      family: Any,
-      items: ClassSet,
-      protocol: Protocol,
-      keys: Array,
-    ) -> list[Scores]:
-      on_features = [m for m in methods if m.name in names]
-      others = [m for m in methods if m.name not in names]
-      found = dict(zip(others, score(others, family, items, protocol, keys), strict=True))
-      features = self._of(test)
-      heads = score(on_features, self._on, features, protocol, keys)
-      by_name = {m.name: s for m, s in found.items()}
-      by_name |= {m.name: s for m, s in zip(on_features, heads, strict=True)}
-      return [by_name[m.name] for m in methods]
-
-    return scored
+  """Scales and shifts for another task of the same target; and their mean over the bank.
+  Both have the head that the task's own support makes in closed form."""
+  (generator, _), choice = next(iter(generators.values()))
+  supports = other_supports(config, generators, form, test, _OTHER_TASKS)
+  other = shuffled_adapters(generator, choice.settings["temperature"], supports)
+  bank = bank_of(source, 0, config.forms[0], known.family)
+  width = known.frozen["mean"].shape[0]
+  none = {"kernel": np.zeros((1, 1, width, form.ways)), "bias": np.zeros((1, 1, form.ways))}
+  mean = mean_of_bank(known, bank._replace(weights={**bank.weights, "head": none}))
+  return [(other, UNTUNED), (mean, UNTUNED)]
 
 
 def adapter_examples(*args: Any) -> Arrays:

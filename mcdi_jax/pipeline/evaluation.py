@@ -153,15 +153,22 @@ def shuffled(
 ) -> Method:
   """The first generator, with the support of one of so many other test tasks."""
   (generator, _), choice = next(iter(generators.values()))
-  family = generator.family
+  others = other_supports(config, generators, form, test, number)
+  return shuffled_condition(generator, choice.settings["temperature"], others)
+
+
+def other_supports(
+  config: Config, generators: dict[str, Tuned], form: Protocol, test: Any, number: int
+) -> Support:
+  """Of so many test tasks, leading axis of tasks."""
+  family = next(iter(generators.values())).trained.generator.family
 
   @jax.jit
   def supports_of(keys: Any, items: Any) -> Support:
     return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
 
   key = key_for(config.evaluation.eval_seed, "other tasks")
-  others = supports_of(jax.random.split(key, number), test)
-  return shuffled_condition(generator, choice.settings["temperature"], others)
+  return supports_of(jax.random.split(key, number), test)
 
 
 def bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:

@@ -49,7 +49,7 @@ def test_theta_0_is_the_encoder_with_a_head_in_closed_form(family: Adapters):
   found = family.apply(frozen, params, x)
   on = support._replace(x=family.encoder.apply(frozen, support.x))
   heads = Features(width=6, ways=(3,), shots=(2,))
-  head = heads.settled({}, heads.base({}, "ridge_loo", on, 3), on)
+  head = heads.settled({}, heads.base({}, "prototypes", on, 3), on)
   expected = heads.apply({}, head, family.encoder.apply(frozen, x))
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -104,15 +104,16 @@ def test_fitted_sees_how_far_classes_lie_apart():
   assert float(after) < float(before)
 
 
-@pytest.fixture(scope="module")
-def generator() -> Generator:
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda f: f.network)
+def generator(request: pytest.FixtureRequest) -> Generator:
+  family = request.param
   spec = GeneratorSpec(
     ScoreConfig("tokens", width=16, layers=1, heads=2, gradient=True),
     DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
-    RESNET,
+    family,
     "init",
   )
-  frozen = _frozen(RESNET)
+  frozen = _frozen(family)
   made = blank(spec, KEY)
   leaves, tree = jax.tree.flatten(made.score)
   keys = jax.random.split(KEY, len(leaves))

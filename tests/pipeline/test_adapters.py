@@ -1,5 +1,7 @@
 """The chain for adapters inside an encoder of our own, in miniature."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
   place = tmp_path_factory.mktemp("adapters")
   split = np.repeat([0, 1, 2], [5, 3, 3])
   np.savez(place / "source.npz", **_images(0, 11), class_split=split)
-  domain = np.where(np.arange(3 * PER_CLASS) % 3, "photo", "sketch")
+  nth = np.arange(3 * PER_CLASS) % PER_CLASS  # of its class: 3 few, 8 sketches, 13 photos
+  domain = np.where(nth < 3, "few", np.where(nth < 11, "sketch", "photo"))
   np.savez(place / "target.npz", **_images(1, 3, 12), domain=domain)
   return Config(
     family="adapters",
@@ -95,11 +98,12 @@ def lines(config: Config, tmp_path_factory: pytest.TempPathFactory) -> list[dict
 def test_generators_and_rivals_meet_on_every_target(lines: list[dict[str, Any]]):
   """Images of another size, each domain for itself; heads on the plain encoder's features
   and descent inside it on the same supports; a domain of too few items a class is left
-  out, and so is none of the controls."""
+  out."""
   scored = [line for line in lines if line["metric"]]
   assert all(tuple(line) == KEYS for line in lines)
   generators = ["generated", "generated_finished"]
-  rivals = ["descent_1", "prototypes", "cosine", "ridge", "ridge_loo"]
+  heads = ["prototypes", "cosine", "ridge", "ridge_loo", "ridge_ensemble", "logistic"]
+  rivals = ["descent_1", *heads]
   found = {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored}
   protocols = ("source-3", "target-photo", "target-sketch")
   assert found == {(p, *form) for p in protocols for form in ((2, 1, 4), (3, 2, 3))}
@@ -122,3 +126,32 @@ def test_generators_and_rivals_meet_on_every_target(lines: list[dict[str, Any]])
 def test_bad_settings_are_told(changes: dict[str, Any], said: str):
   with pytest.raises(InputError, match=said):
     AdaptersConfig(**changes)
+
+
+def test_bad_sets_are_told_before_any_work(config: Config, tmp_path: Path):
+  source = config.data.path
+  features = {"features": np.zeros((40, 3), np.float32), "labels": np.arange(40) % 2}
+  np.savez(tmp_path / "features.npz", **features)
+  whole = {name: a for name, a in np.load(source).items() if name != "class_split"}
+  np.savez(tmp_path / "same.npz", **whole)
+  np.savez(tmp_path / "target.npz", **_images(3, 3))
+  for changes, said in (
+    ({"score": ScoreConfig()}, "config.score.network is 'equivariant': this network reads"),
+    (
+      _targets(config, tmp_path / "features.npz"),
+      "features.npz holds features, not images",
+    ),
+    (
+      _targets(config, tmp_path / "same.npz"),
+      "is the source, whose classes are trained on",
+    ),
+    (_targets(config, *2 * [tmp_path / "target.npz"]), "two targets are called 'target'"),
+    ({"data": dataclasses.replace(config.data, invert="always")}, "config.data.invert is"),
+  ):
+    with pytest.raises(InputError, match=said):
+      run(dataclasses.replace(config, **changes), tmp_path / "w")
+
+
+def _targets(config: Config, *paths: Path) -> dict[str, Any]:
+  targets = tuple(map(str, paths))
+  return {"features": dataclasses.replace(config.features, targets=targets)}
