@@ -239,6 +239,12 @@ def test_folders_of_domains_hold_the_same_classes(tmp_path: Path):
   parts = (raw.images[:, 0, 0, 0].tolist(), raw.labels.tolist(), raw.domain.tolist())
   expected = [(0, 1, "b"), (1, 2, "a"), (2, 1, "a"), (3, 1, "b"), (4, 0, "a")]
   assert sorted(zip(*parts, strict=True)) == expected
+  for part, name in (("train", "cat"), ("val", "dog"), ("test", "ant")):
+    for domain in "ab":
+      _save(tmp_path / "split", f"{part}/{domain}/{name}/1.png")
+  split = read_folder(tmp_path / "split", AS_IT_IS, domains=True)
+  np.testing.assert_array_equal(split.split, [2, 0, 1])  # of ant, cat, dog
+  assert split.domain.tolist() == 3 * ["a", "b"]
   _save(tmp_path, "cat/1.png")
   with pytest.raises(InputError, match="--domains: .*cat holds images, where a domain"):
     read_folder(tmp_path, AS_IT_IS, domains=True)

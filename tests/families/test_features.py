@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from mcdi_jax.data import from_labels
+from mcdi_jax.data.class_set import twins
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.families import Features
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.tasks import Query, Support, Task
+from mcdi_jax.meta import MetaConfig
+from mcdi_jax.meta.training import meta_training
+from mcdi_jax.meta.validation import validation
+from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
 
 FAMILY = Features(width=6, ways=(2, 3), shots=(1, 4))
 RNG = np.random.default_rng(0)
@@ -204,3 +209,38 @@ def test_varied_tasks_have_other_singular_values():
   hidden = support.x.at[11].set(jnp.nan)
   masked = FAMILY.varied(KEY, Task(task.support._replace(x=hidden), query), 3.0)
   np.testing.assert_allclose(masked.support.x[:11], other.support.x[:11], rtol=1e-4)
+
+
+def test_a_task_across_domains_has_queries_of_another():
+  """In the form that counts, packed; items without domains make tasks as they always do."""
+  pairs = np.arange(72) // 6  # of class and domain
+  items = from_labels(np.float32([pairs // 3, pairs % 3]).T, pairs)
+  group, kind = np.arange(12) % 3, np.arange(12) // 3
+  within = jax.tree.map(jnp.asarray, items._replace(group=group, twins=twins(group, kind)))
+  family = Features(width=2, ways=(2, 4), shots=(1, 3), most_items=6, across=1)
+  protocol, form = Protocol(4, 3, 2), Form(2, 3)
+  for key in jax.random.split(KEY, 5):
+    support, query = family.sample(key, within, protocol, form=form)
+    assert support.y.shape == (6,) and int(support.mask.sum()) == 6
+    of_support, of_query = (np.unique(part.x[part.mask][:, 1]) for part in (support, query))
+    assert len(of_support) == len(of_query) == 1 and of_support != of_query
+  alone = family.sample(KEY, within._replace(group=None, twins=None), protocol)
+  assert alone.support.y.shape == (12,)
+
+
+def test_validation_in_the_coordinates_of_the_span_is_the_same(monkeypatch):
+  """With forms in larger arrays, whose rows count in part."""
+  x = RNG.normal(size=(60, 40)) + 2 * RNG.normal(size=(5, 40))[np.arange(60) % 5]
+  items = from_labels(np.float32(x), np.arange(60) % 5)
+  items = jax.tree.map(jnp.asarray, items)
+  family = dataclasses.replace(FAMILY, width=40)
+  generator = _generator("ridge_loo", family)
+  state = meta_training(MetaConfig(), "reptile").init(generator.score)
+  forms = [Protocol(2, 1, 3), Protocol(3, 4, 3)]
+  found = []
+  for compact in (Features.compact, lambda self, task: task):
+    monkeypatch.setattr(Features, "compact", compact)
+    _, metrics = validation(forms, KEY, tasks=8)(state, generator, items)
+    found.append([float(metrics[f"val_{name}"]) for name in ("2w1s", "3w4s")])
+  np.testing.assert_allclose(*found, atol=1e-3)
+  assert min(found[0]) > 50

@@ -472,6 +472,7 @@ def test_single_level_takes_as_many_draws_as_reptile():
     ({"inner_rate": 0.0}, "config.meta.inner_rate"),
     ({"ema": 1.0}, "config.meta.ema"),
     ({"shots": ()}, "config.meta.shots"),
+    ({"most_items": 4}, "config.meta.most_items"),
   ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(settings, named):

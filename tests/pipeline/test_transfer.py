@@ -274,6 +274,7 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
     ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
     ("features", FeaturesConfig(domains=("a",)), "domains is 'a': the source has no"),
+    ("features", FeaturesConfig(across=1), "config.features.across is 1: 0 domains are"),
     ("features", FeaturesConfig(ready=("no",)), "config.features.ready: there is no gen"),
     ("features", FeaturesConfig(ready=("a", "a")), "ready is .*: name each once"),
     (
@@ -301,6 +302,7 @@ def test_settings_of_features_are_named_with_what_they_may_be():
     ({"supports": (5,)}, "config.features.supports"),
     ({"queries": 0}, "config.features.queries"),
     ({"ways": (5,)}, "config.features.ways"),
+    ({"ways": (5, 101, 0)}, "config.features.ways"),
     ({"ways": (5, 1, 0)}, "config.features.ways"),
     ({"project": -1}, "config.features.project"),
   ):
@@ -406,3 +408,9 @@ def test_distortions_are_domains_of_what_is_not_for_test(
       "float32",
       names,
     )
+
+
+def test_forms_that_most_items_leaves_out_are_told():
+  meta = MetaConfig(ways=(5, 10), shots=(1, 50), most_items=200)
+  with pytest.raises(InputError, match=r"config.meta.shots is .1, 50.: of them .* leaves"):
+    Config(meta=meta)
