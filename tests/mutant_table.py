@@ -137,6 +137,13 @@ DATA = _in(
 TASKS = _in(
   "tasks",
   (
+    "a support of the queries' own domain",
+    "across",
+    "(twins >= 0).all(0) & (numbers != items.group[classes[0]])",
+    "(twins >= 0).all(0)",
+    "tests/tasks/test_across.py",
+  ),
+  (
     "queries among the shots",
     "few_shot",
     "places[:, shots:]",
@@ -168,6 +175,13 @@ TASKS = _in(
 
 NETWORKS = _in(
   "networks",
+  (
+    "items alone in their class choose λ",
+    "head",
+    "others = member @ member.sum(0) > 1",
+    "others = member @ member.sum(0) > 0",
+    "tests/networks/test_leave_one_out.py",
+  ),
   (
     "sd for variance",
     "normalised",
@@ -340,9 +354,30 @@ FAMILIES = _in(
   (
     "bases of any size",
     "features",
-    "size = _LOGITS / _logit_rms(found, x, member)",
-    "size = _LOGITS + 0 * _logit_rms(found, x, member)",
+    "factor = size / _logit_rms(found, x, member)",
+    "factor = size + 0 * _logit_rms(found, x, member)",
     "tests/families/test_features.py",
+  ),
+  (
+    "a base as large whatever it explains",
+    "features",
+    "least + (most - least) * path.explained",
+    "least + (most - least) * 0.3",
+    "tests/families/test_features.py",
+  ),
+  (
+    "packed supports begin with what does not count",
+    "few_shot",
+    "jnp.argsort(~support.mask, stable=True)",
+    "jnp.argsort(support.mask, stable=True)",
+    "tests/families/test_few_shot.py",
+  ),
+  (
+    "the encoder's own head instead of the adapted one",
+    "adapters",
+    'return support._replace(x=self.features(frozen, params["film"], x))',
+    "return support._replace(x=self.encoder.apply(frozen, x))",
+    "tests/families/test_adapters.py",
   ),
   (
     "decibels of amplitudes",
