@@ -370,7 +370,7 @@ FAMILIES = _in(
     "few_shot",
     "jnp.argsort(~support.mask, stable=True)",
     "jnp.argsort(support.mask, stable=True)",
-    "tests/families/test_few_shot.py",
+    "tests/families/test_forms_in_rows.py",
   ),
   (
     "the encoder's own head instead of the adapted one",
