@@ -20,6 +20,7 @@ from mcdi_jax.pipeline import Config, backbone, bank
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import (
+  AdaptersConfig,
   FeaturesConfig,
   FieldsConfig,
   NetworksConfig,
@@ -69,6 +70,7 @@ OTHERS: dict[str, Any] = {
   "features": FeaturesConfig(targets=("a.npz",)),
   "fields": FieldsConfig(hidden=8),
   "networks": NetworksConfig(width=8),
+  "adapters": AdaptersConfig(closed_form="ridge", distort=("noisy",)),
   "initial": InitialConfig(tasks=7),
   "diffusion": DiffusionConfig(steps=30, handover=0.5, end=0.03, ancestral=True),
   "meta": MetaConfig(support="kept", steps=7, rate=1e-4, tasks=3, ema=0.9),
