@@ -13,7 +13,7 @@ from mcdi_jax.data import ClassSet, DataConfig, Splits
 from mcdi_jax.data.distortions import with_distortions
 from mcdi_jax.data.images import to_colour
 from mcdi_jax.data.load import load_images, load_raw, split_raw
-from mcdi_jax.data.raw import Raw
+from mcdi_jax.data.raw import Raw, in_canonical_order
 from mcdi_jax.evaluation import Facts
 from mcdi_jax.families import Features
 from mcdi_jax.families.adapters import embedded
@@ -59,7 +59,7 @@ def load_adapters(config: Config) -> ImageSets:
   """Raises `InputError` for features, and for targets of another form than the source."""
   plain, asked = load_images(config.data), config.adapters
   raw = load_raw(config.data)
-  own, source = content_of(raw), plain
+  own, source = content_of(in_canonical_order(raw._replace(split=None))), plain
   if asked.distort:
     setting = "config.adapters.distort"
     raw = with_distortions(raw, asked.distort, asked.distorted_per_class, setting=setting)
@@ -67,7 +67,7 @@ def load_adapters(config: Config) -> ImageSets:
   targets = {f"{plain.name}-{plain.test.classes}": plain.test}
   contents = [source.digest]
   for path in config.features.targets:
-    raw = _read_target(path, plain.image_shape)
+    raw = in_canonical_order(_read_target(path, plain.image_shape))
     contents.append(content_of(raw))
     add_target(targets, path, raw, content=contents[-1], source=own)
   digest = content_hash({"contents": contents})
