@@ -40,7 +40,16 @@ OF_BACKBONE = {
   "group": 20,
   "rate": 0.5,
   "statistics_memory": 0.5,
+  "network": "resnet12",
+  "unit_length": True,
+  "objective": "classification",
+  "label_smoothing": 0.2,
+  "flip": True,
+  "crop": 2,
+  "jitter": 0.1,
 }
+NO_BACKBONE = {"validate_every": 5}  # looks change nothing
+
 OF_BANK = {
   "tasks": 2048,
   "steps": 50,
@@ -126,7 +135,8 @@ def _with(group: str, /, **changes: Any) -> Config:
 
 def test_every_setting_of_these_groups_is_tried():
   names = lambda config: {field.name for field in dataclasses.fields(config)}  # noqa: E731
-  assert set(OF_BACKBONE) == names(BackboneConfig)
+  of_others = {"widths", *NO_BACKBONE}  # widths are of resnet12 alone
+  assert set(OF_BACKBONE) | of_others == names(BackboneConfig)
   assert set(OF_BANK) == names(PreparationConfig)
   groups = {"family", "backbone", "preparation", "matmul_precision"}
   assert set(OTHERS) | set(NO_BANK) | groups == names(Config)
@@ -140,6 +150,8 @@ def test_a_backbone_depends_on_its_settings_its_seed_and_the_images(
   configs.append(_with("data", rotations=True))
   configs.append(dataclasses.replace(CONFIG, matmul_precision="default"))
   places = [_backbone_place(monkeypatch, config) for config in configs]
+  wide = _with("backbone", network="resnet12", widths=(16, 32, 64, 256))
+  places.append(_backbone_place(monkeypatch, wide))
   places += [_backbone_place(monkeypatch, seed=seed) for seed in (1, 2)]
   places.append(_backbone_place(monkeypatch, digest="e"))
   assert len(set(places)) == len(places)
@@ -149,6 +161,8 @@ def test_a_backbone_depends_on_its_settings_its_seed_and_the_images(
   for name, value in OF_BANK.items():
     other = _with("preparation", **{name: value})
     assert _backbone_place(monkeypatch, other) == places[0], name
+  looks = _with("backbone", **NO_BACKBONE)
+  assert _backbone_place(monkeypatch, looks) == places[0]
 
 
 def test_a_bank_depends_on_its_settings_the_form_of_task_and_the_backbone(

@@ -5,6 +5,8 @@ import dataclasses
 import importlib
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
 from safetensors.numpy import load_file
 
 from configs import sines
@@ -348,11 +351,21 @@ def test_a_config_without_its_file_is_told_so(tmp_path: Path):
     run(OWN, tmp_path / "w")
 
 
+@pytest.fixture
+def run_command() -> Iterator[Any]:
+  """`mcdi-run`, whose flags go again."""
+  before = set(flags.FLAGS)
+  sys.modules.pop("mcdi_jax.commands.run", None)
+  yield importlib.import_module("mcdi_jax.commands.run")
+  for name in set(flags.FLAGS) - before:
+    delattr(flags.FLAGS, name)
+  del sys.modules["mcdi_jax.commands.run"]
+
+
 @pytest.mark.parametrize("name", ["sines", "moons", "springs", "million", "quickstart"])
-def test_a_config_file_may_define_a_use(name: str):
-  module = importlib.import_module("mcdi_jax.commands.run")
+def test_a_config_file_may_define_a_use(name: str, run_command: Any):
   root = Path(__file__).parents[2]
-  found = module._use_of(str(root / "configs" / f"{name}.py"))
+  found = run_command._use_of(str(root / "configs" / f"{name}.py"))
   assert (found is None) is (name == "quickstart")
 
 

@@ -270,7 +270,7 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
       FeaturesConfig(shots=(30,), supports=(2,), project=5),
       "shots is .30,.: a",
     ),
-    ("meta", dataclasses.replace(CONFIG.meta, ways=(5,)), "3 classes"),
+    ("meta", dataclasses.replace(CONFIG.meta, ways=(5,), most_items=0), "3 classes"),
     ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
     ("features", FeaturesConfig(domains=("a",)), "domains is 'a': the source has no"),
@@ -302,7 +302,6 @@ def test_settings_of_features_are_named_with_what_they_may_be():
     ({"supports": (5,)}, "config.features.supports"),
     ({"queries": 0}, "config.features.queries"),
     ({"ways": (5,)}, "config.features.ways"),
-    ({"ways": (5, 101, 0)}, "config.features.ways"),
     ({"ways": (5, 1, 0)}, "config.features.ways"),
     ({"project": -1}, "config.features.project"),
   ):
@@ -414,3 +413,7 @@ def test_forms_that_most_items_leaves_out_are_told():
   meta = MetaConfig(ways=(5, 10), shots=(1, 50), most_items=200)
   with pytest.raises(InputError, match=r"config.meta.shots is .1, 50.: of them .* leaves"):
     Config(meta=meta)
+  with pytest.raises(
+    InputError, match=r"ways is .5, 101, 0.: weights .* up to 100 classes"
+  ):
+    FeaturesConfig(ways=(5, 101, 0))
