@@ -78,9 +78,9 @@ class _Block(nn.Module):
     # A block's first steps are small.
     mixed = v + 0.3 * channels**-0.5 * _mix(coefficients, u)
     if operators is not None:
-      shrunk = operators(u)
-      gates = nn.Dense(len(shrunk) * channels, name="gates")(nn.LayerNorm()(h))
-      mixed += 0.3 * jnp.einsum("rnvd,nrv->nvd", shrunk, gates.reshape(n, -1, channels))
+      number = len(operators.penalties) * channels
+      gates = nn.Dense(number, name="gates")(nn.LayerNorm()(h))
+      mixed += 0.3 * operators.mixed(u, gates.reshape(n, channels, -1))
     return h, jnp.where(present[:, None, None], mixed, 0.0)
 
   def _attend(

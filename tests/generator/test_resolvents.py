@@ -47,6 +47,39 @@ def test_items_that_do_not_count_change_nothing_and_leave_gradients_whole(width:
   assert np.isfinite(slope).all() and not slope[6:].any() and slope[:6].any()
 
 
+@pytest.mark.parametrize(("items", "width"), [(6, 9), (9, 4)])
+def test_derivatives_are_those_of_the_definition(items: int, width: int):
+  """In features, vectors and gates; where items are doubled, too, which makes eigenvalues
+  equal."""
+  x, _ = _support(items, width)
+  x = jnp.concatenate([x[: items // 3], x[: items // 3], x[items // 3 :]])[:items]
+  member = membership(Support(x, jnp.arange(items) % WAYS, None), WAYS)
+  v, gates = (
+    jax.random.normal(k, s)
+    for k, s in zip(jax.random.split(jax.random.key(0)), ((4, width), (4, 2)), strict=True)
+  )
+
+  def mixed(x: jax.Array, v: jax.Array, gates: jax.Array) -> jax.Array:
+    return resolvents(x, member, 2).mixed(v, gates)
+
+  def defined(x: jax.Array, v: jax.Array, gates: jax.Array) -> jax.Array:
+    x = x - x.mean(0)
+    penalties = jnp.array([0.03, 3.0]) * jnp.sum(x**2) / items
+    shrink = lambda p: p * jnp.linalg.inv(x.T @ x + p * jnp.eye(width))  # noqa: E731
+    return jnp.einsum("rde,br,be->bd", jax.vmap(shrink)(penalties), gates, v)
+
+  directions = tuple(jax.random.normal(jax.random.key(1), a.shape) for a in (x, v, gates))
+  for moved in ((1, 1, 1), (1, 0, 0), (0, 1, 1)):
+    tangents = tuple(m * d for m, d in zip(moved, directions, strict=True))
+    found, wanted = (jax.jvp(f, (x, v, gates), tangents)[1] for f in (mixed, defined))
+    np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-3)
+  slopes = [
+    jax.grad(lambda *a, f=f: jnp.sum(f(*a) ** 2), (0, 1, 2)) for f in (mixed, defined)
+  ]
+  for found, wanted in zip(*(slope(x, v, gates) for slope in slopes), strict=True):
+    np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=5e-3)
+
+
 def test_ridge_is_what_they_make_of_class_means():
   """W = (XᵀX + λI)⁻¹ Xᵀ Y; of equal classes XᵀY is their means' distance from the centre,
   up to a factor."""
