@@ -107,6 +107,35 @@ def line_figure(
   return embed(axes, name, title, caption)
 
 
+def scatter_figure(
+  name: str,
+  title: str,
+  caption: object,
+  points: dict[str, tuple[float, float]],
+  front: list[str],
+  *,
+  x: str,
+  y: str,
+) -> Html:
+  """Named points over a logarithmic x, told apart by colour and marker.
+
+  Args:
+    front: names of those that a dotted line joins.
+  """
+  axes = new_axes(height=4.2)
+  axes.plot(*zip(*(points[n] for n in front), strict=True), ":", color="#888888", zorder=0)
+  for number, (label, (left, up)) in enumerate(points.items()):
+    colour = COLOURS[number % len(COLOURS)]
+    marker = _MARKERS[number // len(COLOURS) % len(_MARKERS)]
+    axes.plot([left], [up], marker, color=colour, markersize=5, label=label)
+  axes.set(xlabel=x, ylabel=y, xscale="log")
+  axes.xaxis.set_major_formatter("{x:g}")
+  columns = 2 if max(map(len, points)) < 26 else 1
+  place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.16)}
+  axes.legend(frameon=False, fontsize=8, ncols=columns, **place)
+  return embed(axes, name, title, caption)
+
+
 def thin(points: Points) -> Points:
   """Evenly thinned out, the last one kept."""
   every = -(-len(points) // _MOST_POINTS)

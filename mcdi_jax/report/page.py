@@ -33,6 +33,7 @@ from mcdi_jax.report.markup import (
 )
 from mcdi_jax.report.steps import steps_section
 from mcdi_jax.report.tasks import TASK_ARRAYS, tasks_section
+from mcdi_jax.report.trade import trade_section
 from mcdi_jax.report.workdir import Line, Run, flat, read_run
 
 Groups = dict[figures.TaskList, dict[str, figures.Row]]
@@ -70,6 +71,7 @@ def report(run: Run) -> str:
     tag("div", bullets(gaps), class_="warning note") if gaps else None,
     _figures_section(groups),
     steps_section(groups),
+    trade_section(groups, run.latencies),
     latency_section(run.latencies),
     training_section(run),
     *pictures,

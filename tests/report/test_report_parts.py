@@ -11,6 +11,7 @@ from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
 from mcdi_jax.report.figures import Row, TaskList, standing, with_interval
 from mcdi_jax.report.markup import Html, join, page, tag
 from mcdi_jax.report.steps import steps_section, steps_series
+from mcdi_jax.report.trade import best_trades, trade_section, trades
 from mcdi_jax.report.workdir import curve, flat
 
 
@@ -190,3 +191,37 @@ def test_steps_are_lines_by_their_start():
   drawn = str(steps_section({tasks: rows}))
   assert "from init" in drawn and "generated" in drawn and "from ridge" not in drawn
   assert steps_section({tasks: {"generated": rows["generated"]}}) is None
+
+
+def test_quality_and_time_are_joined_by_form():
+  """One task, from features; methods that either is unknown of are left out."""
+  tasks = TaskList("features", "accuracy", "toys", "toys-5", 5, 1, 15, 100, 1)
+  rows = {n: Row(n, [{"value": v}]) for n, v in {"a": 70.0, "b": 60.0, "c": 75.0}.items()}
+
+  def timed(method: str, ms: float, ways: int = 5, batch: int = 1, **line: Any) -> Any:
+    known = {"ways": ways, "shots": 1, "protocol": "latency-head", "batch": batch}
+    return {"method": method, "latency_ms": ms, **known, **line}
+
+  lines = [
+    timed("a", 2.0),
+    timed("b", 0.5),
+    timed("c", 9.0, ways=10),
+    timed("d", 1.0),
+    timed("a", 8.0, batch=256),
+    timed("a", 3.0, protocol="latency-public"),
+  ]
+  found = trades(tasks, rows, lines)
+  assert found == {"a": (2.0, 70.0), "b": (0.5, 60.0)}
+  assert trade_section({tasks: rows}, lines[1:2]) is None
+  drawn = str(trade_section({tasks: rows}, lines))
+  assert drawn.count("<figure") == 1 and "ms for one task" in drawn
+
+
+def test_the_best_trades_are_faster_or_better_than_all_others():
+  points = {
+    "slow": (9.0, 80.0),
+    "fast": (1.0, 60.0),
+    "worse": (2.0, 55.0),
+    "mid": (3.0, 70),
+  }
+  assert best_trades(points) == ["fast", "mid", "slow"]
