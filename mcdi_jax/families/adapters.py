@@ -130,11 +130,17 @@ class Adapters(FewShotImages):
 
 def embedded(family: Adapters, frozen: Params, items: Any) -> Any:
   """A `ClassSet` of images as one of the encoder's features [n, D]."""
-  film = unmodulated(frozen["network"]["weights"])
-  return items._replace(x=_all_features(family, frozen, film, items.x))
+  return items._replace(x=_all_features(family, frozen, items.x))
+
+
+def plain_features(
+  family: Adapters, frozen: Params, x: Float[Array, "n h w c"]
+) -> Float[Array, "n D"]:
+  """Of the encoder as it is."""
+  return family.features(frozen, unmodulated(frozen["network"]["weights"]), x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _all_features(family: Adapters, frozen: Params, film: Params, x: Array) -> Array:
-  one = lambda image: family.features(frozen, film, to_unit(image)[None])[0]  # noqa: E731
+def _all_features(family: Adapters, frozen: Params, x: Array) -> Array:
+  one = lambda image: plain_features(family, frozen, to_unit(image)[None])[0]  # noqa: E731
   return jax.lax.map(one, x, batch_size=16)

@@ -2,6 +2,7 @@
 are tuned and scored on the same tasks, whose images are embedded beforehand."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, Key
 from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Scores, score
 from mcdi_jax.families import Adapters, Features, TaskFamily
+from mcdi_jax.families.adapters import plain_features
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import (
   COSINE,
@@ -27,7 +29,7 @@ from mcdi_jax.networks import Params
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.evaluation import Methods
 from mcdi_jax.pipeline.tuning import tuned_baseline
-from mcdi_jax.tasks import Protocol
+from mcdi_jax.tasks import Protocol, Support
 
 _ROWS = (PROTOTYPES, COSINE, RIDGE, RIDGE_LOO, RIDGE_ENSEMBLE, LOGISTIC)
 _MORE_TASKS, _MORE_TRIALS = 8, 2  # than methods inside the encoder: these take no time
@@ -42,6 +44,7 @@ class OnFeatures:
     mean = frozen["mean"] / frozen["scale"]
     forms = {"ways": family.ways, "shots": family.shots}
     self._family, self._val = Features(width=len(mean), **forms), val
+    self._encoder = functools.partial(plain_features, family, frozen)
     self._known = Statistics(mean, jnp.zeros_like(mean))
 
   def tuned(self, config: Config, form: Protocol, choices: Path) -> Methods:
@@ -75,3 +78,12 @@ class OnFeatures:
       return [by_name[m.name] for m in methods]
 
     return scored
+
+  def from_images(self, method: Method) -> Method:
+    """With the encoder before it, as those inside it have theirs: for its time."""
+
+    def adapt(variables: Any, support: Support, key: Key[Array, ""], ways: int) -> Any:
+      on = support._replace(x=self._encoder(support.x))
+      return method.adapt(variables, on, key, ways)
+
+    return method._replace(adapt=adapt)
