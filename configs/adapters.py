@@ -58,4 +58,7 @@ def get_config() -> ConfigDict:
   config.evaluation.trials = 8
   config.evaluation.queries = 10
   config.evaluation.descent_steps = (1, 3, 10, 30)
+  config.evaluation.whole_steps = (10,)
+  config.evaluation.refine_from = ("generated_finished",)
+  config.evaluation.refine_steps = (1, 5)
   return config

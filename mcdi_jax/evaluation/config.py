@@ -20,6 +20,8 @@ class EvaluationConfig:
       is a training.
     descent_steps: numbers of steps of the descent that generators are compared with; each
       has a rate of its own.
+    whole_steps: numbers of steps of the descent of all weights of the encoder that adapters
+      are inside of, in `adapters`; each has a rate of its own.
     refine_steps: numbers of plain gradient steps on the support, from each start; each has
       a rate of its own.
     refine_from: their starts: generators of the run, such as `generated`, and bases of the
@@ -42,6 +44,7 @@ class EvaluationConfig:
   generator_rates: tuple[float, ...] = (1.0,)
   temperatures: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
   descent_steps: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
+  whole_steps: tuple[int, ...] = ()
   refine_steps: tuple[int, ...] = ()
   refine_from: tuple[str, ...] = ("generated", "init")
   without: tuple[str, ...] = ()
@@ -66,7 +69,7 @@ class EvaluationConfig:
     within = within and 0 <= min(temperatures) <= max(temperatures) <= 1
     remedy = "give different numbers from 0 to 1"
     check(within, f"{where}.temperatures", temperatures, remedy)
-    for name in ("descent_steps", "refine_steps"):
+    for name in ("descent_steps", "whole_steps", "refine_steps"):
       steps = getattr(self, name)
       distinct = len(steps) == len(set(steps)) and min(steps, default=1) >= 1
       check(distinct, f"{where}.{name}", steps, "give different numbers of at least 1")

@@ -24,6 +24,7 @@ from mcdi_jax.methods.space import LogUniform, Space, at_edge, draw_settings
 from mcdi_jax.methods.unlabelled import tunable_about, unlabelled_centre
 from mcdi_jax.methods.view import Statistics
 from mcdi_jax.methods.whitened import PROTOTYPES_WHITENED
+from mcdi_jax.methods.whole import whole_descent
 
 HEADS = (PROTOTYPES, COSINE, RIDGE, LOGISTIC, FINETUNE, FINETUNE_SGD)
 FEATURE_HEADS = (
@@ -64,4 +65,5 @@ __all__ = [
   "shuffled_condition",
   "tunable_about",
   "unlabelled_centre",
+  "whole_descent",
 ]

@@ -21,7 +21,13 @@ from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource
-from mcdi_jax.methods import Known, descent, mean_of_bank, shuffled_adapters
+from mcdi_jax.methods import (
+  Known,
+  descent,
+  mean_of_bank,
+  shuffled_adapters,
+  whole_descent,
+)
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
@@ -147,8 +153,9 @@ def prepare_adapters(
 
 
 def adapter_rivals(config: Config, prepared: Prepared) -> Rivals:
-  """Descent on the same weights from θ_0, and θ_0 itself."""
-  tunable = tuple(descent(n) for n in config.evaluation.descent_steps)
+  """Descent on the same weights from θ_0, and on all of the encoder's."""
+  asked = config.evaluation
+  tunable = (*map(descent, asked.descent_steps), *map(whole_descent, asked.whole_steps))
   return Rivals(tunable, Known(prepared.family, prepared.frozen), ())
 
 

@@ -274,6 +274,12 @@ class Config:
     samples, remedy = self.evaluation.samples, "a chain of one step has none, set it to 0"
     chain = self.diffusion.steps > 1 or not samples
     check(chain, "config.evaluation.samples", samples, remedy)
+    whole, remedy = (
+      self.evaluation.whole_steps,
+      "only adapters are in an encoder, set it to ()",
+    )
+    inside = self.family == "adapters" or not whole
+    check(inside, "config.evaluation.whole_steps", whole, remedy)
     turns, remedy = self.score.network == "equivariant", "its symmetry needs plain weights"
     check(
       not (turns and self.precondition),

@@ -84,6 +84,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
       tuning_tasks=3,
       temperatures=(0.0,),
       descent_steps=(1,),
+      whole_steps=(1,),
       latency_s=0.5,
     ),
     generators=("generated", "generated_finished"),
@@ -103,7 +104,7 @@ def test_generators_and_rivals_meet_on_every_target(lines: list[dict[str, Any]])
   assert all(tuple(line) == KEYS for line in lines)
   generators = ["generated", "generated_finished"]
   heads = ["prototypes", "cosine", "ridge", "ridge_loo", "ridge_ensemble", "logistic"]
-  rivals = ["descent_1", *heads]
+  rivals = ["descent_1", "whole_descent_1", *heads]
   found = {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored}
   protocols = ("source-3", "target-photo", "target-sketch")
   assert found == {(p, *form) for p in protocols for form in ((2, 1, 4), (3, 2, 3))}
@@ -113,7 +114,8 @@ def test_generators_and_rivals_meet_on_every_target(lines: list[dict[str, Any]])
     assert np.isfinite(line["value"]) and line["family"] == "adapters"
     if line["method"] in generators:
       assert {f"minus_{name}" for name in rivals} <= line["settings"].keys()
-  assert {x["method"] for x in lines if x["latency_ms"]} >= {*generators, "descent_1"}
+  timed = {(x["method"], x["ways"]) for x in lines if x["protocol"] == "latency-head"}
+  assert timed >= {(name, ways) for name in (*generators, *rivals) for ways in (2, 3)}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "trials": 0,
     "tuning_tasks": 0,
     "generator_rates": (-1.0,),
+    "whole_steps": (0,),
     "temperatures": (-0.5,),
     "latency_s": 0.0,
   },
