@@ -5,7 +5,7 @@ weights are generated for.
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -216,6 +216,11 @@ class TaskFamily(abc.ABC):
     """The same task in fewer numbers, where the query loss of what is generated for it at
     τ = 0 is the same."""
     return task
+
+  def inside(self, support: Any) -> tuple[Any, Callable[[Params], Params]] | None:
+    """A support in fewer numbers from which the same is generated at τ = 0, and what makes
+    weights for the items as they are of those. None: where there is no such."""
+    return None
 
   def varied(self, key: Key[Array, ""], task: Any, most: float) -> Any:
     """A task like it, of what a set may be like that there is not. Families whose items are

@@ -1,6 +1,7 @@
 """Linear heads on features of an encoder of the user's: any encoder, of any width."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -50,6 +51,28 @@ def _about(x: Float[Array, "n D"], share: Float[Array, " n"]) -> _About:
   centre = share @ x
   square = share @ jnp.mean((x - centre) ** 2, -1)
   return _About(centre, jnp.sqrt(jnp.maximum(square, 1e-12)))
+
+
+class _Span(NamedTuple):
+  """Of a support's items: an orthonormal basis [D, n], and the support in its coordinates
+  [n, n + 1], of which the last is for what lies outside."""
+
+  basis: Any
+  support: Support
+
+  def coordinates(self, x: Float[Array, "m D"]) -> Float[Array, "m d"]:
+    """The last is 0."""
+    return jnp.pad(x @ self.basis, ((0, 0), (0, 1)))
+
+
+def _span(support: Support) -> _Span | None:
+  """None: where it has no fewer coordinates than the items."""
+  x, _, mask = support
+  if len(x) + 1 >= x.shape[-1]:
+    return None
+  x = x if mask is None else jnp.where(mask[:, None], x, 0.0)
+  found = _Span(jnp.linalg.qr(x.T)[0], support)
+  return found._replace(support=support._replace(x=found.coordinates(x)))
 
 
 def _logit_rms(
@@ -216,19 +239,26 @@ class Features(FewShot):
     """In coordinates of the support's span, and one more for the length of what of a query
     lies outside: inner products with the support, and lengths, are the same, and a network
     that turns with the features knows nothing else of them."""
-    (x, y, mask), query = task
-    number, width = x.shape
-    if number + 1 >= width:
+    if (found := _span(task.support)) is None:
       return task
-    x = x if mask is None else jnp.where(mask[:, None], x, 0.0)
-    basis, _ = jnp.linalg.qr(x.T)
+    x, query = task.query.x, found.coordinates(task.query.x)
+    outside = jnp.sum(x**2, -1) - jnp.sum(query**2, -1)
+    query = query.at[:, -1].set(jnp.sqrt(jnp.maximum(outside, 0.0)))
+    return Task(found.support, task.query._replace(x=query))
 
-    def coordinates(x: Float[Array, "n D"]) -> Float[Array, "n d"]:
-      inside = x @ basis
-      outside = jnp.sum(x**2, -1) - jnp.sum(inside**2, -1)
-      return jnp.concatenate([inside, jnp.sqrt(jnp.maximum(outside, 0.0))[:, None]], -1)
+  def inside(self, support: Support) -> tuple[Support, Callable[[Params], Params]] | None:
+    """As `compact`; generated kernels lie in the support's span."""
+    if (found := _span(support)) is None:
+      return None
+    width, smaller = support.x.shape[-1], found.support.x.shape[-1]
 
-    return Task(Support(coordinates(x), y, mask), query._replace(x=coordinates(query.x)))
+    def lifted(params: Params) -> Params:
+      """Logits are divided by the number of coordinates, whose rms is 1 in both."""
+      head = params["head"]
+      kernel = found.basis @ head["kernel"][:-1] * (width / smaller) ** 0.5
+      return {"head": {**head, "kernel": kernel}}
+
+    return found.support, lifted
 
   def varied(self, key: Key[Array, ""], task: Task, most: float) -> Task:
     """With other singular values of the support's features about their mean, and the

@@ -48,7 +48,9 @@ def generate(
   _check_kinds(generator, support, key)
   ways = _ways(generator, ways)
   support = _checked(generator, support, temperature, ways)
-  return _generate(generator, support, key, temperature, ways)
+  # At τ = 0 there is less to compute, which must be known where it is compiled.
+  still = _concrete(temperature) and not temperature
+  return _generate(generator, support, key, None if still else temperature, ways)
 
 
 def generate_from_features(
@@ -70,6 +72,8 @@ def generate_from_features(
 def _generate(
   generator: Model, support: Support, key: Array, temperature: Any, ways: int
 ) -> Params:
+  """temperature: None is 0."""
+  temperature = 0.0 if temperature is None else temperature
   x = support.x
   if support.mask is not None:  # what does not count may hold anything, gradients included
     x = jnp.where(support.mask.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)

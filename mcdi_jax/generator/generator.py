@@ -1,6 +1,7 @@
 """The `Generator` pytree: everything that turns a support into weights."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -111,9 +112,17 @@ class Generator(Model):
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
     own = self.of_items(support.x.shape[1:])
-    condition = own.condition(support, ways)
-    tokens, _ = own.sample(condition, key, temperature=temperature)
-    return own.decode(tokens, condition, support)
+    if isinstance(temperature, int | float) and not temperature:
+      return _still(own, support, ways)
+    return own.sampled(support, key, temperature=temperature, ways=ways)
+
+  def sampled(
+    self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
+  ) -> Params:
+    """Condition, chain and weights, for items of the shape that this one is for."""
+    condition = self.condition(support, ways)
+    tokens, _ = self.sample(condition, key, temperature=temperature)
+    return self.decode(tokens, condition, support)
 
   def of_items(self, shape: tuple[int, ...]) -> "Generator":
     """The same for embedded items of another shape than it was trained on, if its family
@@ -215,6 +224,28 @@ class Generator(Model):
       temperature=temperature,
       ancestral=diffusion.ancestral,
     )
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _still(generator: Generator, support: Support, ways: int) -> Params:
+  """What is generated at τ = 0, in fewer numbers where the family has them. Those are by a
+  basis, which has no derivative where items depend on each other: the derivative is that of
+  the way without it."""
+  found = generator.family.inside(support)
+  if found is None:
+    return _still_as_given(generator, support, ways)
+  smaller, lifted = found
+  own = generator.of_items(smaller.x.shape[1:])
+  return generator.settled(lifted(_still_as_given(own, smaller, ways)), support)
+
+
+def _still_as_given(generator: Generator, support: Support, ways: int) -> Params:
+  return generator.sampled(support, jax.random.key(0), temperature=0.0, ways=ways)
+
+
+@_still.defjvp
+def _still_tangent(ways: int, primals: Any, tangents: Any) -> tuple[Params, Params]:
+  return jax.jvp(lambda g, s: _still_as_given(g, s, ways), primals, tangents)
 
 
 def score_inputs(

@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.generator import Generator, generate_from_features
+from mcdi_jax.generator import Generator
 from mcdi_jax.methods.descent import network_outputs
 from mcdi_jax.methods.generated import adapt as adapt_generated
+from mcdi_jax.methods.generated import generate_from, kept
 from mcdi_jax.methods.generated import predict as generated_outputs
 from mcdi_jax.methods.method import Known, Method
 from mcdi_jax.networks import Params
@@ -29,7 +29,7 @@ def shuffled_condition(
   Args:
     supports: of other tasks, of which one is drawn each time; leading axis of tasks.
   """
-  variables = (generator, np.float32(temperature), supports)
+  variables = (generator, kept(temperature), supports)
   return Method(
     "shuffled_condition", _adapt_shuffled, _predict_shuffled, variables,
     {"temperature": temperature},
@@ -44,8 +44,7 @@ def _adapt_shuffled(
   k_which, k_sample = jax.random.split(key)
   which = jax.random.randint(k_which, (), 0, len(supports.x))
   other = jax.tree.map(lambda leaf: leaf[which], supports)
-  settings = {"temperature": temperature, "ways": ways}
-  return generate_from_features(generator, other, k_sample, **settings)
+  return generate_from(generator, temperature, other, k_sample, ways)
 
 
 def shuffled_adapters(
@@ -53,7 +52,7 @@ def shuffled_adapters(
 ) -> Method:
   """Scales and shifts of another task, as `shuffled_condition`, with the head that the
   task's own support makes in closed form: what is left without reading the condition."""
-  variables = (generator, np.float32(temperature), supports)
+  variables = (generator, kept(temperature), supports)
   told = {"temperature": temperature}
   return Method(
     "shuffled_condition", _adapt_shuffled_film, _predict_shuffled, variables, told
@@ -78,7 +77,7 @@ def generated_without(generator: Generator, temperature: float, pattern: str) ->
   """`generated_without_PATTERN`: generated weights, but for the leaves of this pattern
   (`fnmatch`), which are the base's: what these are worth."""
   functions = (_without(generator.family, pattern), generated_outputs)
-  variables = (generator, np.float32(temperature))
+  variables = (generator, kept(temperature))
   told = {"temperature": temperature, "without": pattern}
   return Method(f"generated_without_{pattern}", *functions, variables, told)
 

@@ -13,8 +13,21 @@ from mcdi_jax.tasks import Support
 def adapt(
   variables: tuple[Generator, Any], support: Support, key: Key[Array, ""], ways: int
 ) -> Any:
-  generator, temperature = variables
-  return generate_from_features(generator, support, key, temperature=temperature, ways=ways)
+  return generate_from(*variables, support, key, ways)
+
+
+def kept(temperature: float) -> Any:
+  """τ among a method's variables; 0 is None, so that it is known where it is compiled:
+  there is less to compute."""
+  return np.float32(temperature) if temperature else None
+
+
+def generate_from(
+  generator: Generator, temperature: Any, support: Support, key: Any, ways: int
+) -> Any:
+  """temperature: as `kept`."""
+  settings = {"temperature": 0.0 if temperature is None else temperature, "ways": ways}
+  return generate_from_features(generator, support, key, **settings)
 
 
 def predict(
@@ -36,4 +49,4 @@ def generated(name: str, generator: Generator, temperature: float) -> Method:
     "network": generator.spec.score.network,
     "base": generator.spec.base,
   }
-  return Method(name, adapt, predict, (generator, np.float32(temperature)), settings)
+  return Method(name, adapt, predict, (generator, kept(temperature)), settings)

@@ -1,6 +1,7 @@
 """Heads on features of any encoder: standardised by the support, of any width."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,33 @@ def test_features_turned_and_in_more_dimensions_give_the_same_answers():
     assert params["head"]["kernel"].shape == (11, 3) and params["centre"].shape == (11,)
     found = generator.network.apply(params, queries @ turn)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_in_the_span_of_the_support_the_same_is_generated(masked: bool):
+  """In more dimensions than items, as it is without any other way; the derivative, too,
+  where items depend on each other."""
+  generator = _generator("ridge_loo")
+  x = jnp.asarray(RNG.normal(size=(6, 9)), jnp.float32)
+  mask = jnp.arange(6) < 5 if masked else None
+  x = x.at[3].set(x[0])
+  support = Support(x, jnp.arange(6) % 3, mask)
+  queries = jnp.asarray(RNG.normal(size=(5, 9)), jnp.float32)
+  own = generator.of_items((9,))
+  assert own.family.inside(support) and not own.family.inside(_support())
+
+  def logits(x: jax.Array, temperature: Any) -> jax.Array:
+    settings = {"temperature": temperature, "ways": 3}
+    params = generator.from_features(support._replace(x=x), KEY, **settings)
+    return generator.outputs(params, queries)
+
+  found, expected = (logits(x, t) for t in (0.0, np.float32(0)))
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+  slopes = [
+    jax.grad(lambda x, t=t: jnp.sum(logits(x, t) ** 2))(x) for t in (0.0, np.float32(0))
+  ]
+  assert np.isfinite(slopes[0]).all()
+  np.testing.assert_allclose(*slopes, rtol=2e-2, atol=2e-2 * np.abs(slopes[1]).max())
 
 
 def test_classes_of_unequal_size_have_equal_part_in_the_centre():
