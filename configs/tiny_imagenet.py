@@ -5,7 +5,7 @@
 
 The argument names the form of task: 5w1s (default) or 5w5s; `5w1s-superclass` and
 `5w5s-superclass` take the harder split that the `.npz` has as `class_split_superclass`.
-Any other set of colour images runs as well, such as a miniImageNet folder of train/, val/
+Any other set of colour images runs as well, such as miniImageNet in folders train/, val/
 and test/ (`--data miniimagenet/`). The ResNet-12 is pretrained by classification of the
 training classes, about an hour on one CPU core and once for each seed; `launch.pretrain`
 makes an encoder of it. BUILD_NOTES.md has the figures.

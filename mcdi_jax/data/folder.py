@@ -2,16 +2,17 @@
 
 A level of folders that is no class (train/, val/, test/, or support/, query/; above the
 classes or inside them) is told by its names, where no other folder stands beside them.
+Lists train.csv, val.csv and test.csv take the place of folders (`listed.py`).
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from mcdi_jax.data.image_files import read_images, unreadable, walk
+from mcdi_jax.data.listed import ClassFolder, listed_classes
 from mcdi_jax.data.names import listed, natural_key, printable
 from mcdi_jax.data.raw import Raw, stacked
 from mcdi_jax.lib import files
@@ -24,18 +25,9 @@ _SPLITS |= {"test": 2, "testing": 2}
 _ROLES = {"support": "support", "supports": "support", "query": "query", "queries": "query"}
 
 
-class ClassFolder(NamedTuple):
-  """name: of the class, its path below the root without `level`; level: such as `train`,
-  empty where there is none; images: in natural order."""
-
-  name: str
-  level: str
-  images: list[Path]
-
-
 def class_folders(root: PathLike) -> list[ClassFolder]:
   """The folders with images, in natural order of their classes; several may be one class,
-  at different levels.
+  at different levels. Where lists say which images there are, these stand for folders.
 
   Raises:
     MissingError: no such folder.
@@ -44,6 +36,8 @@ def class_folders(root: PathLike) -> list[ClassFolder]:
   root = files.as_path(root)
   if not root.is_dir():
     raise MissingError(f"there is no folder {root}: give one that has a folder a class")
+  if of_lists := listed_classes(root):
+    return of_lists
   found = {f.relative_to(root).parts: images for f, images in walk(root)}
   parents = {parts[:-1] for parts in found if parts}
   for parts, images in found.items():

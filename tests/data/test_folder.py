@@ -363,3 +363,47 @@ def test_a_folder_is_loaded_in_the_form_that_is_asked_for(tmp_path: Path):
       assert images.shape == (3, 10, 10, 1)
       assert (images[:, 0] == 0).all()
       assert set(images.max((1, 2, 3))) == {255 - int(name.split()[1])}
+
+
+def _listed(root: Path) -> None:
+  """Three lists of four classes, as miniImageNet has them; one image is in no list."""
+  lists = {"train": "ab", "val": "c", "test": "d"}
+  for part, names in lists.items():
+    rows = [f"{n}{i}.png,{n}\n" for n in names for i in (10, 2)]
+    (root / f"{part}.csv").write_text("".join(["filename,label\n", *rows]))
+    for value, row in enumerate(rows):
+      _save(root, f"images/{row.partition(',')[0]}", 10 * value + ord(row[0]), mode="RGB")
+  _save(root, "images/other.png")
+
+
+def test_lists_take_the_place_of_folders(tmp_path: Path):
+  """Classes by label, split by the list that names them; images in natural order."""
+  root = tmp_path / "miniimagenet"
+  root.mkdir()
+  _listed(root)
+  raw = read_folder(root, AS_IT_IS)
+  assert raw.classes == ("a", "b", "c", "d") and raw.name == "miniimagenet"
+  np.testing.assert_array_equal(raw.labels, [0, 0, 1, 1, 2, 2, 3, 3])
+  np.testing.assert_array_equal(raw.split, [0, 0, 1, 2])
+  assert raw.images.shape == (8, 4, 4, 1)  # equal channels are one
+  assert raw.images[0, 0, 0, 0] == 10 + ord("a")  # a2 before a10
+  splits = load_splits(DataConfig(source="folder", path=str(root)))
+  assert splits.classes == (("a", "b"), ("c",), ("d",))
+
+
+@pytest.mark.parametrize(
+  ("content", "error", "said"),
+  [
+    ("a2.png,a\n", InputError, "has the columns a2.png, a: its first line must be"),
+    ("filename,label\na2.png\n", InputError, "line 2 of .*train.csv lacks a filename"),
+    ("filename,label\nb.png,b\n", MissingError, "names b.png, which is neither in"),
+    ("", InputError, "has the columns none"),
+  ],
+)
+def test_lists_that_cannot_be_read(
+  tmp_path: Path, content: str, error: type[Exception], said: str
+):
+  _listed(tmp_path)
+  (tmp_path / "train.csv").write_text(content)
+  with pytest.raises(error, match=said):
+    read_folder(tmp_path, AS_IT_IS)
