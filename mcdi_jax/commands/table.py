@@ -2,8 +2,11 @@
 
   python -m launch.table results/omniglot.jsonl
   python -m launch.table results/omniglot.jsonl --into README.md
+  python -m launch.table results/transfer.jsonl --against ridge,ridge_loo --rows k1
 
-Prints the tables, or puts them between the marks of a page.
+Prints the tables, or puts them between the marks of a page. With --against, of many test
+sets, only what is named: what the methods of --rows reach, and how far they are above each
+rival, paired.
 """
 
 from absl import flags
@@ -11,9 +14,12 @@ from absl import flags
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report import results_tables, write_tables
+from mcdi_jax.report import against_tables, results_tables, write_tables
 
 _INTO = flags.DEFINE_string("into", None, "A Markdown page with marks for the tables.")
+
+_AGAINST = flags.DEFINE_list("against", [], "Rivals that --rows are compared with.")
+_ROWS = flags.DEFINE_list("rows", ["generated"], "Methods that are shown with --against.")
 
 
 @command
@@ -23,7 +29,12 @@ def main(argv: list[str]) -> None:
   results = files.as_path(argv[1])
   if not results.exists():
     raise InputError(f"there is no {results}: name the results.jsonl of a run")
-  if _INTO.value:
-    write_tables(results, _INTO.value)
+  lines = files.read_json_lines(results)
+  if _AGAINST.value:
+    tables = against_tables(lines, _ROWS.value, _AGAINST.value)
   else:
-    print(results_tables(files.read_json_lines(results)))
+    tables = results_tables(lines)
+  if _INTO.value:
+    write_tables(results, _INTO.value, tables)
+  else:
+    print(tables)

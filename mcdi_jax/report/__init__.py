@@ -1,7 +1,13 @@
 """Pages made of the files of a run, or of several: HTML, and Markdown tables."""
 
 from mcdi_jax.report.comparison import write_comparison
-from mcdi_jax.report.markdown import results_tables, write_tables
+from mcdi_jax.report.markdown import against_tables, results_tables, write_tables
 from mcdi_jax.report.page import write_report
 
-__all__ = ["results_tables", "write_comparison", "write_report", "write_tables"]
+__all__ = [
+  "against_tables",
+  "results_tables",
+  "write_comparison",
+  "write_report",
+  "write_tables",
+]

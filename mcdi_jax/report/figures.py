@@ -127,10 +127,13 @@ class Row:
 
   @property
   def minus_prototypes(self) -> dict[Any, Difference]:
-    """Seed → difference from prototypes, where a line knows it."""
+    return self.minus("prototypes")
+
+  def minus(self, rival: str) -> dict[Any, Difference]:
+    """Seed → difference from a rival, where a line knows it."""
     found = {}
     for line in self.lines:
-      pair = (line.get("settings") or {}).get("minus_prototypes")
+      pair = (line.get("settings") or {}).get(f"minus_{rival}")
       if pair is not None:
         found[line.get("seed")] = Difference(*pair)
     return found

@@ -33,8 +33,50 @@ def results_tables(lines: list[Line]) -> str:
   return "\n\n".join(filter(None, parts))
 
 
-def write_tables(results: PathLike, page: PathLike) -> None:
+def against_tables(lines: list[Line], methods: list[str], rivals: list[str]) -> str:
+  """Over many test sets, of few methods: what each reaches, then what it is above each
+  rival, paired; a row for each set and method, a column for each number of shots. Last,
+  what these take in time.
+
+  Raises:
+    InputError: no line knows such a difference.
+  """
+  groups = group([line for line in lines if line.get("value") is not None])
+  shots = sorted({tasks.shots for tasks in groups})
+  sets = dict.fromkeys((tasks.protocol, tasks.ways) for tasks in groups)
+  found = {(t.protocol, t.ways, t.shots): rows for t, rows in groups.items()}
+  title = next((tasks.metric_title for tasks in groups), "")
+
+  def rows(names: list[str], cell: Any) -> Any:
+    for name, ways in sets:
+      for method in names:
+        here = [found.get((name, ways, k), {}).get(method) for k in shots]
+        cells = ["–" if row is None else cell(row) for row in here]
+        if set(cells) != {"–"}:
+          yield f"| {name}, {ways} ways | `{method}` | {' | '.join(cells)} |"
+
+  parts = [_by_set(title, shots, list(rows([*methods, *rivals], _figure)))]
+  for rival in rivals:
+    own = list(rows(methods, lambda row, rival=rival: _minus(row, rival)))
+    if not own:
+      raise InputError(f"no line of {methods} has a difference from {rival}: name another")
+    parts.append(_by_set(f"this − `{rival}`, {title}", shots, own))
+  named = {*methods, *rivals}
+  timed = [x for x in lines if x.get("latency_ms") is not None and x["method"] in named]
+  return "\n\n".join([*parts, *latency_tables(timed)])
+
+
+def _by_set(title: str, shots: list[int], rows: list[str]) -> str:
+  columns = " | ".join("1 shot" if n == 1 else f"{n} shots" for n in shots)
+  head = f"| {title} | | {columns} |\n|---|---|{'---|' * len(shots)}"
+  return "\n".join([head, *rows])
+
+
+def write_tables(results: PathLike, page: PathLike, tables: str | None = None) -> None:
   """Puts the tables of a `results.jsonl` between the marks of a Markdown page.
+
+  Args:
+    tables: others than `results_tables` makes.
 
   Raises:
     MissingError: one of the files is not there.
@@ -49,7 +91,7 @@ def write_tables(results: PathLike, page: PathLike) -> None:
   _, end, after = rest.partition(_END)
   if not (begin and end):
     raise InputError(f"{page} has no place for results: put {_BEGIN} and {_END} into it")
-  tables = results_tables(files.read_json_lines(results))
+  tables = tables or results_tables(files.read_json_lines(results))
   files.write_bytes(page, f"{before}{_BEGIN}\n\n{tables}\n\n{_END}{after}".encode())
 
 
@@ -74,7 +116,11 @@ def _figure(row: Row) -> str:
 
 
 def _minus_prototypes(row: Row) -> str:
-  found = list(row.minus_prototypes.values())
+  return _minus(row, "prototypes")
+
+
+def _minus(row: Row, rival: str) -> str:
+  found = list(row.minus(rival).values())
   if not found:
     return "–"
   sd = np.std([d.value for d in found], ddof=1) if len(found) > 1 else None

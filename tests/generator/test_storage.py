@@ -295,6 +295,20 @@ def test_a_shipped_generator_is_loaded_by_name(key):
   assert jnp.mean(predicted == jnp.repeat(label, 4)) > 0.8  # chance: 1/3
 
 
+@pytest.mark.parametrize(("ways", "width"), [(2, 7), (100, 384)])
+def test_a_shipped_generator_takes_any_features(key, ways, width):
+  """Of any width; classes that lie apart are told apart."""
+  generator = load_generator("any-features")
+  assert sum(leaf.nbytes for leaf in jax.tree.leaves(generator)) < 4 * 2**20
+  centres = 10 * jax.random.normal(key, (ways, width))
+  label = jnp.tile(jnp.arange(ways), 2)
+  x = centres[label] + jax.random.normal(jax.random.key(1), (2 * ways, width))
+  params = generate(generator, Support(x, label), key, ways=ways)
+  others = centres + jax.random.normal(jax.random.key(2), centres.shape)
+  predicted = generator.network.apply(params, others).argmax(-1)
+  assert jnp.mean(predicted == jnp.arange(ways)) > 0.95
+
+
 def test_no_generator_is_missing(tmp_path):
   with pytest.raises(MissingError, match="no generator in"):
     load_generator(tmp_path)

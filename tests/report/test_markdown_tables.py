@@ -7,7 +7,7 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
-from mcdi_jax.report import results_tables, write_tables
+from mcdi_jax.report import against_tables, results_tables, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = (
@@ -85,6 +85,37 @@ def test_every_method_has_its_time():
 def test_a_form_that_a_method_lacks_is_a_dash():
   other = _line("generated", 0, 95.0, ci95=0.1) | {"shots": 5}
   assert "| `prototypes` | 90.95 ± 0.40; sd 1.06 | – |" in results_tables([*LINES, other])
+
+
+def test_many_sets_are_rows_and_numbers_of_shots_columns():
+  """Of the methods that are named, with the paired difference from each rival."""
+  pairs = {"minus_ridge": [1.0, 0.5, None], "minus_cosine": [-1.0, 0.25, None]}
+  lines = [
+    *(
+      _line(name, 0, value, protocol=place, shots=shots, ci95=0.1, settings=told)
+      for place in ("a", "b")
+      for shots in (5, 1)
+      for name, value, told in (("mine", 51.0, pairs), ("ridge", 50.0, {}))
+      if (place, shots) != ("b", 5)
+    ),
+    LINES[-1],
+  ]
+  first, pair, times = against_tables(lines, ["mine"], ["ridge"]).split("\n\n")
+  assert first.splitlines() == [
+    "| accuracy in % | | 1 shot | 5 shots |",
+    "|---|---|---|---|",
+    "| a, 5 ways | `mine` | 51.00 ± 0.10 | 51.00 ± 0.10 |",
+    "| a, 5 ways | `ridge` | 50.00 ± 0.10 | 50.00 ± 0.10 |",
+    "| b, 5 ways | `mine` | 51.00 ± 0.10 | – |",
+    "| b, 5 ways | `ridge` | 50.00 ± 0.10 | – |",
+  ]
+  assert pair.splitlines()[2:] == [
+    "| a, 5 ways | `mine` | +1.00 ± 0.50 | +1.00 ± 0.50 |",
+    "| b, 5 ways | `mine` | +1.00 ± 0.50 | – |",
+  ]
+  assert "`ridge` | 0.0123" in times
+  with pytest.raises(InputError, match="has a difference from nobody: name another"):
+    against_tables(lines, ["mine"], ["nobody"])
 
 
 def test_tables_go_between_the_marks_and_nowhere_else(tmp_path: Path):
