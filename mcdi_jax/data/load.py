@@ -190,7 +190,7 @@ def split_raw(raw: Raw, config: DataConfig, *, by_domain: bool = False) -> Split
     x, called = raw.images[where], tuple(raw.classes[c] for c in chosen)
     labels = np.repeat(np.arange(len(chosen)), place[chosen + 1] - place[chosen])
     if by_domain and raw.domain is not None:
-      items, called, of_class = _by_domain(x, labels, raw.domain[where], called)
+      items, called, of_class = in_domains(x, labels, raw.domain[where], called)
       domains.append(of_class)
       digest.update(repr(raw.domain[where].tolist()).encode())
     else:
@@ -202,7 +202,7 @@ def split_raw(raw: Raw, config: DataConfig, *, by_domain: bool = False) -> Split
   return Splits(*sets, *told)
 
 
-def _by_domain(
+def in_domains(
   x: np.ndarray, labels: np.ndarray, domain: np.ndarray, classes: tuple[str, ...]
 ) -> tuple[ClassSet, tuple[str, ...], tuple[str, ...]]:
   """A class for each pair of class and domain, their names and their domains, which are

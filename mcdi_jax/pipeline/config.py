@@ -125,6 +125,33 @@ class FeaturesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DomainsConfig:
+  """A domain that is left out, in `domains`: heads on features, as in `features`, which
+  `config.features` says more of.
+
+  Attributes:
+    leave_out: the domain of `config.data.path` that is tested on; all others are sources.
+      Empty: the file is the source, and `config.features.targets` names the target's.
+    validation: share of each source domain that settings are chosen on, and that no method
+      is given.
+    members: supports, disjoint while the items last, whose generated heads are averaged in
+      the rows `NAME_ensemble`; 0: no such rows.
+    shots: of each of these, items a class and source domain.
+  """
+
+  leave_out: str = ""
+  validation: float = 0.2
+  members: int = 16
+  shots: int = 10
+
+  def __post_init__(self):
+    where, share = "config.domains", self.validation
+    check(0 < share < 1, f"{where}.validation", share, "give a share between 0 and 1")
+    check(self.members >= 0, f"{where}.members", self.members, "give at least 0")
+    check(self.shots >= 1, f"{where}.shots", self.shots, "give at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class AdaptersConfig:
   """Scales and shifts inside the backbone of `config.backbone`, in `adapters`; what they
   are tested on `config.features` says (targets, shots, ways, supports, queries).
@@ -184,8 +211,9 @@ class Config:
 
   Attributes:
     family: of the tasks: `heads` (few-shot classifiers on a backbone's features),
-      `features` (classifiers on an encoder's features, which are given), `fields` (all
-      weights of a network that holds an image), `networks` (all weights of a few-shot
+      `features` (classifiers on an encoder's features, which are given), `domains` (the
+      same, tested on a domain that is left out), `fields` (all weights of a network that
+      holds an image), `networks` (all weights of a few-shot
       classifier), `adapters` (scales and shifts inside a backbone), `own` (of the config's
       own file).
     base: that generated weights are a difference from: `none`, or `init`, θ_0.
@@ -214,11 +242,14 @@ class Config:
     matmul_precision: of float32 matmuls; GPU and TPU are faster with `default`.
   """
 
-  family: Literal["heads", "features", "fields", "networks", "adapters", "own"] = "heads"
+  family: Literal[
+    "heads", "features", "domains", "fields", "networks", "adapters", "own"
+  ] = "heads"
   base: Literal["none", "init"] = "none"
   delta_base: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   data: DataConfig = DataConfig()
   features: FeaturesConfig = FeaturesConfig()
+  domains: DomainsConfig = DomainsConfig()
   fields: FieldsConfig = FieldsConfig()
   networks: NetworksConfig = NetworksConfig()
   adapters: AdaptersConfig = AdaptersConfig()
@@ -253,7 +284,7 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
-    of_classes = self.family in ("heads", "features", "networks", "adapters")
+    of_classes = self.family not in ("fields", "own")
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)
@@ -268,7 +299,7 @@ class Config:
       self.precondition >= 0, "config.precondition", self.precondition, "give at least 0"
     )
     check(self.bank_bytes > 0, "config.bank_bytes", self.bank_bytes, "give some bytes")
-    drawn, steps = self.family in ("heads", "features"), self.initial.steps
+    drawn, steps = self.family in ("heads", "features", "domains"), self.initial.steps
     remedy = "heads have no θ_0 that is trained, set it to 0"
     check(not (drawn and steps), "config.initial.steps", steps, remedy)
     samples, remedy = self.evaluation.samples, "a chain of one step has none, set it to 0"
@@ -305,7 +336,7 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
     numbers = dataclasses.asdict(config.fields)
     return Fields(image_shape=image_shape, **forms, **numbers)
   forms["most_items"] = config.meta.most_items
-  if config.family == "features":
+  if config.family in ("features", "domains"):
     forms |= {name: getattr(config.features, name) for name in ("unit_length", "across")}
     return Features(width=image_shape[0], **forms)
   if config.family == "adapters":

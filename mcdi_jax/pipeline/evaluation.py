@@ -255,7 +255,8 @@ def _about_generator(
 
 def _fit_to(generator: Generator, form: Protocol, test: Any) -> Generator:
   """For items of the shape of the test's, where it was trained on others."""
-  draw = lambda key, test: draw_task(key, generator.family, test, form)[0]  # noqa: E731
+  least = form._replace(shots=1, queries=1)
+  draw = lambda key, test: draw_task(key, generator.family, test, least)[0]  # noqa: E731
   shape = jax.eval_shape(draw, jax.random.key(0), test)
   return generator.of_items(shape.support.x.shape[1:])
 

@@ -58,7 +58,7 @@ def load_features(config: Config) -> FeatureSets:
   )
   for path in config.features.targets:
     raw = in_canonical_order(read_features(path, setting="config.features.targets"))
-    _check_same_encoder(path, raw, own)
+    check_same_encoder(path, raw, own)
     contents.append(content_of(raw))
     add_target(targets, path, raw, content=contents[-1], source=own_content)
   encoder = own.encoder or f"{source.image_shape[0]}-d"
@@ -79,7 +79,7 @@ def _tests_of(source: Splits) -> dict[str, ClassSet]:
   return found
 
 
-def _check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
+def check_same_encoder(path: str, raw: Raw, own: Raw) -> None:
   width, wanted = raw.images.shape[1], own.images.shape[1]
   if width != wanted or raw.encoder != own.encoder:
     raise InputError(
@@ -101,13 +101,18 @@ def check_features(config: Config, sets: FeatureSets) -> None:
   shots, fewest = max(config.features.shots), int(val.count.min())
   remedy = f"a class of the val split has {fewest} items, lower it below"
   check(shots < fewest, "config.features.shots", config.features.shots, remedy)
-  check_family_has(config, task_family(config, source.image_shape))
+  check_generator(config, source.image_shape)
+
+
+def check_generator(config: Config, item_shape: tuple[int, ...]) -> None:
+  """What the settings of a generator of heads on features must be."""
+  check_family_has(config, task_family(config, item_shape))
   _check_unused(config)
   network, remedy = config.score.network, "features of any width need 'equivariant'"
   check(network == "equivariant", "config.score.network", network, remedy)
   copies, remedy = config.preparation.augment_copies, "only images have them, set it to 0"
   check(not copies, "config.preparation.augment_copies", copies, remedy)
-  project, width = config.features.project, source.image_shape[0]
+  project, width = config.features.project, item_shape[0]
   remedy = f"the features have {width} dimensions: lower it, or set it to 0"
   check(project <= width, "config.features.project", project, remedy)
 
@@ -147,38 +152,50 @@ def _check_unused(config: Config) -> None:
 def prepare_features(
   config: Config, sets: FeatureSets, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
-  """Divided by one number: the mean squared norm of the training features about their mean
-  is 1. The generator is trained on the bank's weights in principal components, and on the
-  query loss, validated and tested in all dimensions."""
+  """In the source's classes, those of the domains that are asked for."""
   del seed, workdir
   source, asked = sets.source, config.features.domains
   with timed("features"):
-    plain, val = (_of_domains(source, split, asked) for split in (0, 1))
-    about = plain.x - plain.x.mean(0)
-    scale = float(np.sqrt(np.mean(np.sum(about**2, 1))))
+    train, val = (_of_domains(source, split, asked) for split in (0, 1))
+    names = ("project", "unit_length", "domains")
+    content = {"data": source.digest, **{n: getattr(config.features, n) for n in names}}
+    about = {"data": sets.name, "encoder": sets.encoder}
+    return scaled_sets(config, train, val, sets.targets, source.test, content, about)
 
-    def standard(items: ClassSet) -> ClassSet:
-      return jax.tree.map(jnp.asarray, items._replace(x=items.x / scale))
 
-    train, shown = standard(plain), standard(source.test)
-    known, query_train = _statistics(train), train
-    if config.features.project:
-      basis = _principal(np.asarray(train.x), config.features.project)
-      train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
-    tests = {name: standard(items) for name, items in sets.targets.items()}
+def scaled_sets(
+  config: Config,
+  train: ClassSet,
+  val: ClassSet,
+  tests: dict[str, Any],
+  shown: ClassSet,
+  content: dict[str, Any],
+  about: dict[str, Any],
+) -> Prepared:
+  """Features divided by one number: the mean squared norm of the training ones about their
+  mean is 1. The generator is trained on the bank's weights in principal components, and on
+  the query loss, validated and tested in all dimensions.
+
+  Args:
+    content: what the training features are determined by.
+    about: `data`, the set's name, and `encoder`.
+  """
+  centred = train.x - train.x.mean(0)
+  scale = float(np.sqrt(np.mean(np.sum(centred**2, 1))))
+
+  def standard(items: Any) -> Any:
+    return jax.tree.map(jnp.asarray, items._replace(x=items.x / scale))
+
+  train, shown = standard(train), standard(shown)
+  known, query_train = _statistics(train), train
+  if config.features.project:
+    basis = _principal(np.asarray(train.x), config.features.project)
+    train, shown = (part._replace(x=part.x @ basis) for part in (train, shown))
+  tests = {name: standard(items) for name, items in tests.items()}
   family = task_family(config, train.x.shape[1:])
-  names = ("project", "unit_length", "domains")
-  content = {"data": source.digest, **{n: getattr(config.features, n) for n in names}}
-  return Prepared(
-    family,
-    {},
-    content_hash(content),
-    sets.encoder,
-    Suite(train, standard(val), tests, shown=shown, query_train=query_train),
-    family.versions(train),
-    {"data": sets.name, "encoder": sets.encoder},
-    known,
-  )
+  suite = Suite(train, standard(val), tests, shown=shown, query_train=query_train)
+  digest, versions = content_hash(content), family.versions(train)
+  return Prepared(family, {}, digest, about["encoder"], suite, versions, about, known)
 
 
 def _statistics(items: ClassSet) -> Statistics:

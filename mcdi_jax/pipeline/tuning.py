@@ -70,11 +70,15 @@ def tuned_baseline(
   """
   make = lambda settings: tunable.make(settings, given)  # noqa: E731
   place = choices / f"{form.ways}w{form.shots}s" / f"{tunable.name}.json"
-  choice = _kept(place) or _keep(
-    place,
-    choose(config, f"{form}: {tunable.name}", tunable.space, make, [form], family, val),
-  )
+  given_tasks = ([form], family, val)
+  title = f"{form}: {tunable.name}"
+  choice = once(place, lambda: choose(config, title, tunable.space, make, *given_tasks))
   return make(choice.settings), choice
+
+
+def once(place: Path, choose: Callable[[], Choice]) -> Choice:
+  """The choice that is kept there, or one that is made and kept."""
+  return _kept(place) or _keep(place, choose())
 
 
 def tuned_generator(
@@ -142,6 +146,13 @@ def choose(
     scores = score(methods, family, val, form, keys)
     mean = np.array([s.values.mean() / family.asked(form) for s in scores])
     qualities += family.metric.scale * mean / len(forms)
+  return best_of(title, space, tried, qualities)
+
+
+def best_of(
+  title: str, space: Space, tried: list[dict[str, Any]], qualities: np.ndarray
+) -> Choice:
+  """Of settings with these qualities [n]; one at an edge of its range is told."""
   best = int(np.argmax(np.nan_to_num(qualities, nan=-np.inf)))  # some may diverge
   edges = at_edge(space, tried[best])
   if edges:
