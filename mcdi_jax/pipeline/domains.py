@@ -35,7 +35,7 @@ class DomainSets(NamedTuple):
 
   Attributes:
     source: with the `domain` of each item.
-    target: its items, labelled to be scored.
+    target: its items, in an order that their labels have no say in.
     protocol: what was left out, as results name it.
     encoder: that made them, as the file says.
     name, digest, classes: of the source; the digest is of the target, too.
@@ -74,7 +74,8 @@ def load_domains(config: Config) -> DomainSets:
   _check_classes(source, target, protocol)
   encoder = raw.encoder or f"{raw.images.shape[1]}-d"
   digest = hashlib.sha256(repr(contents).encode()).hexdigest()
-  items = Support(target.images, target.labels)
+  order = _by_content(target.images)
+  items = Support(target.images[order], target.labels[order])
   return DomainSets(source, items, protocol, encoder, raw.name, digest, (raw.classes,))
 
 
@@ -94,6 +95,12 @@ def _without(raw: Raw, out: str) -> tuple[Raw, Raw]:
 def _of_items(raw: Raw, where: np.ndarray) -> Raw:
   names = ("images", "labels", "domain")
   return raw._replace(**{name: getattr(raw, name)[where] for name in names})
+
+
+def _by_content(x: np.ndarray) -> np.ndarray:
+  """The order of items by their bytes, which labels have no say in."""
+  x = np.ascontiguousarray(x)
+  return np.argsort(x.view(np.dtype((np.void, x.shape[1] * x.itemsize))).ravel())
 
 
 def _check_classes(source: Raw, target: Raw, protocol: str) -> None:

@@ -19,7 +19,6 @@ from mcdi_jax.evaluation import Facts, Scores
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.meta import TaskSource
 from mcdi_jax.methods import RIDGE, Method, Statistics, Tunable, draw_settings, generated
 from mcdi_jax.methods.alignment import ALIGNMENTS, Map
 from mcdi_jax.pipeline.config import Config
@@ -54,7 +53,7 @@ def evaluate_domains(
   config: Config,
   facts: Facts,
   generators: dict[str, Tuned],
-  source: TaskSource,
+  source: Any,
   suite: Suite,
   rivals: Rivals,
   choices: Path,
@@ -156,8 +155,7 @@ def _rows(
   found += [Row(method, choice, whole) for method, choice in open_ready(config)]
   averaged = list(found)
   for tunable in rivals.tunable:
-    place = choices / f"{tunable.name}{suffix}.json"
-    rows = _chosen(config, tunable, sources, rivals.given, place, oracle)
+    rows = _chosen(config, tunable, sources, rivals.given, choices, oracle)
     found += rows
     averaged += [row for row in rows if row.method.name in _AVERAGED]
   if few:
@@ -181,19 +179,19 @@ def _chosen(
   tunable: Tunable,
   sources: Sources,
   known: Statistics,
-  place: Path,
+  choices: Path,
   oracle: Support | None,
 ) -> list[Row]:
-  """A row for each way to choose settings, the same trials in all."""
+  """A row for each way to choose settings, the same trials in all. What is chosen for the
+  items as they are serves aligned ones, too."""
   tried = draw_settings(tunable.space, config.evaluation.trials)
   methods = [tunable.make(settings, known) for settings in tried]
   support, name = pooled(sources.train), tunable.name
 
   def row(called: str, where: str, qualities: Any) -> Row:
-    own = place.with_name(place.name.replace(name, called, 1))
     title = f"{called}, by {where}"
     make = lambda: best_of(title, tunable.space, tried, qualities())  # noqa: E731
-    choice = once(own, make)
+    choice = once(choices / f"{called}.json", make)
     method = _named(tunable.make(choice.settings, known), called)
     told = {**method.settings, "chosen_by": where}
     return Row(method._replace(settings=told), choice, [support])
