@@ -13,7 +13,7 @@ from mcdi_jax.data.raw import Raw, in_canonical_order
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
-from mcdi_jax.methods import LOGISTIC, PROTOTYPES, RIDGE, RIDGE_LOO
+from mcdi_jax.methods import LOGISTIC, PROTOTYPES, RIDGE, RIDGE_LOO, LogUniform
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.features import (
   check_generator,
@@ -187,8 +187,10 @@ def _held_out(raw: Raw, share: float, seed: int) -> np.ndarray:
 
 
 def domain_rivals(config: Config, prepared: Prepared) -> Rivals:
+  """Thousands of items want less of a penalty on a mean than a few shots do."""
   del config
-  return Rivals((PROTOTYPES, RIDGE, RIDGE_LOO, LOGISTIC), prepared.known, ())
+  logistic = LOGISTIC._replace(space={**LOGISTIC.space, "penalty": LogUniform(1e-7, 1.0)})
+  return Rivals((PROTOTYPES, RIDGE, RIDGE_LOO, logistic), prepared.known, ())
 
 
 DOMAINS_USE = Use(
