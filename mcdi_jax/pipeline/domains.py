@@ -25,7 +25,7 @@ from mcdi_jax.pipeline.generalisation import evaluate_domains
 from mcdi_jax.pipeline.targets import content_of
 from mcdi_jax.pipeline.transfer import open_ready
 from mcdi_jax.pipeline.use import Prepared, Rivals, Stage, Suite, Use
-from mcdi_jax.tasks import Support
+from mcdi_jax.tasks import Support, check_protocol
 
 _ROWS, _WIDTH = 4096, 256  # that arrays of items and of a class's places are multiples of
 
@@ -134,6 +134,9 @@ def check_domains(config: Config, sets: DomainSets) -> None:
   ways, classes = config.meta.ways, len(sets.classes[0])
   remedy = f"the domains have {classes} classes: lower it"
   check(max(ways) <= classes, "config.meta.ways", ways, remedy)
+  train, _ = _split(config, sets.source, config.seeds[0])
+  for form in config.forms:
+    check_protocol(train, form._replace(queries=config.finishing.queries), "train")
 
 
 def prepare_domains(
@@ -142,21 +145,25 @@ def prepare_domains(
   """Of each source domain a share, drawn by the seed, is for validation."""
   del workdir
   with timed("features"):
-    raw, share = sets.source, config.domains.validation
-    held = _held_out(raw, share, seed)
-    parts = (
-      in_domains(raw.images[w], raw.labels[w], raw.domain[w], raw.classes)[0]
-      for w in (~held, held)
-    )
+    train, val = _split(config, sets.source, seed)
     names = ("project", "unit_length")
-    content = {"data": sets.digest, "validation": share, "seed": seed}
+    content = {"data": sets.digest, "validation": config.domains.validation, "seed": seed}
     content |= {n: getattr(config.features, n) for n in names}
     about = {"data": sets.name, "encoder": sets.encoder}
-    train, val = parts
     tests = {sets.protocol: sets.target}
     found = scaled_sets(config, train, val, tests, train, content, about)
     suite = _padded(found.suite)
     return found._replace(suite=suite, versions=found.family.versions(suite.train))
+
+
+def _split(config: Config, raw: Raw, seed: int) -> tuple[ClassSet, ClassSet]:
+  """To be given to methods, and to choose on: a class for each pair of domain and class."""
+  held = _held_out(raw, config.domains.validation, seed)
+  train, val = (
+    in_domains(raw.images[w], raw.labels[w], raw.domain[w], raw.classes)[0]
+    for w in (~held, held)
+  )
+  return train, val
 
 
 def _padded(suite: Suite) -> Suite:
