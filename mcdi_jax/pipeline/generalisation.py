@@ -113,7 +113,8 @@ def _lines(
   form = Protocol(_ways(support), int(np.bincount(np.asarray(support.y)).min()), 1)
   right = [(own[scored] == truth)[:, None].astype(int) for own in answers]
   scores = [Scores(own, truth[:, None]) for own in right]
-  own = [row.method.name for row in rows if row.method.name.startswith("generated")]
+  made = (*generators, "ready ")
+  own = [row.method.name for row in rows if row.method.name.startswith(made)]
   others = [row.method.name for row in rows if row.method.name not in own]
   methods = [(row.method, row.choice) for row in rows]
   call = (config, facts, methods, generators, form, protocol, suite.query_train)
@@ -170,7 +171,7 @@ def _rows(
   found += [Row(method, choice, whole) for method, choice in open_ready(config)]
   averaged = list(found)
   for tunable in rivals.tunable:
-    rows = _chosen(config, tunable, sources, rivals.given, choices, oracle)
+    rows = _chosen(config, tunable, sources, rivals.given, choices, suffix, oracle)
     found += rows
     averaged += [row for row in rows if row.method.name in _AVERAGED]
   if few:
@@ -195,18 +196,18 @@ def _chosen(
   sources: Sources,
   known: Statistics,
   choices: Path,
+  suffix: str,
   oracle: Support | None,
 ) -> list[Row]:
-  """A row for each way to choose settings, the same trials in all. What is chosen for the
-  items as they are serves aligned ones, too."""
+  """A row for each way to choose settings, the same trials in all."""
   tried = draw_settings(tunable.space, config.evaluation.trials)
   methods = [tunable.make(settings, known) for settings in tried]
   support, name = pooled(sources.train), tunable.name
 
   def row(called: str, where: str, qualities: Any) -> Row:
-    title = f"{called}, by {where}"
+    title = f"{called}{suffix}, by {where}"
     make = lambda: best_of(title, tunable.space, tried, qualities())  # noqa: E731
-    choice = once(choices / f"{called}.json", make)
+    choice = once(choices / f"{called}{suffix}.json", make)
     method = _named(tunable.make(choice.settings, known), called)
     told = {**method.settings, "chosen_by": where}
     return Row(method._replace(settings=told), choice, [support])
