@@ -135,7 +135,7 @@ class DomainsConfig:
     validation: share of each source domain that settings are chosen on, and that no method
       is given.
     members: supports, disjoint while the items last, whose generated heads are averaged in
-      the rows `NAME_ensemble`; 0: no such rows.
+      the rows `NAME_averaged`; 0: no such rows.
     shots: of each of these, items a class and source domain.
   """
 

@@ -1,7 +1,8 @@
-"""Scores of methods that no seed changes: computed once for all of them."""
+"""Scores that are kept: what no seed changes is computed once for all of them, and a run
+that was interrupted does not begin its evaluation anew."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,13 +21,9 @@ from mcdi_jax.tasks import Protocol
 class KeptScores:
   """Called as `score` is."""
 
-  def __init__(self, place: Path, names: Collection[str]):
-    """
-    Args:
-      place: the directory that they are kept in.
-      names: of the methods whose scores are kept; the others are computed each time.
-    """
-    self._place, self._names = place, names
+  def __init__(self, place: Path):
+    """place: the directory that they are kept in."""
+    self._place = place
 
   def __call__(
     self,
@@ -40,21 +37,21 @@ class KeptScores:
     task = (family, items, protocol, keys)
     content = _content(items, jax.random.key_data(keys))
     places = {m.name: self._path(m, content, protocol) for m in methods}
-    kept = [n for n, path in places.items() if n in self._names and files.is_finished(path)]
+    kept = [name for name, path in places.items() if files.is_finished(path)]
     for name in kept:
       found = files.read_checked_arrays(places[name])
       values[name] = Scores(found["values"], found["clusters"])
     others = [method for method in methods if method.name not in kept]
     for method, own in zip(others, score(others, *task), strict=True):
       values[method.name] = own
-      if method.name in self._names:
-        files.write_checked_arrays(places[method.name], own._asdict())
+      files.write_checked_arrays(places[method.name], own._asdict())
     return [values[method.name] for method in methods]
 
   def _path(self, method: Method, content: str, protocol: Protocol) -> Path:
     """Named by all that scores depend on."""
+    form = repr(jax.tree.structure(method.variables))  # what is static of a generator
     told = {
-      "method": [method.name, method.settings, _content(method.variables)],
+      "method": [method.name, method.settings, form, _content(method.variables)],
       "task": [content, protocol],
       "commit": provenance.commit(),
     }

@@ -61,8 +61,7 @@ def evaluate_transfer(
     every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
     own = dataclasses.replace(config.evaluation, tasks=tasks)
     call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
-    same = {method.name for method, _ in (*rows.fixed, *rows.fixed_about)}
-    scored = KeptScores(choices / "scores", same)
+    scored = KeptScores(choices / "scores")
     lines += compare(*call, name, test, None, rows.pairs, scored)
     if timing and form[:2] not in timed:
       timed.add(form[:2])

@@ -47,13 +47,13 @@ def test_what_is_kept_is_not_computed_again(
     return score(methods, *task)
 
   monkeypatch.setattr(kept_scores, "score", counting)
-  scored = KeptScores(as_path(tmp_path), {"ridge"})
+  scored = KeptScores(as_path(tmp_path))
   expected = score(_methods(), FAMILY, _items(), FORM, KEYS)
-  for again in (["prototypes", "ridge"], ["prototypes"]):
+  for methods, again in ((_methods()[:1], ["prototypes"]), (_methods(), ["ridge"])):
     computed.clear()
-    found = scored(_methods(), FAMILY, _items(), FORM, KEYS)
+    found = scored(methods, FAMILY, _items(), FORM, KEYS)
     assert computed == again
-    for mine, plain in zip(found, expected, strict=True):
+    for mine, plain in zip(found, expected, strict=False):
       np.testing.assert_array_equal(mine.values, plain.values)
       np.testing.assert_array_equal(mine.clusters, plain.clusters)
   for call in (
