@@ -1,12 +1,15 @@
 """A generator, supports and training tasks so small that a test compiles in seconds."""
 
+import contextlib
 import dataclasses
 import itertools
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mcdi_jax.data import from_labels
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
@@ -73,6 +76,24 @@ def make_support(seed: int = 0, ways: int = WAYS, shots: int = SHOTS) -> Support
   labels = rng.permutation(np.repeat(np.arange(ways), shots))
   images = rng.uniform(size=(ways * shots, *IMAGE))
   return Support(jnp.float32(images), jnp.int32(labels))
+
+
+@contextlib.contextmanager
+def few_timed(room: Any, names: Collection[str]) -> Iterator[list[tuple[str, int, int]]]:
+  """Notes in place of `room.latencies` what it is to time, (method, ways, shots); of it
+  methods of these names are timed, with the first form of task: each compiles."""
+  asked: list[tuple[str, int, int]] = []
+  timed = room.latencies
+
+  def latencies(config: Any, facts: Any, methods: Any, *rest: Any) -> Any:
+    form, first = rest[1], not asked
+    asked.extend((method.name, form.ways, form.shots) for method in methods)
+    few = [method for method in methods if method.name in names]
+    return timed(config, facts, few, *rest) if first else []
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(room, "latencies", latencies)
+    yield asked
 
 
 def step_of(training: Training, generator: Generator, source: TaskSource) -> Any:

@@ -99,6 +99,12 @@ def _text(metrics: Metrics) -> str:
   return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
+@jax.jit
+def _within_bounds(leaves: list[Any]) -> jax.Array:
+  """Whether all are finite, and at most `_LARGEST`: one program for all leaves."""
+  return jnp.array([(abs(x) <= _LARGEST).all() for x in leaves]).all()
+
+
 class _Diverged:
   """Refuses what is not finite or beyond `_LARGEST`, and says what there is to do."""
 
@@ -115,7 +121,7 @@ class _Diverged:
     """A metric speaks of the state before the step, so what is saved is looked at
     itself."""
     leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-    if not all(bool((abs(x) <= _LARGEST).all()) for x in leaves):
+    if not _within_bounds(leaves):
       self._stop("state", step)
 
   def _stop(self, what: str, step: int) -> None:

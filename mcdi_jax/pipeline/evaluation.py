@@ -1,6 +1,7 @@
 """All methods on the same test tasks, and how long each takes."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -162,13 +163,13 @@ def other_supports(
 ) -> Support:
   """Of so many test tasks, leading axis of tasks."""
   family = next(iter(generators.values())).trained.generator.family
-
-  @jax.jit
-  def supports_of(keys: Any, items: Any) -> Support:
-    return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
-
   key = key_for(config.evaluation.eval_seed, "other tasks")
-  return supports_of(jax.random.split(key, number), test)
+  return _drawn_supports(jax.random.split(key, number), test, family, form)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "form"))
+def _drawn_supports(keys: Any, items: Any, family: TaskFamily, form: Protocol) -> Support:
+  return jax.lax.map(lambda k: draw_task(k, family, items, form)[0].support, keys)
 
 
 def bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily) -> Bank:
@@ -280,7 +281,7 @@ def latencies(
   CONSOLE.print(f"{form}: timing {len(methods)} methods")
   sizes = batches(facts.family, provenance.platform_used())
   keys = task_keys(config.evaluation.eval_seed, max(sizes))
-  supports = jax.vmap(lambda key: draw_task(key, facts.family, test, form)[0].support)(keys)
+  supports = _drawn_supports(keys, test, facts.family, form)
   seconds = config.evaluation.latency_s / len(config.forms)
   timed = len(sizes) * len(methods)
   share = lambda number: seconds * number / (timed + 2 * len(generators))  # noqa: E731

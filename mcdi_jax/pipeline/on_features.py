@@ -2,7 +2,6 @@
 are tuned and scored on the same tasks, whose images are embedded beforehand."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +43,7 @@ class OnFeatures:
     mean = frozen["mean"] / frozen["scale"]
     forms = {"ways": family.ways, "shots": family.shots}
     self._family, self._val = Features(width=len(mean), **forms), val
-    self._encoder = functools.partial(plain_features, family, frozen)
+    self._inside, self._frozen = family, frozen
     self._known = Statistics(mean, jnp.zeros_like(mean))
 
   def tuned(self, config: Config, form: Protocol, choices: Path) -> Methods:
@@ -83,7 +82,8 @@ class OnFeatures:
     """With the encoder before it, as those inside it have theirs: for its time."""
 
     def adapt(variables: Any, support: Support, key: Key[Array, ""], ways: int) -> Any:
-      on = support._replace(x=self._encoder(support.x))
-      return method.adapt(variables, on, key, ways)
+      own, frozen = variables  # frozen as an argument: no constants to compile
+      on = support._replace(x=plain_features(self._inside, frozen, support.x))
+      return method.adapt(own, on, key, ways)
 
-    return method._replace(adapt=adapt)
+    return method._replace(adapt=adapt, variables=(method.variables, self._frozen))

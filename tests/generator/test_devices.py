@@ -79,7 +79,8 @@ print(len(jax.devices()))
 
 
 def _process(program: str, argument: Path, devices: int) -> None:
-  flags = f"--xla_force_host_platform_device_count={devices}"
+  count = f"--xla_force_host_platform_device_count={devices}"
+  flags = f"{os.environ.get('XLA_FLAGS', '')} {count}"
   paths = os.pathsep.join(map(str, (_HERE.parents[1], _HERE.parent, _HERE)))
   ended = subprocess.run(
     [sys.executable, "-c", program, str(argument)],

@@ -25,10 +25,11 @@ from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import as_path, exclusive
 from mcdi_jax.meta import MetaConfig
+from mcdi_jax.methods import RIDGE
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
-from mcdi_jax.pipeline.heads import check_heads
+from mcdi_jax.pipeline.heads import HEADS_USE, check_heads
 from mcdi_jax.preparation import PreparationConfig
 
 CONFIG = Config(
@@ -48,7 +49,7 @@ CONFIG = Config(
     save_every=2,
   ),
   evaluation=EvaluationConfig(
-    tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0,), latency=False
+    tasks=20, queries=2, trials=2, tuning_tasks=20, temperatures=(0.0,), latency=False
   ),
   generators=("generated", "generated_single_level", "generated_delta"),
 )
@@ -227,8 +228,10 @@ def test_a_workdir_in_use_is_refused(made: Any):
 
 
 def test_mixed_forms_of_task(made: Any, tmp_path: Path):
-  """Ways 3 and 5, shots 1 and 2: every combination has its lines; a bank serves both
-  numbers of shots; the backbone may lie elsewhere and is not made again."""
+  """Ways 3 and 5, shots 1 and 2: every combination has its lines, those of one rival here;
+  a bank serves both numbers of shots; the backbone may lie elsewhere and is not made
+  again."""
+  rivals = lambda *call: HEADS_USE.rivals(*call)._replace(tunable=(RIDGE,), fixed=())  # noqa: E731
   config = dataclasses.replace(
     CONFIG,
     meta=dataclasses.replace(CONFIG.meta, ways=(3, 5), shots=(1, 2), support="kept"),
@@ -237,13 +240,13 @@ def test_mixed_forms_of_task(made: Any, tmp_path: Path):
     backbone_dir=str(made[0] / "backbone"),
   )
   workdir = tmp_path / "w"
-  lines = run(config, workdir)
+  lines = run(config, workdir, HEADS_USE._replace(rivals=rivals))
   found = [(line["ways"], line["shots"], line["method"]) for line in lines]
   assert found == [
     (ways, shots, method)
     for ways in (3, 5)
     for shots in (1, 2)
-    for method in ("generated", *BASELINES, *CONTROLS)
+    for method in ("generated", "ridge", *CONTROLS)
   ]
   assert len(list((workdir / "bank").iterdir())) == 2
   assert not (workdir / "backbone").exists()
@@ -263,7 +266,7 @@ def test_rows_without_segments(made: Any, tmp_path: Path):
   is that of all targets, as `generated` has it; that of k1 is that of the last. At a rate
   and a temperature of their own, which the lines tell."""
   generators = ("generated", "k1", "naive_targets")
-  evaluation = {"tasks": 5, "trials": 1, "generator_rates": (2.0,), "temperatures": (0.5,)}
+  evaluation = {"trials": 1, "generator_rates": (2.0,), "temperatures": (0.5,)}
   config = dataclasses.replace(
     CONFIG,
     generators=generators,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from miniature import few_timed
 from PIL import Image
 
 from mcdi_jax import Support, generate, load_generator
@@ -22,14 +23,16 @@ from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
-from mcdi_jax.pipeline import Config, generate_from_folder, predict, run
+from mcdi_jax.pipeline import Config, generate_from_folder, predict, run, transfer
 from mcdi_jax.pipeline.config import FeaturesConfig
 from mcdi_jax.pipeline.embed import embed_images, embed_set, open_encoder
 from mcdi_jax.pipeline.features import check_features, load_features, prepare_features
 from mcdi_jax.pipeline.own_features import EncoderFlags
+from mcdi_jax.pipeline.targets import asked_of
 from mcdi_jax.preparation import PreparationConfig
 
 WIDTH, PER_CLASS = 8, 30
+FEW = ("generated", "ridge_loo")  # that are timed
 CONFIG = Config(
   family="features",
   delta_base="ridge_loo",
@@ -65,8 +68,8 @@ def _clusters(seed: int, classes: int, **more: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
   place = tmp_path_factory.mktemp("transfer")
-  split = np.repeat([0, 1, 2], [6, 3, 4])
-  np.savez(place / "source.npz", **_clusters(0, 13, class_split=split))
+  split = np.repeat([0, 1, 2], [6, 4, 4])
+  np.savez(place / "source.npz", **_clusters(0, 14, class_split=split))
   domain = np.where(np.arange(3 * PER_CLASS) % 2, "photo", "sketch")
   np.savez(place / "target.npz", **_clusters(1, 3, domain=domain))
   return place
@@ -80,11 +83,21 @@ def _config(place: Path, **changes: Any) -> Config:
 
 
 @pytest.fixture(scope="module")
-def lines(place: Path) -> list[dict[str, Any]]:
-  return run(_config(place), place / "w")
+def timed() -> list[tuple[str, int, int]]:
+  return []
 
 
-def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str, Any]]):
+@pytest.fixture(scope="module")
+def lines(place: Path, timed: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
+  with few_timed(transfer, FEW) as asked:
+    lines = run(_config(place), place / "w")
+  timed += asked
+  return lines
+
+
+def test_every_target_is_tested_with_every_number_of_shots(
+  lines: list[dict[str, Any]], timed: list[tuple[str, int, int]]
+):
   """All of its classes at once, and a domain for itself; a domain of 15 items a class has
   too few queries."""
   scored = [line for line in lines if line["metric"]]
@@ -108,19 +121,21 @@ def test_every_target_is_tested_with_every_number_of_shots(lines: list[dict[str,
       assert len(line["settings"]["minus_ridge_loo_unlabelled"]) == 3
   of = {x["method"]: x["value"] for x in scored if x["shots"] == 3}
   assert of["ridge_loo"] > 60 and np.isfinite([*of.values()]).all()
-  timed = {x["method"] for x in lines if x["latency_ms"]}
-  assert timed >= {*CONFIG.generators, *methods}
+  every = (*CONFIG.generators, *methods)
+  assert timed == [(name, 4, shots) for shots in (1, 3) for name in every]
+  heads = {x["method"] for x in lines if x["protocol"] == "latency-head"}
+  assert heads == set(FEW) and all(x["latency_ms"] > 0 for x in lines if not x["metric"])
 
 
-def test_domains_are_sets_of_their_own(place: Path, tmp_path: Path):
+def test_domains_are_sets_of_their_own(place: Path):
   """Where they have items enough."""
-  small = dataclasses.replace(CONFIG.evaluation, latency=False, trials=1)
-  config = _config(place, evaluation=small, generators=("generated",))
-  features = dataclasses.replace(config.features, queries=10)
-  config = dataclasses.replace(config, features=features)
-  lines = run(config, tmp_path / "w")
-  found = {line["protocol"] for line in lines}
-  assert found == {"source-4", "target-photo", "target-sketch"}
+  config = _config(place)
+  targets, names = load_features(config).targets, []
+  for queries in (100, 10):
+    features = dataclasses.replace(config.features, queries=queries)
+    asked = asked_of(dataclasses.replace(config, features=features), targets, 0)
+    names.append({one.name for one in asked})
+  assert names == [{"source-4"}, {"source-4", "target-photo", "target-sketch"}]
 
 
 def test_a_generator_labels_features_and_images(
@@ -270,7 +285,7 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
       FeaturesConfig(shots=(30,), supports=(2,), project=5),
       "shots is .30,.: a",
     ),
-    ("meta", dataclasses.replace(CONFIG.meta, ways=(5,), most_items=0), "3 classes"),
+    ("meta", dataclasses.replace(CONFIG.meta, ways=(5,), most_items=0), "4 classes"),
     ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
     ("features", FeaturesConfig(domains=("a",)), "domains is 'a': the source has no"),
@@ -351,7 +366,7 @@ def test_a_source_of_several_domains(place: Path, tmp_path: Path):
   assert [*sets.targets] == ["source-ink-4", "source-photo-4"]
   assert (sets.source.train.classes, sets.source.train.together) == (12, 6)
   assert sets.source.classes[1] == tuple(
-    f"{c}, {d}" for d in ("ink", "photo") for c in (6, 7, 8)
+    f"{c}, {d}" for d in ("ink", "photo") for c in (6, 7, 8, 9)
   )
   config = dataclasses.replace(config, evaluation=EvaluationConfig(queries=5))
   check_features(config, sets)
@@ -360,7 +375,7 @@ def test_a_source_of_several_domains(place: Path, tmp_path: Path):
   ).suite
   ink = source["features"][(source["domain"] == "ink") & (source["labels"] < 6)]
   assert len(suite.train.x) == len(ink) and suite.train.classes == 6
-  assert suite.val.classes == 3 and set(map(int, suite.val.group)) == {0}
+  assert suite.val.classes == 4 and set(map(int, suite.val.group)) == {0}
   for wrong, message in (
     (
       ("oil",),

@@ -31,7 +31,7 @@ from mcdi_jax.preparation import PreparationConfig
 module = importlib.import_module("mcdi_jax.pipeline.run")
 
 EVALUATION = EvaluationConfig(
-  tasks=20, queries=2, trials=2, tuning_tasks=10, temperatures=(0.0, 1.0), latency=False
+  tasks=20, queries=2, trials=2, tuning_tasks=20, temperatures=(0.0, 1.0), latency=False
 )
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6, rotations=True),
