@@ -217,10 +217,14 @@ class TaskFamily(abc.ABC):
     τ = 0 is the same."""
     return task
 
-  def inside(self, support: Any) -> tuple[Any, Callable[[Params], Params]] | None:
+  def is_wide(self, support: Any) -> bool:
+    """Whether `inside` has a smaller support."""
+    return False
+
+  def inside(self, support: Any) -> tuple[Any, Callable[[Params], Params]]:
     """A support in fewer numbers from which the same is generated at τ = 0, and what makes
-    weights for the items as they are of those. None: where there is no such."""
-    return None
+    weights for the items as they are of those. Families whose items are features have it."""
+    raise NotImplementedError
 
   def varied(self, key: Key[Array, ""], task: Any, most: float) -> Any:
     """A task like it, of what a set may be like that there is not. Families whose items are

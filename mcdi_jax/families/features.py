@@ -65,11 +65,8 @@ class _Span(NamedTuple):
     return jnp.pad(x @ self.basis, ((0, 0), (0, 1)))
 
 
-def _span(support: Support) -> _Span | None:
-  """None: where it has no fewer coordinates than the items."""
+def _span(support: Support) -> _Span:
   x, _, mask = support
-  if len(x) + 1 >= x.shape[-1]:
-    return None
   x = x if mask is None else jnp.where(mask[:, None], x, 0.0)
   found = _Span(jnp.linalg.qr(x.T)[0], support)
   return found._replace(support=support._replace(x=found.coordinates(x)))
@@ -239,17 +236,22 @@ class Features(FewShot):
     """In coordinates of the support's span, and one more for the length of what of a query
     lies outside: inner products with the support, and lengths, are the same, and a network
     that turns with the features knows nothing else of them."""
-    if (found := _span(task.support)) is None:
+    if not self.is_wide(task.support):
       return task
+    found = _span(task.support)
     x, query = task.query.x, found.coordinates(task.query.x)
     outside = jnp.sum(x**2, -1) - jnp.sum(query**2, -1)
     query = query.at[:, -1].set(jnp.sqrt(jnp.maximum(outside, 0.0)))
     return Task(found.support, task.query._replace(x=query))
 
-  def inside(self, support: Support) -> tuple[Support, Callable[[Params], Params]] | None:
+  def is_wide(self, support: Support) -> bool:
+    """Whether its span has fewer coordinates than the items."""
+    number, width = support.x.shape
+    return number + 1 < width
+
+  def inside(self, support: Support) -> tuple[Support, Callable[[Params], Params]]:
     """As `compact`; generated kernels lie in the support's span."""
-    if (found := _span(support)) is None:
-      return None
+    found = _span(support)
     width, smaller = support.x.shape[-1], found.support.x.shape[-1]
 
     def lifted(params: Params) -> Params:

@@ -112,7 +112,8 @@ class Generator(Model):
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
     own = self.of_items(support.x.shape[1:])
-    if isinstance(temperature, int | float) and not temperature:
+    still = isinstance(temperature, int | float) and not temperature
+    if still and own.family.is_wide(support):
       return _still(own, support, ways)
     return own.sampled(support, key, temperature=temperature, ways=ways)
 
@@ -228,13 +229,9 @@ class Generator(Model):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _still(generator: Generator, support: Support, ways: int) -> Params:
-  """What is generated at τ = 0, in fewer numbers where the family has them. Those are by a
-  basis, which has no derivative where items depend on each other: the derivative is that of
-  the way without it."""
-  found = generator.family.inside(support)
-  if found is None:
-    return _still_as_given(generator, support, ways)
-  smaller, lifted = found
+  """What is generated at τ = 0, from a smaller support. That is in a basis, which has no
+  derivative where items depend on each other: the derivative is that of the way without."""
+  smaller, lifted = generator.family.inside(support)
   own = generator.of_items(smaller.x.shape[1:])
   return generator.settled(lifted(_still_as_given(own, smaller, ways)), support)
 

@@ -99,7 +99,7 @@ def test_in_the_span_of_the_support_the_same_is_generated(masked: bool):
   support = Support(x, jnp.arange(6) % 3, mask)
   queries = jnp.asarray(RNG.normal(size=(5, 9)), jnp.float32)
   own = generator.of_items((9,))
-  assert own.family.inside(support) and not own.family.inside(_support())
+  assert own.family.is_wide(support) and not own.family.is_wide(_support())
 
   def logits(x: jax.Array, temperature: Any) -> jax.Array:
     settings = {"temperature": temperature, "ways": 3}

@@ -21,6 +21,7 @@ from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import (
   AdaptersConfig,
+  DomainsConfig,
   FeaturesConfig,
   FieldsConfig,
   NetworksConfig,
@@ -77,6 +78,7 @@ OTHERS: dict[str, Any] = {
   "base": "init",
   "delta_base": "ridge",
   "features": FeaturesConfig(targets=("a.npz",)),
+  "domains": DomainsConfig(leave_out="a"),
   "fields": FieldsConfig(hidden=8),
   "networks": NetworksConfig(width=8),
   "adapters": AdaptersConfig(closed_form="ridge", distort=("noisy",)),
