@@ -223,7 +223,7 @@ class TaskFamily(abc.ABC):
 
   def inside(self, support: Any) -> tuple[Any, Callable[[Params], Params]]:
     """A support in fewer numbers from which the same is generated at τ = 0, and what makes
-    weights for the items as they are of those. Families whose items are features have it."""
+    weights for the items as they are of those. Families of features have it."""
     raise NotImplementedError
 
   def varied(self, key: Key[Array, ""], task: Any, most: float) -> Any:
