@@ -152,3 +152,10 @@ def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
 def test_the_pages_have_the_tables_of_the_results(page: str, results: str):
   lines = files.read_json_lines(files.as_path(ROOT / "results" / results))
   assert results_tables(lines) in (ROOT / page).read_text()
+
+
+def test_the_page_of_transfer_has_its_tables():
+  lines = files.read_json_lines(files.as_path(ROOT / "results/transfer.jsonl"))
+  rows = ["generated_delta_finished", "generated_finished", "hypernetwork"]
+  tables = against_tables(lines, rows, ["ridge", "ridge_loo"])
+  assert tables in (ROOT / "docs/transfer.md").read_text()
