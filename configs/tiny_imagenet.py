@@ -7,7 +7,7 @@ The argument names the form of task: 5w1s (default) or 5w5s; `5w1s-superclass` a
 `5w5s-superclass` take the harder split that the `.npz` has as `class_split_superclass`.
 Any other set of colour images runs as well, such as miniImageNet in folders train/, val/
 and test/ (`--data miniimagenet/`). The ResNet-12 is pretrained by classification of the
-training classes, about an hour on one CPU core and once for each seed; `launch.pretrain`
+training classes, 35 minutes on one CPU core and once for each seed; `launch.pretrain`
 makes an encoder of it. BUILD_NOTES.md has the figures.
 """
 
@@ -34,7 +34,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.backbone.network = "resnet12"
   config.backbone.objective = "classification"
   config.backbone.unit_length = True
-  config.backbone.steps = 8000
+  config.backbone.steps = 5000
   config.backbone.ways = 60
   config.backbone.drawings = 2
   config.backbone.group = 30
@@ -42,7 +42,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.backbone.flip = True
   config.backbone.crop = 4
   config.backbone.jitter = 0.2
-  config.backbone.validate_every = 800
+  config.backbone.validate_every = 1000
   config.meta.ways = (5,)
   config.meta.shots = (SHOTS[form.removesuffix(HARDER)],)
   config.meta.validation_tasks = 4000
