@@ -169,6 +169,7 @@ def _rows(
     for name, (trained, choice) in generators.items()
   ]
   found += [Row(method, choice, whole) for method, choice in open_ready(config)]
+  control = [] if suffix else [_shuffled(found[0])]
   averaged = list(found)
   for tunable in rivals.tunable:
     rows = _chosen(config, tunable, sources, rivals.given, choices, suffix, oracle)
@@ -179,11 +180,19 @@ def _rows(
       row._replace(method=_named(row.method, f"{row.method.name}_averaged"), supports=few)
       for row in averaged
     ]
+  found += control
   saw = bool(suffix)
   name = lambda row: _named(row.method, row.method.name + suffix, saw)  # noqa: E731
   items = lambda row: [len(s.y) for s in row.supports]  # noqa: E731
   told = lambda row: {**row.method.settings, "items": items(row)}  # noqa: E731
   return [row._replace(method=name(row)._replace(settings=told(row))) for row in found]
+
+
+def _shuffled(row: Row) -> Row:
+  """The generator with every label one further: there is no other task, and what does not
+  read its condition does as well."""
+  further = [s._replace(y=(s.y + 1) % _ways(s)) for s in row.supports]
+  return row._replace(method=_named(row.method, "shuffled_condition"), supports=further)
 
 
 def _named(method: Method, name: str, transductive: bool = False) -> Method:

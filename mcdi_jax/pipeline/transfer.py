@@ -44,9 +44,9 @@ def evaluate_transfer(
   choices: Path,
 ) -> list[dict[str, Any]]:
   """The lines of one seed: each target with each number of shots. All methods get the same
-  supports; what is tuned is tuned on the source's validation classes, with as many shots. A
-  control is the first generator with the support of another task of the target, where its
-  classes have another order.
+  supports; what is tuned is tuned on the source's validation classes, with as many shots if
+  they have enough items. A control is the first generator with the support of another task
+  of the target, where its classes have another order.
 
   Args:
     choices: the directory that tuned settings are kept in.
@@ -101,9 +101,7 @@ def _rows(
   choices: Path,
   test: ClassSet,
 ) -> _Rows:
-  """Rivals are tuned on as many validation classes as the target has, or all there are."""
-  queries = min(form.queries, int(suite.val.count.min()) - form.shots)
-  tuned = Protocol(min(form.ways, suite.val.together), form.shots, queries)
+  tuned = tuned_on(form, suite.val)
   given = (tuned, suite, rivals, choices)
   methods = methods_of(config, facts.family, generators, *given)
   made = [(m, c) for m, c in methods if m.name in generators] + open_ready(config)
@@ -111,7 +109,25 @@ def _rows(
   origin = test.x.mean(0)
   made_about = [(unlabelled_centre(method, origin), choice) for method, choice in made]
   fixed_about = _ridge_about(config, facts.family, *given, origin)
+  told = {} if tuned[:2] == form[:2] else {"tuned_on": f"{tuned.ways}w{tuned.shots}s"}
+  fixed, fixed_about = (_telling(rows, told) for rows in (fixed, fixed_about))
   return _Rows(made, fixed, made_about, fixed_about)
+
+
+def tuned_on(form: Protocol, val: ClassSet) -> Protocol:
+  """As many validation classes and shots as the target has, or all classes there are, and
+  half of the items of the smallest."""
+  fewest = int(val.count.min())
+  shots = min(form.shots, fewest // 2)
+  return Protocol(min(form.ways, val.together), shots, min(form.queries, fewest - shots))
+
+
+def _telling(rows: Methods, more: dict[str, Any]) -> Methods:
+  """With more settings."""
+  return [
+    (method._replace(settings={**method.settings, **more}), choice)
+    for method, choice in rows
+  ]
 
 
 def open_ready(config: Config) -> Methods:

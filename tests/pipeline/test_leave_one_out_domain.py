@@ -89,10 +89,10 @@ def test_rows_and_protocols(lines: list[dict[str, Any]]):
   plain = ["generated", "prototypes", "ridge", "ridge_across", "ridge_loo", "logistic"]
   plain += ["generated_averaged", "ridge_loo_averaged"]
   methods = {x["method"] for x in of["set-without-photo"]}
-  assert methods == {*plain, "ridge_oracle", "logistic_oracle"}
+  assert methods == {*plain, "ridge_oracle", "logistic_oracle", "shuffled_condition"}
   again = of["set-without-photo-transductive"]
   aligned = {f"{n}_{how}" for n in plain for how in ("unlabelled", "coral")}
-  assert {x["method"] for x in again} == {*plain, *aligned}
+  assert {x["method"] for x in again} == {*plain, *aligned, "shuffled_condition"}
   assert {x["method"] for x in again if x["transductive"]} == aligned
   assert {x["total"] for x in of["set-without-photo"]} == {CLASSES * PER_CELL}
   assert {x["total"] for x in again} == {CLASSES * PER_CELL // 2}

@@ -22,6 +22,7 @@ from mcdi_jax.evaluation import KEYS, EvaluationConfig
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
+from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, generate_from_folder, predict, run, transfer
 from mcdi_jax.pipeline.config import FeaturesConfig
@@ -30,6 +31,7 @@ from mcdi_jax.pipeline.features import check_features, load_features, prepare_fe
 from mcdi_jax.pipeline.own_features import EncoderFlags
 from mcdi_jax.pipeline.targets import asked_of
 from mcdi_jax.preparation import PreparationConfig
+from mcdi_jax.tasks import Protocol
 
 WIDTH, PER_CLASS = 8, 30
 FEW = ("generated", "ridge_loo")  # that are timed
@@ -136,6 +138,17 @@ def test_domains_are_sets_of_their_own(place: Path):
     asked = asked_of(dataclasses.replace(config, features=features), targets, 0)
     names.append({one.name for one in asked})
   assert names == [{"source-4"}, {"source-4", "target-photo", "target-sketch"}]
+
+
+def test_rivals_are_tuned_with_as_many_shots_as_validation_classes_allow(place: Path):
+  config = _config(place)
+  prepared = prepare_features(config, load_features(config), 0, as_path(place), stage)
+  for form, expected in (
+    (Protocol(3, 5, 20), (3, 5, 20)),
+    (Protocol(9, 5, 100), (4, 5, PER_CLASS - 5)),
+    (Protocol(3, 100, 20), (3, PER_CLASS // 2, PER_CLASS // 2)),
+  ):
+    assert transfer.tuned_on(form, prepared.suite.val) == expected
 
 
 def test_a_generator_labels_features_and_images(
@@ -280,11 +293,6 @@ def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
   for name, value, message in (
     ("features", FeaturesConfig(targets=(str(tmp_path / "same.npz"),)), "is the source"),
     ("features", FeaturesConfig(targets=two), "two targets are called 'a'"),
-    (
-      "features",
-      FeaturesConfig(shots=(30,), supports=(2,), project=5),
-      "shots is .30,.: a",
-    ),
     ("meta", dataclasses.replace(CONFIG.meta, ways=(5,), most_items=0), "4 classes"),
     ("family", "heads", "holds features, not images"),
     ("features", FeaturesConfig(project=9), "config.features.project is 9: the features"),
