@@ -12,6 +12,13 @@ From one source domain to another, with the same classes, each a file:
 
   python -m launch.run --config configs/domains.py --data features/mnist.npz \\
       --config.features.targets="('features/usps.npz',)" --workdir runs/mnist-to-usps
+
+With a generator of adapters (configs/adapters.py) the data are images, heads are on the
+features of its encoder as it is, and what it generates inside is a row beside them:
+
+  python -m launch.run --config configs/domains.py:sketch --data pacs.npz \\
+      --config.domains.adapters=runs/adapters/seed_0/generated_finished/generator \\
+      --workdir runs/pacs-without-sketch-inside
 """
 
 from ml_collections import ConfigDict

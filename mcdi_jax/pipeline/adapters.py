@@ -9,16 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcdi_jax.data import ClassSet, DataConfig, Splits
+from mcdi_jax.data import ClassSet, Splits
 from mcdi_jax.data.distortions import with_distortions
-from mcdi_jax.data.images import to_colour
 from mcdi_jax.data.load import load_images, load_raw, split_raw
-from mcdi_jax.data.raw import Raw, in_canonical_order
+from mcdi_jax.data.raw import in_canonical_order
 from mcdi_jax.evaluation import Facts
 from mcdi_jax.families import Features
 from mcdi_jax.families.adapters import embedded
 from mcdi_jax.lib.config import check, content_hash
-from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource
 from mcdi_jax.methods import (
@@ -42,11 +40,12 @@ from mcdi_jax.pipeline.evaluation import (
 )
 from mcdi_jax.pipeline.heads import check_pretraining
 from mcdi_jax.pipeline.on_features import OnFeatures
-from mcdi_jax.pipeline.targets import add_target, asked_of, content_of
+from mcdi_jax.pipeline.targets import add_target, asked_of, content_of, read_images
 from mcdi_jax.pipeline.tuning import Tuned
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 from mcdi_jax.tasks import Protocol, check_protocol
 
+_TARGETS = "config.features.targets"
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
 
 
@@ -73,23 +72,11 @@ def load_adapters(config: Config) -> ImageSets:
   targets = {f"{plain.name}-{plain.test.classes}": plain.test}
   contents = [source.digest]
   for path in config.features.targets:
-    raw = in_canonical_order(_read_target(path, plain.image_shape))
+    raw = in_canonical_order(read_images(path, plain.image_shape, _TARGETS))
     contents.append(content_of(raw))
     add_target(targets, path, raw, content=contents[-1], source=own)
   digest = content_hash({"contents": contents})
   return ImageSets(plain, source, targets, plain.name, digest, plain.classes)
-
-
-def _read_target(path: str, image_shape: tuple[int, ...]) -> Raw:
-  """Images of any size, in grey or colour, in the source's form."""
-  height, width, channels = image_shape
-  setting = "config.features.targets"
-  if height != width:
-    raise InputError(f"the images are {height}×{width}: targets are brought to square ones")
-  raw = load_raw(DataConfig(source="npz", path=path, size=height, grey=channels == 1))
-  if raw.of_features:
-    raise InputError(f"{setting}: {path} holds features, not images: give those")
-  return raw._replace(images=to_colour(raw.images)) if channels == 3 else raw
 
 
 def check_adapters(config: Config, sets: ImageSets) -> None:

@@ -137,9 +137,12 @@ class DomainsConfig:
     members: supports, disjoint while the items last, whose generated heads are averaged in
       the rows `NAME_averaged`; 0: no such rows.
     shots: of each of these, items a class and source domain.
+    adapters: a generator of adapters, for images: heads are on the features of its encoder
+      as it is, and what it makes inside is a row. Empty: the items are features.
   """
 
   leave_out: str = ""
+  adapters: str = ""
   validation: float = 0.2
   members: int = 16
   shots: int = 10

@@ -1,7 +1,10 @@
-"""Domains: classifiers for a domain of which nothing is labelled, from others that are."""
+"""Domains: classifiers for a domain of which nothing is labelled, from others that are.
 
+The items are features; or images, before the encoder of a generator of adapters."""
+
+import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +13,12 @@ from mcdi_jax.data import ClassSet
 from mcdi_jax.data.load import in_domains
 from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw, in_canonical_order
+from mcdi_jax.families import Adapters
+from mcdi_jax.families.adapters import embedded
+from mcdi_jax.generator import Generator
+from mcdi_jax.generator.storage import fingerprint, load_generator
 from mcdi_jax.lib.config import check
-from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import LOGISTIC, PROTOTYPES, RIDGE, RIDGE_LOO, LogUniform
 from mcdi_jax.pipeline.config import Config
@@ -22,7 +29,8 @@ from mcdi_jax.pipeline.features import (
   scaled_sets,
 )
 from mcdi_jax.pipeline.generalisation import evaluate_domains
-from mcdi_jax.pipeline.targets import content_of
+from mcdi_jax.pipeline.sources import Images
+from mcdi_jax.pipeline.targets import content_of, read_images
 from mcdi_jax.pipeline.transfer import open_ready
 from mcdi_jax.pipeline.use import Prepared, Rivals, Stage, Suite, Use
 from mcdi_jax.tasks import Support, check_protocol
@@ -37,7 +45,8 @@ class DomainSets(NamedTuple):
     source: with the `domain` of each item.
     target: its items, in an order that their labels have no say in.
     protocol: what was left out, as results name it.
-    encoder: that made them, as the file says.
+    encoder: that made them, as the file says; or that of `inside`.
+    inside: a generator of adapters, if the items are images.
     name, digest, classes: of the source; the digest is of the target, too.
   """
 
@@ -48,12 +57,14 @@ class DomainSets(NamedTuple):
   name: str
   digest: str
   classes: tuple[tuple[str, ...], ...]
+  inside: Generator | None = None
 
 
 def load_domains(config: Config) -> DomainSets:
   """Raises `InputError` for a domain that is not there, for a file of one domain, and for a
   target of another encoder or of other classes."""
-  raw = in_canonical_order(read_features(config.data.path, setting="config.data.path"))
+  inside = _open_adapters(config.domains.adapters)
+  raw = _read(config.data.path, "config.data.path", inside)
   out, targets = config.domains.leave_out, config.features.targets
   if out:
     source, target = _without(raw, out)
@@ -64,19 +75,43 @@ def load_domains(config: Config) -> DomainSets:
   else:
     remedy = "name the file of the target, or a domain in config.domains.leave_out"
     check(len(targets) == 1, "config.features.targets", targets, remedy)
-    other = read_features(targets[0], setting="config.features.targets")
-    check_same_encoder(targets[0], other, raw)
-    source, target = raw, in_canonical_order(other)
+    source, target = raw, _read(targets[0], "config.features.targets", inside)
+    check_same_encoder(targets[0], target, raw)
     protocol = f"{raw.name}-to-{target.name}"
     contents = [content_of(source), content_of(target)]
   if source.domain is None:
     source = source._replace(domain=np.full(len(source.labels), source.name))
   _check_classes(source, target, protocol)
   encoder = raw.encoder or f"{raw.images.shape[1]}-d"
+  if inside is not None:
+    encoder = f"{inside.family.network}-{fingerprint(inside)[:8]}"
   digest = hashlib.sha256(repr(contents).encode()).hexdigest()
   order = _by_content(target.images)
   items = Support(target.images[order], target.labels[order])
-  return DomainSets(source, items, protocol, encoder, raw.name, digest, (raw.classes,))
+  told = (encoder, raw.name, digest, (raw.classes,), inside)
+  return DomainSets(source, items, protocol, *told)
+
+
+def _open_adapters(name: str) -> Any:
+  """The generator that `config.domains.adapters` names; None: it names none."""
+  setting = "config.domains.adapters"
+  if not name:
+    return None
+  try:
+    found = load_generator(name)
+  except MissingError as error:
+    raise MissingError(f"{setting}: {error}") from None
+  made = f"{name} makes weights of {found.family.name}: name a generator of adapters"
+  if not isinstance(found.family, Adapters):
+    raise InputError(f"{setting}: {made}")
+  return found
+
+
+def _read(path: str, setting: str, inside: Generator | None) -> Raw:
+  """Features, or images in the form that the encoder takes."""
+  if inside is None:
+    return in_canonical_order(read_features(path, setting=setting))
+  return in_canonical_order(read_images(path, inside.family.image_shape, setting))
 
 
 def _without(raw: Raw, out: str) -> tuple[Raw, Raw]:
@@ -99,7 +134,7 @@ def _of_items(raw: Raw, where: np.ndarray) -> Raw:
 
 def _by_content(x: np.ndarray) -> np.ndarray:
   """The order of items by their bytes, which labels have no say in."""
-  x = np.ascontiguousarray(x)
+  x = np.ascontiguousarray(x.reshape(len(x), -1))
   return np.argsort(x.view(np.dtype((np.void, x.shape[1] * x.itemsize))).ravel())
 
 
@@ -125,7 +160,10 @@ def _check_classes(source: Raw, target: Raw, protocol: str) -> None:
 
 def check_domains(config: Config, sets: DomainSets) -> None:
   open_ready(config)
-  check_generator(config, sets.source.images.shape[1:])
+  width = sets.source.images.shape[1:]
+  if sets.inside is not None:
+    width = sets.inside.frozen["mean"].shape
+  check_generator(config, width)
   domains, across = len(set(sets.source.domain.tolist())), config.features.across
   remedy = f"{domains} domains are sources, one of them for the queries: lower it"
   check(across < domains, "config.features.across", across, remedy)
@@ -146,13 +184,18 @@ def prepare_domains(
   del workdir
   with timed("features"):
     train, val = _split(config, sets.source, seed)
+    target, images = sets.target, None
+    if inside := sets.inside:
+      images = Images(inside, train, target.x)
+      embed = functools.partial(embedded, inside.family, inside.frozen)
+      train, val, target = map(embed, (train, val, target))
     names = ("project", "unit_length")
     content = {"data": sets.digest, "validation": config.domains.validation, "seed": seed}
     content |= {n: getattr(config.features, n) for n in names}
     about = {"data": sets.name, "encoder": sets.encoder}
-    tests = {sets.protocol: sets.target}
+    tests = {sets.protocol: target}
     found = scaled_sets(config, train, val, tests, train, content, about)
-    suite = _padded(found.suite)
+    suite = _padded(found.suite)._replace(images=images)
     return found._replace(suite=suite, versions=found.family.versions(suite.train))
 
 

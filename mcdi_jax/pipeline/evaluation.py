@@ -316,6 +316,9 @@ def result_facts(config: Config, data: Any, prepared: Prepared, seed: int) -> Fa
   places: dict[str, Any] = {"backbone_dir": "", "bank_dir": ""}
   ready = tuple(fingerprint(load_generator(name)) for name in config.features.ready)
   places["features"] = dataclasses.replace(config.features, targets=(), ready=ready)
+  if name := config.domains.adapters:
+    inside = fingerprint(load_generator(name))
+    places["domains"] = dataclasses.replace(config.domains, adapters=inside)
   if imported := config.imported_bank:
     manifest = files.read_json(files.as_path(imported) / "manifest.json", "hash")
     places["imported_bank"] = manifest["hash"]

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.evaluation import Facts, Scores
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
@@ -21,7 +22,7 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.methods import RIDGE, Method, Statistics, Tunable, draw_settings, generated
 from mcdi_jax.methods.alignment import ALIGNMENTS
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.evaluation import compare, latencies
+from mcdi_jax.pipeline.evaluation import UNTUNED, compare, latencies
 from mcdi_jax.pipeline.sources import (
   Sources,
   aligned,
@@ -35,17 +36,23 @@ from mcdi_jax.pipeline.tuning import Choice, Tuned, best_of, once
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol, Support
 
-_AVERAGED = ("ridge_loo",)  # rivals that get the generators' supports, too
+_BATCH = 512  # items that are answered at once
+_AVERAGED = ("prototypes", "ridge_loo")  # rivals that get the generators' supports, too
 _ACROSS = (RIDGE.name,)  # rivals in closed form, which cost little to choose so
 _ORACLES = ("logistic", "ridge")
 
 
 class Row(NamedTuple):
-  """A method; the logits of what it makes of each support are averaged."""
+  """A method; the logits of what it makes of each support are averaged.
+
+  Attributes:
+    inside: whether the supports are of images, as what it answers must be.
+  """
 
   method: Method
   choice: Choice
   supports: Sequence[Support]
+  inside: bool = False
 
 
 def evaluate_domains(
@@ -72,7 +79,9 @@ def evaluate_domains(
     _lines, config, facts, generators, suite, np.asarray(target.y)
   )
   rows = _rows(*given, sources, rivals, choices, "", target)
-  answers = [_answers(row, target.x, key) for row in rows]
+  rows += _inside(config, facts.seed, suite)
+  items = lambda row: jnp.asarray(suite.images.target) if row.inside else target.x  # noqa: E731
+  answers = [_answers(row, items(row), key) for row in rows]
   lines = lines_of(protocol, rows, answers, slice(None))
   seen, scored = halves(len(target.y), facts.seed)
   for name, align in ALIGNMENTS.items():
@@ -121,7 +130,7 @@ def _lines(
   return compare(*call, None, dict.fromkeys(own, others), lambda *_: scores)
 
 
-def _answers(row: Row, x: Float[Array, "m D"], key: Any) -> np.ndarray:
+def _answers(row: Row, x: Shaped[Array, "m ..."], key: Any) -> np.ndarray:
   """[m] labels."""
   ways = _ways(row.supports[0])
   logits = [_outputs(row.method, support, x, ways, key) for support in row.supports]
@@ -133,7 +142,7 @@ def _ways(support: Support) -> int:
 
 
 def _outputs(
-  method: Method, support: Support, x: Float[Array, "m D"], ways: int, key: Any
+  method: Method, support: Support, x: Shaped[Array, "m ..."], ways: int, key: Any
 ) -> np.ndarray:
   functions = (method.adapt, method.predict)
   return np.asarray(_adapted(method.variables, support, x, key, functions, ways))
@@ -144,7 +153,9 @@ def _adapted(
   variables: Any, support: Support, x: Array, key: Any, functions: Any, ways: int
 ) -> Array:
   adapt, predict = functions
-  return predict(variables, adapt(variables, support, key, ways), x)
+  adapted = adapt(variables, support, key, ways)
+  one = lambda item: predict(variables, adapted, to_unit(item)[None])[0]  # noqa: E731
+  return jax.lax.map(one, x, batch_size=_BATCH)
 
 
 def _rows(
@@ -186,6 +197,17 @@ def _rows(
   items = lambda row: [len(s.y) for s in row.supports]  # noqa: E731
   told = lambda row: {**row.method.settings, "items": items(row)}  # noqa: E731
   return [row._replace(method=name(row)._replace(settings=told(row))) for row in found]
+
+
+def _inside(config: Config, seed: int, suite: Suite) -> list[Row]:
+  """The adapters that are made of each of the supports whose heads are averaged, too."""
+  if suite.images is None or not config.domains.members:
+    return []
+  few = members(suite.images.train, config.domains, seed)
+  few = [support._replace(x=to_unit(jnp.asarray(support.x))) for support in few]
+  method = generated("ready adapters_averaged", suite.images.generator, 0.0)
+  told = {**method.settings, "items": [len(support.y) for support in few]}
+  return [Row(method._replace(settings=told), UNTUNED, few, inside=True)]
 
 
 def _shuffled(row: Row) -> Row:

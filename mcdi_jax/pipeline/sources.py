@@ -1,4 +1,5 @@
-"""Items of source domains: all, some of each class, those of one domain; aligned ones."""
+"""Items of source domains: all, some of each class, those of one domain; aligned ones; and
+the images that they were embedded from."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.generator import Generator
 from mcdi_jax.methods.alignment import Map
 from mcdi_jax.pipeline.config import DomainsConfig
 from mcdi_jax.tasks import Support
@@ -19,6 +21,19 @@ class Sources(NamedTuple):
 
   train: ClassSet
   val: ClassSet
+
+
+class Images(NamedTuple):
+  """What items were embedded from, by the encoder of a generator of adapters.
+
+  Attributes:
+    train: of the sources, as in `Sources`.
+    target: uint8 [m, h, w, c].
+  """
+
+  generator: Generator
+  train: ClassSet
+  target: Any
 
 
 def pooled(items: ClassSet, groups: Any = None) -> Support:

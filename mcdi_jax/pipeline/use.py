@@ -27,6 +27,7 @@ class Suite(NamedTuple):
       None: each number that the family gives is a cluster.
     shown: test items that pictures of the chain are made of; None: those of the first test.
     query_train: training items that the query loss is of; None: `train`.
+    images: what the items were embedded from, where adapters are compared with heads.
   """
 
   train: Any
@@ -35,6 +36,7 @@ class Suite(NamedTuple):
   clusters: int | None = None
   shown: Any = None
   query_train: Any = None
+  images: Any = None
 
 
 class Prepared(NamedTuple):

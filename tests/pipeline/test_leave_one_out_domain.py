@@ -1,18 +1,22 @@
 """A domain that is left out: what reaches which row, and bad input."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mcdi_jax import load_generator
 from mcdi_jax.data import DataConfig
-from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.evaluation import EvaluationConfig
-from mcdi_jax.generator import ScoreConfig
+from mcdi_jax.families import Adapters
+from mcdi_jax.generator import GeneratorSpec, ScoreConfig
+from mcdi_jax.generator.storage import blank, save_generator
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import stage
@@ -87,7 +91,7 @@ def test_rows_and_protocols(lines: list[dict[str, Any]]):
   of = {p: [x for x in lines if x["protocol"] == p] for p in {x["protocol"] for x in lines}}
   assert of.keys() == {"set-without-photo", "set-without-photo-transductive"}
   plain = ["generated", "prototypes", "ridge", "ridge_across", "ridge_loo", "logistic"]
-  plain += ["generated_averaged", "ridge_loo_averaged"]
+  plain += ["generated_averaged", "prototypes_averaged", "ridge_loo_averaged"]
   methods = {x["method"] for x in of["set-without-photo"]}
   assert methods == {*plain, "ridge_oracle", "logistic_oracle", "shuffled_condition"}
   again = of["set-without-photo-transductive"]
@@ -137,6 +141,49 @@ def test_the_left_out_domain_is_not_trained_on(place: Path):
   assert not np.array_equal(again.val.x, suite.val.x)  # each seed its own split
 
 
+def _save_images(path: Path) -> str:
+  """Noisy images of a colour a class."""
+  rng = np.random.default_rng(0)
+  domain = np.repeat(DOMAINS, CLASSES * PER_CELL)
+  labels = np.tile(np.repeat(np.arange(CLASSES), PER_CELL), len(DOMAINS))
+  colours = np.array([[200, 60, 60], [60, 60, 200]])[labels][:, None, None]
+  images = colours + rng.integers(-40, 41, (len(labels), 16, 16, 3))
+  np.savez(path, images=images.astype(np.uint8), labels=labels, domain=domain)
+  return str(path)
+
+
+def _adapters(place: Path) -> str:
+  """A generator that leaves the encoder as it is: it has learned nothing."""
+  family = Adapters(
+    image_shape=(16, 16, 3), network="conv4", widths=(8,), ways=(2,), shots=(2,)
+  )
+  score = ScoreConfig("tokens", width=8, layers=1, heads=2)
+  spec = GeneratorSpec(score, CONFIG.diffusion, family, base="init")
+  schedule = make_schedule(CONFIG.diffusion)
+  made = dataclasses.replace(blank(spec, jax.random.key(0)), schedule=schedule)
+  save_generator(place, made, {})
+  return str(place)
+
+
+def test_adapters_stand_beside_heads_on_their_encoder(place: Path):
+  """What is made of images answers images, which are not in the order of their file."""
+  adapters = _adapters(place / "adapters")
+  domains = dataclasses.replace(CONFIG.domains, adapters=adapters)
+  path = _save_images(place / "images.npz")
+  lines = run(_config(path, domains=domains), place / "inside")
+  of = {x["method"]: x for x in lines if x["protocol"] == "images-without-photo"}
+  own = of["ready adapters_averaged"]
+  assert own["total"] == CLASSES * PER_CELL and own["value"] > 60
+  assert own["settings"]["items"] == 2 * [2 * 2 * CLASSES]
+  assert "minus_ridge_loo" in own["settings"]
+  assert {x["backbone"] for x in lines} == {of["ridge"]["backbone"]}
+  moved = place / "elsewhere" / "adapters"
+  shutil.copytree(adapters, moved)
+  domains = dataclasses.replace(domains, adapters=str(moved))
+  again = run(_config(path, domains=domains, seeds=(0,)), place / "again")
+  assert {x["config"] for x in again} == {x["config"] for x in lines}
+
+
 def test_alignment_gives_the_targets_moments():
   rng = np.random.default_rng(0)
   draw = lambda: jnp.asarray(rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3)) + 2)  # noqa: E731
@@ -164,6 +211,12 @@ def test_from_one_source_to_another_file(place: Path):
   [
     ({"leave_out": "clipart"}, {}, r"config.domains.leave_out is 'clipart': set has \["),
     ({}, {"domain": None}, "leave_out is 'photo', and set is of one domain: give"),
+    ({"adapters": "no"}, {}, "config.domains.adapters: there is no gen"),
+    (
+      {"adapters": "any-features"},
+      {},
+      "config.domains.adapters: any-features makes weights of features: name",
+    ),
     ({"leave_out": ""}, {}, "config.features.targets is .*name the file of the target, or"),
   ],
 )
