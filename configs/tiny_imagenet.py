@@ -7,8 +7,8 @@ The argument names the form of task: 5w1s (default) or 5w5s; `5w1s-superclass` a
 `5w5s-superclass` take the harder split that the `.npz` has as `class_split_superclass`.
 Any other set of colour images runs as well, such as miniImageNet in folders train/, val/
 and test/ (`--data miniimagenet/`). The ResNet-12 is pretrained by classification of the
-training classes, 35 minutes on one CPU core and once for each seed; `launch.pretrain`
-makes an encoder of it. BUILD_NOTES.md has the figures.
+training classes, 40 minutes on one CPU core, once for all seeds of the generator;
+`launch.pretrain` makes an encoder of it. BUILD_NOTES.md has the figures.
 """
 
 from ml_collections import ConfigDict
@@ -43,6 +43,7 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.backbone.crop = 4
   config.backbone.jitter = 0.2
   config.backbone.validate_every = 1000
+  config.backbone.shared = True
   config.meta.ways = (5,)
   config.meta.shots = (SHOTS[form.removesuffix(HARDER)],)
   config.meta.validation_tasks = 4000

@@ -48,6 +48,8 @@ class BackboneConfig:
     crop: pixels by which an image is shifted at most, with zeros behind it.
     jitter: by how much brightness, contrast and saturation change at most.
     validate_every: steps between two looks at the validation classes; 0: none.
+    shared: whether all seeds have the backbone of the bank's (`preparation.seed`), so that
+      they differ in the generator alone; else each trains its own.
   """
 
   width: int = 64
@@ -67,6 +69,7 @@ class BackboneConfig:
   crop: int = 0
   jitter: float = 0.0
   validate_every: int = 0
+  shared: bool = False
 
   def __post_init__(self):
     where = "config.backbone"
@@ -93,9 +96,10 @@ class BackboneConfig:
     """What determines a backbone; settings that are newer than backbones that may be on
     disk are left out at their default."""
     own, newer = dataclasses.asdict(self), _NEWER - chosen(self).keys()
-    return {n: value for n, value in own.items() if n not in newer | {"validate_every"}}
+    return {n: value for n, value in own.items() if n not in newer | _OF_RUNS}
 
 
+_OF_RUNS = frozenset(("validate_every", "shared"))
 _NEWER = frozenset(
   (
     "network",

@@ -83,11 +83,12 @@ def check_pretraining(config: Config, splits: Splits) -> None:
 def prepare_heads(
   config: Config, splits: Splits, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
-  """Backbone and features; a seed trains a backbone of its own."""
+  """Backbone and features; a seed trains a backbone of its own, if it is not shared."""
   with timed("backbone"):
     directory = cache(config.backbone_dir, workdir / "backbone")
     metrics = workdir / "metrics.jsonl"
-    backbone = prepare_backbone(config, splits, directory, metrics, seed)
+    own = config.preparation.seed if config.backbone.shared else seed
+    backbone = prepare_backbone(config, splits, directory, metrics, own)
   with timed("features"):
     features = embed_splits(config, splits, backbone)
     versions = augmented_features(config, splits, backbone, features.train)

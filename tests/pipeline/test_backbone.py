@@ -19,10 +19,12 @@ from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.errors import DamagedError, InputError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.keys import key_for
+from mcdi_jax.lib.progress import stage
 from mcdi_jax.networks import conv4, with_statistics
 from mcdi_jax.networks.pretrain import BackboneConfig, PretrainState
-from mcdi_jax.pipeline import Config, backbone
+from mcdi_jax.pipeline import Config, backbone, heads
 from mcdi_jax.pipeline.backbone import embed_splits, prepare_backbone
+from mcdi_jax.preparation import PreparationConfig
 
 CONFIG = Config(
   data=DataConfig(glyph_classes=(12, 8, 8), glyph_drawings=6),
@@ -94,6 +96,26 @@ def test_each_seed_has_its_own(tmp_path: Path, splits: Splits, drawn: list[Any])
   assert not np.array_equal(*leaves)
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(line)["seed"] for line in lines] == [5, 6]
+
+
+def test_seeds_may_share_that_of_the_bank(
+  tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+):
+  asked: list[int] = []
+
+  def stop(*given: Any) -> None:
+    asked.append(given[-1])
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(heads, "prepare_backbone", stop)
+  preparation = PreparationConfig(seed=7)
+  for shared in (False, True):
+    own = dataclasses.replace(CONFIG.backbone, shared=shared)
+    config = dataclasses.replace(CONFIG, backbone=own, preparation=preparation)
+    for seed in (3, 4):
+      with pytest.raises(KeyboardInterrupt):
+        heads.prepare_heads(config, splits, seed, as_path(tmp_path), stage)
+  assert asked == [3, 4, 7, 7]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ OF_BACKBONE = {
   "crop": 2,
   "jitter": 0.1,
 }
-NO_BACKBONE = {"validate_every": 5}  # looks change nothing
+NO_BACKBONE = {"validate_every": 5, "shared": True}  # looks change nothing
 
 OF_BANK = {
   "tasks": 2048,
