@@ -14,7 +14,7 @@ from mcdi_jax.families.features import Features
 from mcdi_jax.families.few_shot_images import FewShotImages
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Architecture, Network, Params, backbone, head
-from mcdi_jax.networks.normalised import modulated, unmodulated
+from mcdi_jax.networks.normalised import modulated, renormalised, unmodulated
 from mcdi_jax.tasks import Support
 from mcdi_jax.weights import Cut
 
@@ -46,8 +46,12 @@ class Adapters(FewShotImages):
   }
 
   @property
+  def architecture(self) -> Architecture:
+    return Architecture(self.network, self.widths)
+
+  @property
   def encoder(self) -> Network:
-    return backbone(Architecture(self.network, self.widths), self.image_shape)
+    return backbone(self.architecture, self.image_shape)
 
   @property
   def heads(self) -> Features:
@@ -100,6 +104,21 @@ class Adapters(FewShotImages):
     how well classes lie apart."""
     on = self._on_features(frozen, params, support)
     return self.heads.apply({}, self._head(params, on), on.x)
+
+  def renormalised(self, frozen: Params, support: Support, share: Any) -> Params:
+    """Scales and shifts with which the encoder normalises with so large a share of the
+    support's own statistics, from 0 to 1 (Li et al. 2017, AdaBN, has 1)."""
+    network = frozen["network"]
+    weights, given = network["weights"], network["statistics"]
+    bare = self.architecture.of_images(self.image_shape)
+    _, other = bare.apply_mixed(weights, given, support.x, share, support.mask)
+    return renormalised(weights, given, other)
+
+  def facts(self, frozen: Params, support: Support, ways: int) -> Params:
+    """How far the support's statistics are from the encoder's: `renormalised` by half; of
+    the head nothing."""
+    zeros = self.init(frozen, jax.random.key(0), support.x, ways)
+    return {**zeros, "film": self.renormalised(frozen, support, 0.5)}
 
   def _on_features(self, frozen: Params, params: Params, support: Support) -> Support:
     x, _, mask = support

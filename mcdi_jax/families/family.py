@@ -318,6 +318,11 @@ class TaskFamily(abc.ABC):
     of the condition (`score.gradient`); as a rule θ_0."""
     return self.init(frozen, jax.random.key(0), support.x, ways)
 
+  def facts(self, frozen: Params, support: Support, ways: int) -> Params:
+    """What a support says of each weight by itself, in the params' form, where that is part
+    of the condition (`score.facts`)."""
+    raise InputError(f"config.score.facts is True: {self.name} have none, set it to False")
+
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     """The same, with no answer for the classes that are not there."""
     return params

@@ -258,13 +258,18 @@ def score_inputs(
   inputs, present = spec.family.condition(frozen, support, ways)
   if spec.score.ridge:
     inputs = (*inputs, resolvents(*inputs, spec.score.ridge))
-  if not spec.score.gradient:
+  if not (spec.score.gradient or spec.score.facts):
     return inputs, present
+  family, gradient, facts = spec.family, None, None
+  if spec.score.gradient:
+    at = family.gradient_at(frozen, support, ways) if at is None else at
+    at = family.without_absent(at, present)
+    gradient = support_gradient(family, frozen, space, support, at, present)
+  if spec.score.facts:
+    own = family.facts(frozen, support, ways)
+    facts = space.dual.encode(own, None, present)
   mask = () if len(inputs) > 2 else (None,)
-  at = spec.family.gradient_at(frozen, support, ways) if at is None else at
-  at = spec.family.without_absent(at, present)
-  gradient = support_gradient(spec.family, frozen, space, support, at, present)
-  return (*inputs, *mask, gradient), present
+  return (*inputs, *mask, gradient, facts), present
 
 
 def support_gradient(

@@ -39,6 +39,8 @@ class ScoreConfig:
     compute: dtype of the activations and products; params are float32 (`tokens`).
     gradient: whether each token is told its own part of the gradient of the support's
       loss, which costs one backward pass of the downstream network (`tokens`).
+    facts: whether each token is told its own part of the family's `facts` of a support
+      (`tokens`).
     summary: hidden units of what the items say together, of which each token that belongs
       to no class has a linear map of its own; in units of the width; 0: none (`tokens`).
   """
@@ -53,6 +55,7 @@ class ScoreConfig:
   remat: bool = False
   compute: Literal["float32", "bfloat16"] = "float32"
   gradient: bool = False
+  facts: bool = False
   summary: int = 4
 
   def __post_init__(self):
@@ -67,9 +70,10 @@ class ScoreConfig:
     remedy = "of these networks only 'equivariant' has it, set it to 0"
     has = self.network == "equivariant" or not self.ridge
     check(has, "config.score.ridge", self.ridge, remedy)
-    reads = self.network == "tokens" or not self.gradient
     remedy = "of these networks only 'tokens' reads it, set it to False"
-    check(reads, "config.score.gradient", self.gradient, remedy)
+    for name in ("gradient", "facts"):
+      value = getattr(self, name)
+      check(self.network == "tokens" or not value, f"config.score.{name}", value, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

@@ -17,6 +17,7 @@ from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.prepared import prepared
 from mcdi_jax.methods.prototypes import PROTOTYPES
 from mcdi_jax.methods.refined import refined
+from mcdi_jax.methods.renormalised import RENORMALISED
 from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.ridge_ensemble import RIDGE_ENSEMBLE
 from mcdi_jax.methods.ridge_loo import RIDGE_LOO
@@ -43,6 +44,7 @@ __all__ = [
   "FEATURE_HEADS",
   "HEADS",
   "PROTOTYPES",
+  "RENORMALISED",
   "RIDGE",
   "RIDGE_LOO",
   "Known",

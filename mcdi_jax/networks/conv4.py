@@ -3,6 +3,8 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,13 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.convolution import convolution, patches_of
 from mcdi_jax.networks.network import Params
-from mcdi_jax.networks.normalised import EPSILON, Normalised, moments, without_uncounted
+from mcdi_jax.networks.normalised import (
+  EPSILON,
+  Normalised,
+  mixed,
+  moments,
+  without_uncounted,
+)
 
 BLOCKS = 4
 
@@ -21,6 +29,7 @@ def conv4(channels: int, width: int = 64) -> Normalised:
     functools.partial(init_blocks, channels=channels, width=width),
     apply_blocks,
     apply_with_own_statistics,
+    apply_with_mixed_statistics,
   )
 
 
@@ -51,10 +60,32 @@ def apply_with_own_statistics(
 ) -> tuple[Float[Array, "n D"], list[Params]]:
   """Normalised with the statistics of the images that count, which come back with the
   features. None: all count."""
+  return _apply_seen(weights, x, mask, lambda number, own: own)
+
+
+def apply_with_mixed_statistics(
+  weights: list[Params],
+  statistics: list[Params],
+  x: Float[Array, "n h w c"],
+  share: Any,
+  mask: Bool[Array, " n"] | None = None,
+) -> tuple[Float[Array, "n D"], list[Params]]:
+  """With such a share of their own, block by block."""
+  mix = lambda number, own: mixed(statistics[number], own, share)  # noqa: E731
+  return _apply_seen(weights, x, mask, mix)
+
+
+def _apply_seen(
+  weights: list[Params],
+  x: Float[Array, "n h w c"],
+  mask: Any,
+  mix: Callable[[int, Params], Params],
+) -> tuple[Float[Array, "n D"], list[Params]]:
+  """mix: makes statistics of the images' own."""
   x, seen = without_uncounted(x, mask), []
-  for block in weights:
+  for number, block in enumerate(weights):
     x = convolution(x, block["kernel"])
-    seen.append(moments(x, mask))
+    seen.append(mix(number, moments(x, mask)))
     x = _normalise_and_pool(x, block, seen[-1])
   return x.reshape(x.shape[0], -1), seen
 

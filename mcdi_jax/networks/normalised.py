@@ -21,11 +21,15 @@ class Normalised(NamedTuple):
     apply: `apply(weights, statistics, x [n, ...]) → [n, D]`, with the statistics given.
     apply_own: `apply_own(weights, x, mask=None) → [n, D], statistics`, with those of the
       items that count, which come back. None: all count.
+    apply_mixed: `apply_mixed(weights, statistics, x, share, mask=None) → [n, D],
+      statistics`, with `share` of the items' own at each place and the rest those that are
+      given; which come back.
   """
 
   init: Callable[[Key[Array, ""]], Params]
   apply: Callable[[Params, Params, Any], Array]
   apply_own: Callable[..., tuple[Array, Params]]
+  apply_mixed: Callable[..., tuple[Array, Params]]
 
 
 def with_statistics(network: Normalised) -> Network:
@@ -72,6 +76,28 @@ def modulated(weights: Params, film: Params) -> Params:
     return {**weights, "gain": gain, "bias": weights["bias"] + film["bias"]}
   changed = {name: modulated(weights[name], inside) for name, inside in film.items()}
   return {**weights, **changed}
+
+
+def renormalised(weights: Params, given: Params, other: Params) -> Params:
+  """The `film` with which these other statistics are normalised with, where `given` are the
+  network's own."""
+  if isinstance(weights, list):
+    both = zip(weights, given, other, strict=True)
+    return {str(n): renormalised(*parts) for n, parts in enumerate(both)}
+  if "gain" in weights:
+    deviation = jnp.sqrt(other["var"] + EPSILON)
+    gain = jnp.sqrt(given["var"] + EPSILON) / deviation - 1
+    away = (given["mean"] - other["mean"]) / deviation
+    return {"gain": gain, "bias": weights["gain"] * away}
+  groups = {name: x for name, x in weights.items() if isinstance(x, (dict, list))}
+  return {n: renormalised(x, given[n], other[n]) for n, x in groups.items()}
+
+
+def mixed(given: Params, own: Params, share: Any) -> Params:
+  """`mean` and `var` of so large a share of the one, and the rest of the other."""
+  mean = (1 - share) * given["mean"] + share * own["mean"]
+  between = share * (1 - share) * (given["mean"] - own["mean"]) ** 2
+  return {"mean": mean, "var": (1 - share) * given["var"] + share * own["var"] + between}
 
 
 def moments(x: Float[Array, "n h w c"], mask: Bool[Array, " n"] | None = None) -> Params:

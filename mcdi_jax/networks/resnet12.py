@@ -7,6 +7,7 @@ places. The block is that of Lee et al. (2019, MetaOptNet) without DropBlock, th
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,13 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.convolution import convolution, mixed_convolution
 from mcdi_jax.networks.network import Params
-from mcdi_jax.networks.normalised import Normalised, moments, normalise, without_uncounted
+from mcdi_jax.networks.normalised import (
+  Normalised,
+  mixed,
+  moments,
+  normalise,
+  without_uncounted,
+)
 
 BLOCKS, LAYERS = 4, 3
 SLOPE = 0.1
@@ -33,6 +40,7 @@ def resnet12(channels: int, widths: tuple[int, ...]) -> Normalised:
     functools.partial(init_blocks, channels=channels, widths=widths),
     apply_blocks,
     apply_with_own_statistics,
+    apply_with_mixed_statistics,
   )
 
 
@@ -67,13 +75,33 @@ def apply_with_own_statistics(
 ) -> tuple[Float[Array, "n D"], Params]:
   """Normalised with the statistics of the images that count, which come back with the
   features. None: all count."""
+  return _apply_seen(weights, x, mask, lambda block, norm, own: own)
+
+
+def apply_with_mixed_statistics(
+  weights: Params,
+  statistics: Params,
+  x: Float[Array, "n h w c"],
+  share: Any,
+  mask: Bool[Array, " n"] | None = None,
+) -> tuple[Float[Array, "n D"], Params]:
+  """With such a share of their own, layer by layer."""
+  given = statistics["blocks"]
+  mix = lambda block, norm, own: mixed(given[block][norm], own, share)  # noqa: E731
+  return _apply_seen(weights, x, mask, mix)
+
+
+def _apply_seen(
+  weights: Params, x: Float[Array, "n h w c"], mask: Any, mix: Callable[..., Params]
+) -> tuple[Float[Array, "n D"], Params]:
+  """mix: `mix(block, norm, own)` makes statistics of the images' own."""
   seen: Params = {block: {} for block in weights["blocks"]}
 
-  def own(block: str, norm: str, x: Array) -> Params:
-    seen[block][norm] = moments(x, mask)
+  def statistics(block: str, norm: str, x: Array) -> Params:
+    seen[block][norm] = mix(block, norm, moments(x, mask))
     return seen[block][norm]
 
-  features = _apply(weights, without_uncounted(x, mask), own)
+  features = _apply(weights, without_uncounted(x, mask), statistics)
   return features, {"blocks": seen}
 
 

@@ -20,6 +20,7 @@ from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource
 from mcdi_jax.methods import (
+  RENORMALISED,
   Known,
   descent,
   mean_of_bank,
@@ -140,9 +141,11 @@ def prepare_adapters(
 
 
 def adapter_rivals(config: Config, prepared: Prepared) -> Rivals:
-  """Descent on the same weights from θ_0, and on all of the encoder's."""
+  """Statistics of the support in place of the encoder's; descent on the same weights from
+  θ_0, and on all of the encoder's."""
   asked = config.evaluation
-  tunable = (*map(descent, asked.descent_steps), *map(whole_descent, asked.whole_steps))
+  found = (*map(descent, asked.descent_steps), *map(whole_descent, asked.whole_steps))
+  tunable = (RENORMALISED, *found)
   return Rivals(tunable, Known(prepared.family, prepared.frozen), ())
 
 

@@ -143,6 +143,41 @@ def test_generated_and_read_back(generator: Generator, tmp_path):
   np.testing.assert_allclose(generator.network.apply(again, x), logits, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.network)
+def test_renormalised_is_the_encoder_with_other_statistics(family: Adapters):
+  """All of the support's: those that training normalises with; none: the encoder. Images
+  that do not count have no part."""
+  frozen, support = _frozen(family), _support(7)
+  counted = Support(support.x.at[6].set(jnp.nan), support.y, jnp.arange(7) < 6)
+  bare = family.architecture.of_images(family.image_shape)
+  own, _ = bare.apply_own(frozen["network"]["weights"], support.x[:6])
+  for share, expected in ((1.0, own), (0.0, None)):
+    film = family.renormalised(frozen, counted, share)
+    found = family.features(frozen, film, support.x[:6])
+    if expected is None:
+      expected = family.encoder.apply(frozen, support.x[:6])
+    else:
+      expected = (expected - frozen["mean"]) / frozen["scale"]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_facts_are_told_to_the_tokens_they_are_of():
+  """And only of what is asked; a family that has none says so."""
+  told = ScoreConfig("tokens", width=8, layers=1, heads=2, facts=True)
+  diffusion = DiffusionConfig(steps=3, schedule="linear_auto")
+  spec = GeneratorSpec(told, diffusion, CONV4, base="init")
+  generator = blank(spec, KEY)
+  _, mask, none, facts = generator.given(_support(), 3).inputs[-4:]
+  expected = generator.space.dual.encode(
+    CONV4.facts(generator.frozen, _support(), 3), None, jnp.ones(3, bool)
+  )
+  assert mask is None and none is None
+  np.testing.assert_allclose(facts, expected, rtol=1e-5)
+  assert float(jnp.abs(facts[:3]).max()) == 0 and float(jnp.abs(facts[3:]).max()) > 0.1
+  with pytest.raises(InputError, match="score.facts is True: features have none"):
+    Features(width=4, ways=(3,), shots=(1,)).facts({}, _support(), 3)
+
+
 def test_params_that_are_not_settled_are_refused():
   frozen = _frozen(CONV4)
   with pytest.raises(InputError, match="settle them on a support"):

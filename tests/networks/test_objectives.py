@@ -71,7 +71,7 @@ def _two_numbers() -> Normalised:
     return features, {"norm": {"mean": x.mean((0, 1, 2)), "var": x.var((0, 1, 2))}}
 
   weights = {"norm": {"gain": jnp.array([1.0, 2.0, 3.0]), "bias": jnp.zeros(3)}}
-  return Normalised(lambda key: weights, lambda *_: None, apply_own)
+  return Normalised(lambda key: weights, lambda *_: None, apply_own, lambda *_: None)
 
 
 def test_the_loss_is_cross_entropy_with_smoothed_labels(images: ClassSet):

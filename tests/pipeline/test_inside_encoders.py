@@ -66,7 +66,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
       tasks=4, steps=3, rate=0.01, shard_tasks=4, prepare_on="support_and_query", queries=2
     ),
     diffusion=DiffusionConfig(steps=3, schedule="linear_auto"),
-    score=ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True),
+    score=ScoreConfig("tokens", width=8, layers=1, heads=2, facts=True),
     meta=MetaConfig(
       steps=2,
       tasks=2,
@@ -103,7 +103,7 @@ def test_generators_and_rivals_meet_on_every_target(config: Config, tmp_path: Pa
   assert all(tuple(line) == KEYS for line in lines)
   generators = ["generated", "generated_finished"]
   heads = ["prototypes", "cosine", "ridge", "ridge_loo", "ridge_ensemble", "logistic"]
-  rivals = ["descent_1", "whole_descent_1", *heads]
+  rivals = ["renormalised", "descent_1", "whole_descent_1", *heads]
   found = {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored}
   protocols = ("source-3", "target-photo", "target-sketch")
   assert found == {(p, 2, 2, 4) for p in protocols}
