@@ -48,6 +48,7 @@ SMALL = [
   "--config.evaluation.generator_rates=(1.0,)",
   "--config.evaluation.latency=False",
 ]
+FEW = "--config.generators=('generated','generated_finished')"  # of those a config has
 QUICK = {
   **os.environ,
   "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -68,6 +69,8 @@ def _run(block: str, folder: Path) -> None:
     arguments = shlex.split(line, comments=True)
     assert arguments[:2] == ["python", "-m"], f"not a command of ours: {line}"
     small = SMALL if arguments[2] == "launch.run" else []
+    if small and not any(a.startswith("--config.generators") for a in arguments):
+      small = [*small, FEW]
     command = [sys.executable, *arguments[1:], *small]
     made = subprocess.run(
       command,
