@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
   config.family = "adapters"
   config.base = "init"
   config.adapters.distort = tuple(n for n in DISTORTIONS if n not in IMITATING)
+  config.adapters.closed_form = "ridge"
   config.generators = ("generated", "generated_finished", "k1", "naive_targets")
   config.features.shots = (1, 5)
   config.features.ways = (5, 5)
@@ -37,7 +38,7 @@ def get_config() -> ConfigDict:
   config.diffusion.schedule = "linear_auto"
   config.score.network = "tokens"
   config.score.width = 128
-  config.score.gradient = True
+  config.score.facts = True
   config.meta.support = "kept"
   config.meta.ways = (5,)
   config.meta.shots = (1, 5)

@@ -96,14 +96,14 @@ class Adapters(FewShotImages):
 
   def settled(self, frozen: Params, params: Params, support: Support) -> Params:
     on = self._on_features(frozen, params, support)
-    return {**params, "settled": self._head(params, on)}
+    return {**params, "settled": self._head(params, on, self.closed_form)}
 
   def fitted(self, frozen: Params, params: Params, support: Support) -> Float[Array, "n N"]:
-    """Under the head of the support itself, as Li et al. (2022) adapt to few items with its
-    prototypes. A ridge head fits its own support however it is adapted, and says less of
-    how well classes lie apart."""
+    """Under the head of the support's prototypes, whatever the closed form, as Li et al.
+    (2022) adapt to few items. A ridge head fits its own support however it is adapted, and
+    says less of how well classes lie apart."""
     on = self._on_features(frozen, params, support)
-    return self.heads.apply({}, self._head(params, on), on.x)
+    return self.heads.apply({}, self._head(params, on, "prototypes"), on.x)
 
   def renormalised(self, frozen: Params, support: Support, share: Any) -> Params:
     """Scales and shifts with which the encoder normalises with so large a share of the
@@ -125,10 +125,10 @@ class Adapters(FewShotImages):
     x = x if mask is None else jnp.where(mask[:, None, None, None], x, 0.0)
     return support._replace(x=self.features(frozen, params["film"], x))
 
-  def _head(self, params: Params, support: Support) -> Params:
+  def _head(self, params: Params, support: Support, closed_form: str) -> Params:
     """In closed form, and what is added to it; settled. support.x are features."""
     added = params["head"]
-    base = self.heads.base({}, self.closed_form, support, added["bias"].shape[-1])
+    base = self.heads.base({}, closed_form, support, added["bias"].shape[-1])
     both = jax.tree.map(jnp.add, base, {"head": added})
     return self.heads.settled({}, both, support)
 

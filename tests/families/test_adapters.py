@@ -90,9 +90,13 @@ def test_items_that_do_not_count_change_nothing():
 
 
 def test_fitted_sees_how_far_classes_lie_apart():
-  """A step against its gradient brings the support nearer to its own prototypes."""
+  """A step against its gradient brings the support nearer to its own prototypes, whatever
+  the head in closed form is."""
   frozen, support = _frozen(RESNET), _support(9)
   params = _params(RESNET, frozen, 0.0)
+  ridge = dataclasses.replace(RESNET, closed_form="ridge")
+  both = [family.fitted(frozen, params, support) for family in (RESNET, ridge)]
+  np.testing.assert_allclose(*both)
 
   def loss(film: dict) -> Array:
     output = RESNET.fitted(frozen, {**params, "film": film}, support)
