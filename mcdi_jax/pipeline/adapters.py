@@ -40,6 +40,7 @@ from mcdi_jax.pipeline.evaluation import (
   other_supports,
 )
 from mcdi_jax.pipeline.heads import check_pretraining
+from mcdi_jax.pipeline.kept_scores import KeptScores
 from mcdi_jax.pipeline.on_features import OnFeatures
 from mcdi_jax.pipeline.targets import add_target, asked_of, content_of, read_images
 from mcdi_jax.pipeline.tuning import Tuned
@@ -164,6 +165,7 @@ def evaluate_adapters(
   family, frozen = rivals.given
   embed = functools.cache(lambda name: embedded(family, frozen, suite.tests[name]))
   on = OnFeatures(family, frozen, embedded(family, frozen, suite.val))
+  kept = KeptScores(choices / "scores")
   timing = config.evaluation.latency and facts.seed == config.seeds[0]
   timed: set[tuple[int, int]] = set()  # each form of task once, whatever it is of
   for name, test, form, tasks in asked_of(config, suite.tests, Features.most_ways):
@@ -177,7 +179,7 @@ def evaluate_adapters(
     own = dataclasses.replace(config.evaluation, tasks=tasks)
     every = [*methods, *heads, *controls]
     call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
-    scored = on.scorer([m.name for m, _ in heads], embed(name))
+    scored = on.scorer([m.name for m, _ in heads], embed(name), kept)
     lines += compare(*call, name, test, None, dict.fromkeys(generators, others), scored)
     if timing and form[:2] not in timed:
       timed.add(form[:2])

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.data import ClassSet
-from mcdi_jax.evaluation import Scores, score
+from mcdi_jax.evaluation import Scores
 from mcdi_jax.families import Adapters, Features, TaskFamily
 from mcdi_jax.families.adapters import plain_features
 from mcdi_jax.lib.files import Path
@@ -56,8 +56,11 @@ class OnFeatures:
     call = (form, self._family, self._val, self._known, choices)
     return [tuned_baseline(config, tunable, *call) for tunable in _ROWS]
 
-  def scorer(self, names: Sequence[str], features: ClassSet) -> Callable[..., list[Scores]]:
-    """Called as `score` is; methods of these names get features of the same items."""
+  def scorer(
+    self, names: Sequence[str], features: ClassSet, score: Callable[..., list[Scores]]
+  ) -> Callable[..., list[Scores]]:
+    """Called as `score` is, by which it scores; methods of these names get features of the
+    same items."""
 
     def scored(
       methods: Sequence[Method],
