@@ -108,17 +108,24 @@ class Adapters(FewShotImages):
   def renormalised(self, frozen: Params, support: Support, share: Any) -> Params:
     """Scales and shifts with which the encoder normalises with so large a share of the
     support's own statistics, from 0 to 1 (Li et al. 2017, AdaBN, has 1)."""
+    return self._renormalised(frozen, support, share, share)
+
+  def facts(self, frozen: Params, support: Support, ways: int) -> Params:
+    """How far the support's statistics are from the encoder's, in the form of scales and
+    shifts that would take away half of it; of the head nothing. They are met on the way to
+    the features of the encoder as it is, which `condition` needs, so that both are one
+    pass."""
+    zeros = self.init(frozen, jax.random.key(0), support.x, ways)
+    return {**zeros, "film": self._renormalised(frozen, support, 0.0, 0.5)}
+
+  def _renormalised(
+    self, frozen: Params, support: Support, on_the_way: Any, share: Any
+  ) -> Params:
     network = frozen["network"]
     weights, given = network["weights"], network["statistics"]
     bare = self.architecture.of_images(self.image_shape)
-    _, other = bare.apply_mixed(weights, given, support.x, share, support.mask)
-    return renormalised(weights, given, other)
-
-  def facts(self, frozen: Params, support: Support, ways: int) -> Params:
-    """How far the support's statistics are from the encoder's: `renormalised` by half; of
-    the head nothing."""
-    zeros = self.init(frozen, jax.random.key(0), support.x, ways)
-    return {**zeros, "film": self.renormalised(frozen, support, 0.5)}
+    _, own = bare.apply_mixed(weights, given, support.x, on_the_way, support.mask)
+    return renormalised(weights, given, own, share)
 
   def _on_features(self, frozen: Params, params: Params, support: Support) -> Support:
     x, _, mask = support

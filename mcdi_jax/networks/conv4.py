@@ -70,7 +70,7 @@ def apply_with_mixed_statistics(
   share: Any,
   mask: Bool[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n D"], list[Params]]:
-  """With such a share of their own, block by block."""
+  """With such a share of their own, block by block; their own come back."""
   mix = lambda number, own: mixed(statistics[number], own, share)  # noqa: E731
   return _apply_seen(weights, x, mask, mix)
 
@@ -81,12 +81,13 @@ def _apply_seen(
   mask: Any,
   mix: Callable[[int, Params], Params],
 ) -> tuple[Float[Array, "n D"], list[Params]]:
-  """mix: makes statistics of the images' own."""
+  """mix: makes of the images' own, which come back, the statistics that are normalised
+  with."""
   x, seen = without_uncounted(x, mask), []
   for number, block in enumerate(weights):
     x = convolution(x, block["kernel"])
-    seen.append(mix(number, moments(x, mask)))
-    x = _normalise_and_pool(x, block, seen[-1])
+    seen.append(moments(x, mask))
+    x = _normalise_and_pool(x, block, mix(number, seen[-1]))
   return x.reshape(x.shape[0], -1), seen
 
 

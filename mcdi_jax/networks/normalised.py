@@ -23,7 +23,7 @@ class Normalised(NamedTuple):
       items that count, which come back. None: all count.
     apply_mixed: `apply_mixed(weights, statistics, x, share, mask=None) → [n, D],
       statistics`, with `share` of the items' own at each place and the rest those that are
-      given; which come back.
+      given; their own come back.
   """
 
   init: Callable[[Key[Array, ""]], Params]
@@ -78,23 +78,27 @@ def modulated(weights: Params, film: Params) -> Params:
   return {**weights, **changed}
 
 
-def renormalised(weights: Params, given: Params, other: Params) -> Params:
-  """The `film` with which these other statistics are normalised with, where `given` are the
-  network's own."""
+def renormalised(weights: Params, given: Params, own: Params, share: Any) -> Params:
+  """The `film` with which such a share of other statistics is normalised with, where
+  `given` are the network's."""
   if isinstance(weights, list):
-    both = zip(weights, given, other, strict=True)
-    return {str(n): renormalised(*parts) for n, parts in enumerate(both)}
+    both = zip(weights, given, own, strict=True)
+    return {str(n): renormalised(*parts, share) for n, parts in enumerate(both)}
   if "gain" in weights:
+    other = mixed(given, own, share)
     deviation = jnp.sqrt(other["var"] + EPSILON)
     gain = jnp.sqrt(given["var"] + EPSILON) / deviation - 1
     away = (given["mean"] - other["mean"]) / deviation
     return {"gain": gain, "bias": weights["gain"] * away}
   groups = {name: x for name, x in weights.items() if isinstance(x, (dict, list))}
-  return {n: renormalised(x, given[n], other[n]) for n, x in groups.items()}
+  return {n: renormalised(x, given[n], own[n], share) for n, x in groups.items()}
 
 
 def mixed(given: Params, own: Params, share: Any) -> Params:
-  """`mean` and `var` of so large a share of the one, and the rest of the other."""
+  """`mean` and `var` of so large a share of the one, and the rest of the other. A share of
+  0, if it is known where it is compiled, leaves nothing to compute."""
+  if isinstance(share, float) and not share:
+    return given
   mean = (1 - share) * given["mean"] + share * own["mean"]
   between = share * (1 - share) * (given["mean"] - own["mean"]) ** 2
   return {"mean": mean, "var": (1 - share) * given["var"] + share * own["var"] + between}

@@ -85,7 +85,7 @@ def apply_with_mixed_statistics(
   share: Any,
   mask: Bool[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n D"], Params]:
-  """With such a share of their own, layer by layer."""
+  """With such a share of their own, layer by layer; their own come back."""
   given = statistics["blocks"]
   mix = lambda block, norm, own: mixed(given[block][norm], own, share)  # noqa: E731
   return _apply_seen(weights, x, mask, mix)
@@ -94,12 +94,13 @@ def apply_with_mixed_statistics(
 def _apply_seen(
   weights: Params, x: Float[Array, "n h w c"], mask: Any, mix: Callable[..., Params]
 ) -> tuple[Float[Array, "n D"], Params]:
-  """mix: `mix(block, norm, own)` makes statistics of the images' own."""
+  """mix: `mix(block, norm, own)` makes of the images' own, which come back, the statistics
+  that are normalised with."""
   seen: Params = {block: {} for block in weights["blocks"]}
 
   def statistics(block: str, norm: str, x: Array) -> Params:
-    seen[block][norm] = mix(block, norm, moments(x, mask))
-    return seen[block][norm]
+    seen[block][norm] = moments(x, mask)
+    return mix(block, norm, seen[block][norm])
 
   features = _apply(weights, without_uncounted(x, mask), statistics)
   return features, {"blocks": seen}
