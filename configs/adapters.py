@@ -26,8 +26,8 @@ def get_config() -> ConfigDict:
   config.features.shots = (1, 5)
   config.features.ways = (5, 5)
   config.features.supports = (100, 100)
-  config.features.queries = 20
-  config.preparation.tasks = 512
+  config.features.queries = 10
+  config.preparation.tasks = 384
   config.preparation.steps = 15
   config.preparation.rate = 0.02
   config.preparation.epsilon = 1e-3
@@ -55,11 +55,11 @@ def get_config() -> ConfigDict:
   config.evaluation.temperatures = (0.0,)
   config.evaluation.generator_rates = (1.0,)
   config.evaluation.tasks = 100
-  config.evaluation.tuning_tasks = 50
-  config.evaluation.trials = 8
+  config.evaluation.tuning_tasks = 32
+  config.evaluation.trials = 6
   config.evaluation.queries = 10
   config.evaluation.descent_steps = (1, 3, 10, 30)
   config.evaluation.whole_steps = (10,)
   config.evaluation.refine_from = ("generated_finished",)
-  config.evaluation.refine_steps = (1, 5)
+  config.evaluation.refine_steps = (1,)
   return config
