@@ -19,9 +19,10 @@ from mcdi_jax.data.distortions import DISTORTIONS, IMITATING
 def get_config() -> ConfigDict:
   config = tiny_imagenet.get_config()
   config.family = "adapters"
-  config.base = "init"
+  config.base = "renormalised"
   config.adapters.distort = tuple(n for n in DISTORTIONS if n not in IMITATING)
   config.adapters.closed_form = "ridge"
+  config.adapters.statistics = 0.3
   config.generators = ("generated", "generated_finished", "k1", "naive_targets")
   config.features.shots = (1, 5)
   config.features.ways = (5, 5)

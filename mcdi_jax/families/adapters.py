@@ -32,13 +32,16 @@ class Adapters(FewShotImages):
   Attributes:
     network, widths: of the encoder.
     closed_form: of the head: `prototypes`, `ridge` or `ridge_loo`.
+    statistics: share of the support's own statistics in the encoder that the condition is
+      of, and in the base `renormalised`; the rest is the encoder's.
   """
 
   network: Literal["conv4", "resnet12"] = "resnet12"
   widths: tuple[int, ...] = (16, 32, 64, 128)
   closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
+  statistics: float = 0.0
   name: ClassVar[str] = "adapters"
-  bases: ClassVar[tuple[str, ...]] = ("none", "init")
+  bases: ClassVar[tuple[str, ...]] = ("none", "init", "renormalised")
   one_by_one: ClassVar[bool] = True
   cuts: ClassVar[dict[str, Cut]] = {
     **FewShotImages.cuts,
@@ -108,24 +111,38 @@ class Adapters(FewShotImages):
   def renormalised(self, frozen: Params, support: Support, share: Any) -> Params:
     """Scales and shifts with which the encoder normalises with so large a share of the
     support's own statistics, from 0 to 1 (Li et al. 2017, AdaBN, has 1)."""
-    return self._renormalised(frozen, support, share, share)
+    _, own = self._mixed(frozen, support, share)
+    return self._away(frozen, own, share)
+
+  def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
+    """Also `renormalised`, by the share of `statistics`; its head is the closed form."""
+    if name != "renormalised":
+      return super().base(frozen, name, support, ways)
+    zeros = self.init(frozen, jax.random.key(0), support.x, ways)
+    film = self.renormalised(frozen, support, self.statistics)
+    return {**zeros, "film": film}
 
   def facts(self, frozen: Params, support: Support, ways: int) -> Params:
     """How far the support's statistics are from the encoder's, in the form of scales and
     shifts that would take away half of it; of the head nothing. They are met on the way to
-    the features of the encoder as it is, which `condition` needs, so that both are one
-    pass."""
+    the features that `condition` has, so that both are one pass."""
     zeros = self.init(frozen, jax.random.key(0), support.x, ways)
-    return {**zeros, "film": self._renormalised(frozen, support, 0.0, 0.5)}
+    _, own = self._mixed(frozen, support, self.statistics)
+    return {**zeros, "film": self._away(frozen, own, 0.5)}
 
-  def _renormalised(
-    self, frozen: Params, support: Support, on_the_way: Any, share: Any
-  ) -> Params:
+  def _mixed(
+    self, frozen: Params, support: Support, share: Any
+  ) -> tuple[Float[Array, "n D"], Params]:
+    """Features before they are standardised, with such a share of the support's statistics
+    all the way, and these statistics."""
     network = frozen["network"]
-    weights, given = network["weights"], network["statistics"]
     bare = self.architecture.of_images(self.image_shape)
-    _, own = bare.apply_mixed(weights, given, support.x, on_the_way, support.mask)
-    return renormalised(weights, given, own, share)
+    given = (network["weights"], network["statistics"])
+    return bare.apply_mixed(*given, support.x, share, support.mask)
+
+  def _away(self, frozen: Params, own: Params, share: Any) -> Params:
+    network = frozen["network"]
+    return renormalised(network["weights"], network["statistics"], own, share)
 
   def _on_features(self, frozen: Params, params: Params, support: Support) -> Support:
     x, _, mask = support
@@ -148,9 +165,10 @@ class Adapters(FewShotImages):
   def condition(
     self, frozen: Params, support: Support, ways: int
   ) -> tuple[Any, Bool[Array, " N"]]:
-    """Features of the encoder as it is, standardised, and `membership`."""
-    film = unmodulated(frozen["network"]["weights"])
-    on = self._on_features(frozen, {"film": film}, support)
+    """Features of the encoder with its share of the support's `statistics`, standardised,
+    and `membership`."""
+    x, _ = self._mixed(frozen, support, self.statistics)
+    on = support._replace(x=(x - frozen["mean"]) / frozen["scale"])
     return self.heads.condition({}, on, ways)
 
 

@@ -47,7 +47,7 @@ class GeneratorSpec:
     score, diffusion: as it was trained.
     family: the tasks, and the network that weights are generated for.
     base: that generated tokens are a difference from: θ_0 (`init`), or what the family
-      makes of the support (`prototypes`, `ridge`, `ridge_loo`).
+      makes of the support (`prototypes`, `ridge`, `ridge_loo`, `renormalised`).
     matmul_precision: of float32 matmuls, as it was trained and tested; generated and
       applied with, too.
     precondition: ε of the weight space's preconditioning; 0: there is none.
@@ -56,7 +56,7 @@ class GeneratorSpec:
   score: ScoreConfig
   diffusion: DiffusionConfig
   family: TaskFamily
-  base: Literal["none", "init", "prototypes", "ridge", "ridge_loo"] = "none"
+  base: Literal["none", "init", "prototypes", "ridge", "ridge_loo", "renormalised"] = "none"
   matmul_precision: Literal["highest", "high", "default"] = "highest"
   precondition: float = 0.0
 

@@ -128,8 +128,7 @@ def prepare_adapters(
   train, val = on_device(sets.source.train), on_device(sets.source.val)
   tests = {name: on_device(items) for name, items in sets.targets.items()}
   shown = next(iter(tests.values()))
-  asked = dataclasses.asdict(config.adapters)
-  content = {"backbone": backbone.digest, "data": sets.source.digest, **asked}
+  content = {"backbone": backbone.digest, "data": sets.source.digest}
   return Prepared(
     family,
     backbone.params,

@@ -164,13 +164,18 @@ class AdaptersConfig:
       tasks are trained and validated on.
     distorted_per_class: images of each class that are distorted, in each way.
     closed_form: of the head on the adapted features: `prototypes`, `ridge`, `ridge_loo`.
+    statistics: share of the support's own statistics in the encoder that the condition is
+      of, and in the base `renormalised`.
   """
 
   distort: tuple[str, ...] = ()
   distorted_per_class: int = 40
   closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
+  statistics: float = 0.0
 
   def __post_init__(self):
+    setting, share = "config.adapters.statistics", self.statistics
+    check(0 <= share <= 1, setting, share, "give a share from 0 to 1")
     setting, number = "config.adapters.distorted_per_class", self.distorted_per_class
     check(number >= 1, setting, number, "give at least 1")
     for name in self.distort:
@@ -219,7 +224,8 @@ class Config:
       holds an image), `networks` (all weights of a few-shot
       classifier), `adapters` (scales and shifts inside a backbone), `own` (of the config's
       own file).
-    base: that generated weights are a difference from: `none`, or `init`, θ_0.
+    base: that generated weights are a difference from: `none`; `init`, θ_0; or
+      `renormalised`, which adapters have.
     delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
       `ridge`, which heads have, or `ridge_loo`, which features have.
     generators: which to train and compare, the main one first: `generated` (REPTILE),
@@ -248,7 +254,7 @@ class Config:
   family: Literal[
     "heads", "features", "domains", "fields", "networks", "adapters", "own"
   ] = "heads"
-  base: Literal["none", "init"] = "none"
+  base: Literal["none", "init", "renormalised"] = "none"
   delta_base: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   data: DataConfig = DataConfig()
   features: FeaturesConfig = FeaturesConfig()
@@ -344,8 +350,9 @@ def task_family(config: Config, image_shape: tuple[int, ...]) -> TaskFamily:
     return Features(width=image_shape[0], **forms)
   if config.family == "adapters":
     chosen = config.backbone.architecture._asdict()
-    form = config.adapters.closed_form
-    return Adapters(image_shape=image_shape, closed_form=form, **chosen, **forms)
+    names = ("closed_form", "statistics")
+    chosen |= {name: getattr(config.adapters, name) for name in names}
+    return Adapters(image_shape=image_shape, **chosen, **forms)
   if config.family == "networks":
     return Networks(image_shape=image_shape, width=config.networks.width, **forms)
   names = ("network", "width", "widths", "unit_length")
