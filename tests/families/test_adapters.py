@@ -165,6 +165,20 @@ def test_renormalised_is_the_encoder_with_other_statistics(family: Adapters):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_the_condition_is_of_the_base(share: float):
+  """Features of the encoder with as much of the support's statistics as the base has."""
+  family = dataclasses.replace(RESNET, statistics=share)
+  frozen, support = _frozen(family), _support()
+  base = family.base(frozen, "renormalised", support, 3)
+  on = support._replace(x=family.features(frozen, base["film"], support.x))
+  (found, _), _ = family.condition(frozen, support, 3)
+  (expected, _), _ = family.heads.condition({}, on, 3)
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+  moved = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(base["film"]))
+  assert (moved > 0.01) == (share > 0)
+
+
 def test_facts_are_told_to_the_tokens_they_are_of():
   """And only of what is asked; a family that has none says so."""
   told = ScoreConfig("tokens", width=8, layers=1, heads=2, facts=True)

@@ -41,9 +41,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
   np.savez(place / "target.npz", **_images(1, 3, 12), domain=domain)
   return Config(
     family="adapters",
-    base="init",
+    base="renormalised",
     data=DataConfig(source="npz", path=str(place / "source.npz")),
-    adapters=AdaptersConfig(distort=("inverted",), distorted_per_class=20),
+    adapters=AdaptersConfig(
+      distort=("inverted",), distorted_per_class=20, closed_form="ridge", statistics=0.3
+    ),
     features=FeaturesConfig(
       targets=(str(place / "target.npz"),),
       shots=(2,),
@@ -123,6 +125,7 @@ def test_generators_and_rivals_meet_on_every_target(config: Config, tmp_path: Pa
   [
     ({"distort": ("foggy",)}, "config.adapters.distort is 'foggy': it has"),
     ({"distorted_per_class": 0}, "config.adapters.distorted_per_class is 0: give at"),
+    ({"statistics": 1.5}, "config.adapters.statistics is 1.5: give a share"),
   ],
 )
 def test_bad_settings_are_told(changes: dict[str, Any], said: str):
