@@ -320,8 +320,8 @@ class TaskFamily(abc.ABC):
 
   def facts(self, frozen: Params, support: Support, ways: int) -> Params:
     """What a support says of each weight by itself, in the params' form, where that is part
-    of the condition (`score.facts`)."""
-    raise InputError(f"config.score.facts is True: {self.name} have none, set it to False")
+    of the condition (`score.facts`). Adapters have it."""
+    raise NotImplementedError
 
   def without_absent(self, params: Params, present: Bool[Array, " N"]) -> Params:
     """The same, with no answer for the classes that are not there."""

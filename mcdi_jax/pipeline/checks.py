@@ -15,7 +15,8 @@ from mcdi_jax.weights.symmetry import check_hidden
 
 
 def check_family_has(config: Config, family: TaskFamily) -> None:
-  """The bases, the starts of descent, the leaves and the layers that settings name.
+  """The bases, the starts of descent, the leaves, the facts and the layers that settings
+  name.
 
   Raises:
     InputError: the family has no such thing.
@@ -30,6 +31,9 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
   varies = type(family).varied is not TaskFamily.varied
   remedy = f"{family.name} have no features that vary, set it to 1"
   check(power == 1 or varies, setting, power, remedy)
+  told, has = config.score.facts, type(family).facts is not TaskFamily.facts
+  remedy = f"{family.name} have none, set it to False"
+  check(has or not told, "config.score.facts", told, remedy)
   if config.align:
     remedy = f"{family.name} name no hidden layers, set it to False"
     check(bool(family.hidden_layers), "config.align", config.align, remedy)
@@ -44,6 +48,7 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
 def _check_bases(config: Config, family: TaskFamily) -> None:
   bases = family.bases
   remedy = f"{family.name} have the bases {list(bases)}"
+  check(config.base in bases, "config.base", config.base, remedy)
   if any(GENERATORS[name].delta for name in config.generators):
     check(config.delta_base in bases, "config.delta_base", config.delta_base, remedy)
   starts = config.evaluation.refine_from if config.evaluation.refine_steps else ()

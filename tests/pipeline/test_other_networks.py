@@ -143,6 +143,14 @@ def test_the_page_shows_reconstructions(fields: Any):
     ({"finishing": FinishingConfig()}, r"config\.finishing\.feature_noise is 0\.5"),
     ({"generators": ("generated", "generated_delta")}, r"no prototypes of an image"),
     ({"data": DataConfig(rotations=True)}, r"config\.data\.rotations"),
+    (
+      {"base": "renormalised"},
+      r"config\.base is 'renormalised': fields have the bases \['none', 'init'\]",
+    ),
+    (
+      {"score": dataclasses.replace(FIELDS.score, facts=True)},
+      r"config\.score\.facts is True: fields have none, set it to False",
+    ),
     ({"base": "none"}, r"config\.evaluation\.without is \('\*/bias',\): .*choose 'init'"),
   ],
 )
