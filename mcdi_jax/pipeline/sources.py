@@ -11,7 +11,7 @@ from jaxtyping import Array
 from mcdi_jax.data import ClassSet
 from mcdi_jax.generator import Generator
 from mcdi_jax.methods.alignment import Map
-from mcdi_jax.pipeline.config import DomainsConfig
+from mcdi_jax.pipeline.use_config import DomainsConfig
 from mcdi_jax.tasks import Support
 
 

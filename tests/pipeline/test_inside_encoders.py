@@ -16,7 +16,7 @@ from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline import Config, adapters, run
-from mcdi_jax.pipeline.config import AdaptersConfig, FeaturesConfig
+from mcdi_jax.pipeline.use_config import AdaptersConfig, FeaturesConfig
 from mcdi_jax.preparation import PreparationConfig
 
 PER_CLASS = 24

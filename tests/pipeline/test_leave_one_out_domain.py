@@ -23,7 +23,6 @@ from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.methods.alignment import coral, mean_alignment
 from mcdi_jax.pipeline import Config, run
-from mcdi_jax.pipeline.config import DomainsConfig, FeaturesConfig
 from mcdi_jax.pipeline.domains import (
   check_domains,
   domain_rivals,
@@ -34,6 +33,7 @@ from mcdi_jax.pipeline.evaluation import result_facts
 from mcdi_jax.pipeline.generalisation import evaluate_domains
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
+from mcdi_jax.pipeline.use_config import DomainsConfig, FeaturesConfig
 from mcdi_jax.preparation import PreparationConfig
 
 CLASSES, WIDTH, PER_CELL = 2, 6, 12

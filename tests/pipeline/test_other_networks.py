@@ -31,8 +31,8 @@ from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.pipeline import Config, own_use, run
 from mcdi_jax.pipeline.bank import prepare_banks
-from mcdi_jax.pipeline.config import FieldsConfig, NetworksConfig
 from mcdi_jax.pipeline.run import USES
+from mcdi_jax.pipeline.use_config import FieldsConfig, NetworksConfig
 from mcdi_jax.preparation import PreparationConfig, import_bank
 from mcdi_jax.weights import save_weights
 

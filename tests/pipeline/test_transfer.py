@@ -25,11 +25,11 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, generate_from_folder, predict, run, transfer
-from mcdi_jax.pipeline.config import FeaturesConfig
 from mcdi_jax.pipeline.embed import embed_images, embed_set, open_encoder
 from mcdi_jax.pipeline.features import check_features, load_features, prepare_features
 from mcdi_jax.pipeline.own_features import EncoderFlags
 from mcdi_jax.pipeline.targets import asked_of
+from mcdi_jax.pipeline.use_config import FeaturesConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol
 
