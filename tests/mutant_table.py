@@ -178,8 +178,8 @@ NETWORKS = _in(
   (
     "items alone in their class choose λ",
     "head",
-    "others = member @ member.sum(0) > 1",
-    "others = member @ member.sum(0) > 0",
+    "(member @ member.sum(0) > 1)[:, None]",
+    "(member @ member.sum(0) > 0)[:, None]",
     "tests/networks/test_leave_one_out.py",
   ),
   (
@@ -208,6 +208,27 @@ NETWORKS = _in(
     "head",
     "square / jnp.maximum(member.any(0).sum(), 1)",
     "square / member.shape[1]",
+    "tests/networks/test_leave_one_out.py",
+  ),
+  (
+    "no prior of λ",
+    "head",
+    "jnp.log(jnp.maximum(found, 1e-6)) + off**2",
+    "jnp.log(jnp.maximum(found, 1e-6))",
+    "tests/networks/test_leave_one_out.py",
+  ),
+  (
+    "λ in no units",
+    "head",
+    "_LOO_GRID * centre * mean_square(x, member)",
+    "_LOO_GRID * centre",
+    "tests/networks/test_leave_one_out.py",
+  ),
+  (
+    "the best λ by squared errors, whatever the best scale",
+    "head",
+    "return 1 - along**2 / jnp.maximum(sizes, 1e-12)",
+    "return jnp.sum((left - said) ** 2) / jnp.maximum(jnp.sum(left**2), 1e-12)",
     "tests/networks/test_leave_one_out.py",
   ),
   (

@@ -209,10 +209,10 @@ class Features(FewShot):
     return (x, member), member.any(0)
 
   def base(self, frozen: Params, name: str, support: Support, ways: int) -> Params | None:
-    """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with the λ
-    of the least leave-one-out error. Their logits on the support are brought to one size,
-    as λ may make them of any; to a larger one the more leave-one-out explains, so that
-    what a generator adds to a base counts less where the base is known to be good."""
+    """Also `prototypes`; `ridge`, with λ the mean squared norm; and `ridge_loo`, with λ by
+    leave-one-out and a prior about that. Their logits on the support are brought to one
+    size, as λ may make them of any; to a larger one the more leave-one-out explains, so
+    that what a generator adds to a base counts less where the base is known to be good."""
     if name not in ("prototypes", "ridge", "ridge_loo"):
       return super().base(frozen, name, support, ways)
     member = membership(support, ways)
@@ -225,9 +225,10 @@ class Features(FewShot):
       found = ridge_head(x, member, 1.0)
     else:
       path = ridge_path(x, member)
-      found = ridge_head_loo(x, member, 1.0, path=path)
-      least, most = _LOGITS_BETWEEN
-      size = jnp.where(path.alone, size, least + (most - least) * path.explained)
+      found = ridge_head_loo(x, member, path)
+      (least, most), explained = _LOGITS_BETWEEN, 1 - path.unexplained.min()
+      several = member.sum(0).max() > 1
+      size = jnp.where(several, least + (most - least) * explained, size)
     factor = size / _logit_rms(found, x, member)
     kernel, bias = (factor * found["head"][leaf] for leaf in ("kernel", "bias"))
     return {"head": {"kernel": kernel * root, "bias": bias * _SLOW}}

@@ -108,7 +108,7 @@ def resolvents(
   grid = jnp.float32(np.geomspace(*_PENALTIES, number))
   penalties = grid * jnp.sum(x**2) / items + 1e-12
   # In turn: LAPACK is slow on batches.
-  errors = jax.lax.map(lambda penalty: leave_one_out(x, member, penalty)[0], penalties)
+  errors = jax.lax.map(lambda penalty: leave_one_out(x, member, penalty), penalties)
   rows, squares = _spectrum(jax.lax.stop_gradient(x))
   return Resolvents(x, penalties, rows, squares, jnp.where(alone, 0.0, errors))
 

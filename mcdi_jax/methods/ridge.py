@@ -1,4 +1,5 @@
-"""Ridge regression onto ±1 for each class, in closed form (Bertinetto et al. 2019)."""
+"""Ridge regression onto ±1 for each class, in closed form (Bertinetto et al. 2019). λ is in
+units of the support's `mean_square`, so that one λ is right for features of any size."""
 
 from typing import Any
 
@@ -8,7 +9,7 @@ from jaxtyping import Array, Key
 from mcdi_jax.methods.method import Method, Tunable
 from mcdi_jax.methods.space import LogUniform
 from mcdi_jax.methods.view import VIEWS, Statistics, linear, predict, see, view_variables
-from mcdi_jax.networks import ridge_head
+from mcdi_jax.networks import mean_square, ridge_head
 from mcdi_jax.tasks import Support
 
 
@@ -17,7 +18,8 @@ def adapt(
 ) -> Any:
   del key
   seen = see(variables, support, ways)
-  return linear(ridge_head(seen.x, seen.member, variables["penalty"]), seen)
+  penalty = variables["penalty"] * mean_square(seen.x, seen.member)
+  return linear(ridge_head(seen.x, seen.member, penalty), seen)
 
 
 def make(settings: dict[str, Any], known: Statistics) -> Method:
@@ -26,4 +28,4 @@ def make(settings: dict[str, Any], known: Statistics) -> Method:
   return Method("ridge", adapt, predict, variables, settings)
 
 
-RIDGE = Tunable("ridge", make, {"penalty": LogUniform(1e-4, 1e3), **VIEWS})
+RIDGE = Tunable("ridge", make, {"penalty": LogUniform(1e-3, 1e3), **VIEWS})

@@ -1,4 +1,5 @@
-"""Ridge regression whose λ is chosen for each task, by leave-one-out on its support."""
+"""Ridge regression whose λ is chosen for each task, by a prior and by leave-one-out on its
+support, whatever the scale of logits."""
 
 from typing import Any
 
@@ -6,10 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mcdi_jax.methods.method import Method, Tunable
-from mcdi_jax.methods.space import LogUniform
+from mcdi_jax.methods.space import LogUniform, Space
 from mcdi_jax.methods.view import VIEWS, Statistics, linear, predict, see, view_variables
-from mcdi_jax.networks import ridge_head_loo
+from mcdi_jax.networks import ridge_head_loo, ridge_path
 from mcdi_jax.tasks import Support
+
+# Of λ: its centre, in units of the support's mean square, and its spread in decades.
+PRIOR: Space = {"penalty": LogUniform(1e-1, 1e2), "spread": LogUniform(0.2, 5.0)}
 
 
 def adapt(
@@ -17,13 +21,16 @@ def adapt(
 ) -> Any:
   del key
   seen = see(variables, support, ways)
-  return linear(ridge_head_loo(seen.x, seen.member, variables["penalty"]), seen)
+  prior = (variables["penalty"], variables["spread"])
+  path = ridge_path(seen.x, seen.member, *prior)
+  return linear(ridge_head_loo(seen.x, seen.member, path), seen)
 
 
 def make(settings: dict[str, Any], known: Statistics) -> Method:
   variables = view_variables(settings, known)
-  variables["penalty"] = jnp.float32(settings["penalty"])
+  for name in PRIOR:
+    variables[name] = jnp.float32(settings[name])
   return Method("ridge_loo", adapt, predict, variables, settings)
 
 
-RIDGE_LOO = Tunable("ridge_loo", make, {"penalty": LogUniform(1e-4, 1e3), **VIEWS})
+RIDGE_LOO = Tunable("ridge_loo", make, {**PRIOR, **VIEWS})

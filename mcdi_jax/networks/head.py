@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from mcdi_jax.networks.network import Network, Params
 
-_LOO_PENALTIES, _LOO_NUMBER = (1e-3, 1e2), 11  # λ, in mean squared norms
+_LOO_GRID = np.geomspace(1e-3, 1e3, 13)  # λ, in units of the prior's centre
 
 
 def head(width: int, ways: int, *, scale: Any = 0.0) -> Network:
@@ -59,20 +60,18 @@ def ridge_head(x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
   return {"head": {"kernel": kernel, "bias": y_mean - x_mean @ kernel}}
 
 
-def leave_one_out(
+def left_out(
   x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
-) -> tuple[Float[Array, " n"], Float[Array, "m m"]]:
-  """Of the ridge head of one penalty λ (b free, as in `ridge_head`) the squared error on
-  each item when it is left out, the mean over the classes that are there, in closed form:
-  an item's own residual over 1 − its leverage (Allen 1974). 0 for items that do not count.
+) -> Float[Array, "n N"]:
+  """Of the ridge head of one penalty λ (b free, as in `ridge_head`) what is missing to the
+  target of each item when it is left out, in closed form: an item's own residual over
+  1 − its leverage (Allen 1974). 0 for items that do not count.
+
+  With no more items than dimensions it is by (XXᵀ + λI)⁻¹, where X is centred and XXᵀ is
+  filled in the direction of the bias, which X does not reach; else by (XᵀX + λI)⁻¹.
 
   Args:
     x, member: as `ridge_head` takes them.
-
-  Returns:
-    The errors; and (XXᵀ + λI)⁻¹ if there are no more items than dimensions, else
-    (XᵀX + λI)⁻¹, where X is centred, and XXᵀ is filled in the direction of the bias, which
-    X does not reach.
   """
   counts = member.sum(1, keepdims=True)
   number = jnp.maximum(counts.sum(), 1)
@@ -92,8 +91,15 @@ def leave_one_out(
     inner = x @ inverse
     residual = y - inner @ (x.T @ y)
     room = 1 - jnp.sum(x * inner, axis=1) - 1 / number  # the bias has leverage 1/n
-  square = jnp.sum((counts * residual / jnp.maximum(room, 1e-7)[:, None]) ** 2, axis=1)
-  return square / jnp.maximum(member.any(0).sum(), 1), inverse
+  return counts * residual / jnp.maximum(room, 1e-7)[:, None]
+
+
+def leave_one_out(
+  x: Float[Array, "n D"], member: Float[Array, "n N"], penalty: Any
+) -> Float[Array, " n"]:
+  """The squares of what is `left_out`, the mean over the classes that are there."""
+  square = jnp.sum(left_out(x, member, penalty) ** 2, axis=1)
+  return square / jnp.maximum(member.any(0).sum(), 1)
 
 
 def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:
@@ -101,65 +107,75 @@ def _inverse(gram: Float[Array, "m m"], penalty: Any) -> Float[Array, "m m"]:
   return jax.scipy.linalg.solve(gram + penalty * eye, eye, assume_a="pos")
 
 
+def mean_square(x: Float[Array, "n D"], member: Float[Array, "n N"]) -> Float[Array, ""]:
+  """Of the distance from their mean, over the items that count: a unit for λ, so that one
+  means the same whatever the size of features."""
+  counts = member.sum(1, keepdims=True)
+  number = jnp.maximum(counts.sum(), 1)
+  return jnp.sum((counts * (x - x.sum(0) / number)) ** 2) / number + 1e-12
+
+
 class RidgePath(NamedTuple):
-  """What leave-one-out says of ridge heads on a grid of λ.
+  """Ridge heads on a grid of λ, and what leave-one-out says of them.
 
   Attributes:
-    penalties, errors: [p] λ, and the sum over items of the squared errors; items that are
-      alone in their class, of which nothing would be left, have no part in it.
-    explained: of the targets' variance, the share that the best of them explains on items
-      that are left out, in [0, 1].
-    alone: whether all items are alone in their class.
+    penalties: λ [p].
+    unexplained: [p] the share of the targets' variance that what kernels say of items left
+      out leaves unexplained, at its best scale; items that are alone in their class, of
+      which nothing would be left, have no part in it.
+    surprise: [p] −2 times the logarithm of the posterior, up to a constant: n log
+      unexplained of n such items, and the square by which λ is off the prior.
   """
 
   penalties: Any
-  errors: Any
-  explained: Any
-  alone: Any
+  unexplained: Any
+  surprise: Any
 
 
-def ridge_path(x: Float[Array, "n D"], member: Float[Array, "n N"]) -> RidgePath:
-  """x and member as `ridge_head` takes them."""
+def ridge_path(
+  x: Float[Array, "n D"], member: Float[Array, "n N"], centre: Any = 1.0, spread: Any = 1.0
+) -> RidgePath:
+  """λ has a log-normal prior, which decides where items are few. The best scale: a large λ
+  shrinks logits without changing their order, and squared errors would call that a fault.
+
+  Args:
+    x, member: as `ridge_head` takes them.
+    centre: of the prior, in units of `mean_square`.
+    spread: of the prior, in decades.
+  """
   counts = member.sum(1, keepdims=True)
   number = jnp.maximum(counts.sum(), 1)
-  square = jnp.sum((counts * (x - x.sum(0) / number)) ** 2) / number
-  penalties = jnp.geomspace(*_LOO_PENALTIES, _LOO_NUMBER) * square + 1e-12
-  others = member @ member.sum(0) > 1
-  error = lambda penalty: others @ leave_one_out(x, member, penalty)[0]  # noqa: E731
-  errors = jax.lax.map(error, penalties)  # in turn: LAPACK is slow on batches
+  penalties = _LOO_GRID * centre * mean_square(x, member)
+  others = counts * (member @ member.sum(0) > 1)[:, None]
   targets = 2 * member - counts
-  y = counts * (targets - targets.sum(0) / number)
-  # Of the mean of the other items, each left out in turn as well.
-  variance = others @ jnp.sum(y**2, 1) * (number / jnp.maximum(number - 1, 1)) ** 2
-  none = jnp.maximum(variance / jnp.maximum(member.any(0).sum(), 1), 1e-12)
-  explained = jnp.clip(1 - errors.min() / none, 0.0, 1.0)
-  return RidgePath(penalties, errors, explained, ~others.any())
+  # From the mean of the other items, each left out in turn; so much for kernels to say.
+  left = others * (targets - targets.sum(0) / number) * number / jnp.maximum(number - 1, 1)
+
+  def unexplained(penalty: Float[Array, ""]) -> Float[Array, ""]:
+    said = left - others * left_out(x, member, penalty)
+    along = jnp.maximum(jnp.sum(left * said), 0.0)
+    sizes = jnp.sum(left**2) * jnp.sum(said**2)
+    return 1 - along**2 / jnp.maximum(sizes, 1e-12)
+
+  found = jax.lax.map(unexplained, penalties)  # in turn: LAPACK is slow on batches
+  off = jnp.log10(_LOO_GRID) / spread
+  surprise = others.sum() * jnp.log(jnp.maximum(found, 1e-6)) + off**2
+  return RidgePath(penalties, found, surprise)
 
 
 def ridge_head_loo(
-  x: Float[Array, "n D"],
-  member: Float[Array, "n N"],
-  otherwise: Any,
-  sharpness: Any = jnp.inf,
-  *,
-  path: RidgePath | None = None,
+  x: Float[Array, "n D"], member: Float[Array, "n N"], path: RidgePath
 ) -> Params:
-  """The ridge head whose λ has the least leave-one-out error on the support; where every
-  class has one item alone λ is `otherwise`.
+  """The ridge head of the λ that surprises least."""
+  return ridge_head(x, member, path.penalties[jnp.argmin(path.surprise)])
 
-  Args:
-    sharpness: s; instead of the best λ alone, the mean over λ with weights exp(−s (e/e* −
-      1)), where e is an error and e* the least.
-    path: where it is there already.
-  """
-  penalties, errors, _, alone = path or ridge_path(x, member)
-  if sharpness is jnp.inf:
-    best = penalties[jnp.argmin(errors)]
-    return ridge_head(x, member, jnp.where(alone, otherwise, best))
-  worse = errors / jnp.maximum(errors.min(), 1e-12) - 1
-  share = jnp.where(alone, 1 / _LOO_NUMBER, jax.nn.softmax(-sharpness * worse))
-  penalties = jnp.where(alone, otherwise, penalties)
-  heads = jax.lax.map(lambda penalty: ridge_head(x, member, penalty), penalties)
+
+def ridge_head_averaged(
+  x: Float[Array, "n D"], member: Float[Array, "n N"], path: RidgePath, trust: Any
+) -> Params:
+  """The mean of ridge heads over the posterior of λ, to the power of `trust`."""
+  share = jax.nn.softmax(-0.5 * trust * path.surprise)
+  heads = jax.lax.map(lambda penalty: ridge_head(x, member, penalty), path.penalties)
   return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), heads)
 
 

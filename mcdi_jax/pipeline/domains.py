@@ -238,9 +238,9 @@ def _held_out(raw: Raw, share: float, seed: int) -> np.ndarray:
 
 def domain_rivals(config: Config, prepared: Prepared) -> Rivals:
   """Thousands of items want less of a penalty on a mean loss than a few do; and where each
-  class has several, that of `ridge_loo` is the support's to choose."""
+  class has thousands, that of `ridge_loo` is theirs to choose."""
   del config
-  loo = RIDGE_LOO._replace(space={**RIDGE_LOO.space, "penalty": (1.0,)})
+  loo = RIDGE_LOO._replace(space={**RIDGE_LOO.space, "penalty": (1.0,), "spread": (1.0,)})
   logistic = LOGISTIC._replace(space={**LOGISTIC.space, "penalty": LogUniform(1e-7, 1.0)})
   return Rivals((PROTOTYPES, RIDGE, loo, logistic), prepared.known, ())
 

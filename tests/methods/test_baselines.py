@@ -112,13 +112,14 @@ def test_cosine_prototypes(centre: str):
 @pytest.mark.parametrize(("centre", "unit"), [("none", False), ("support", True)])
 def test_ridge_solves_its_normal_equations(shots: int, centre: str, unit: bool):
   """With a free bias: the gradient of Σ‖Wᵀx + b − y‖² + λ‖W‖² vanishes, by a system of
-  D + 1 unknowns in float64."""
+  D + 1 unknowns in float64; λ is in units of the mean square about the items' mean."""
   support = Support(*_features(3, shots, 1))
   predict = _adapt(_method(RIDGE, centre, unit), support)
   x = _seen(support, centre, unit)
+  square = ((x - x.mean(0)) ** 2).sum(1).mean()
   x = np.concatenate([x, np.ones((len(x), 1))], 1)
   y = 2 * np.eye(WAYS)[support.y] - 1
-  penalty = 0.3 * np.diag([1.0] * WIDTH + [0.0])
+  penalty = 0.3 * square * np.diag([1.0] * WIDTH + [0.0])
   weights = np.linalg.solve(x.T @ x + penalty, x.T @ y)
   q = _seen(support, centre, unit, QUERY.x)
   expected = q @ weights[:-1] + weights[-1]
