@@ -49,7 +49,6 @@ def get_config(form: str = "5w1s") -> ConfigDict:
   config.meta.validation_tasks = 4000
   config.generators = ("generated", "generated_finished", "hypernetwork")
   config.seeds = (0, 1, 2)
-  config.evaluation.generator_rates = (0.3, 1.0, 3.0)
   config.backbone_dir = "runs/cache/backbone"
   config.bank_dir = "runs/cache/bank"
   return config
