@@ -1,7 +1,12 @@
-"""From images to features, once: with a frozen encoder that you have.
+"""From images or texts to features, once: with a frozen encoder that you have.
 
   python -m launch.embed --data photos/ --encoder efficientnet-lite0 \\
       --encoder_weights efficientnet-lite0-57934424.pth --out photos.npz
+  python -m launch.embed --data texts.jsonl --encoder bert \\
+      --encoder_weights all-MiniLM-L6-v2/ --out texts.npz
+
+A line of texts.jsonl is `{"text": …, "label": …}`, optionally with a `domain` and a
+`class_split` (train, val or test).
 
 `launch.run --config configs/transfer.py`, `launch.generate` and `launch.predict` take the
 `.npz`; it may come from any other program, too: `features` float [n, D] and `labels` [n],
@@ -15,12 +20,15 @@ from mcdi_jax.commands.command import command
 from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.data import DataConfig, source_settings
 from mcdi_jax.data.distortions import DISTORTIONS
+from mcdi_jax.data.texts import are_texts
 from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.pipeline.embed import embed_set, open_encoder
+from mcdi_jax.pipeline.embed import embed_set, embed_texts
+from mcdi_jax.pipeline.embedding import open_encoder
 
 _DATA = flags.DEFINE_string(
-  "data", None, "A folder of class folders, an .npz of images, or tfds:NAME."
+  "data", None, "A folder of class folders, an .npz of images, tfds:NAME, or a .jsonl."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets lie; default: TFDS's own.")
 _OUT = flags.DEFINE_string("out", None, "The .npz that is written.")
@@ -49,6 +57,13 @@ flags.mark_flags_as_required(["data", "encoder", "encoder_weights", "out"])
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
+  if are_texts(_DATA.value):
+    if _DOMAINS.value or _DISTORT.value:
+      raise InputError("--domains and --distort are for images: leave them out")
+    embedding = open_encoder(*_ENCODER())
+    shape = embed_texts(_DATA.value, _OUT.value, embedding, _DTYPE.value)
+    CONSOLE.print(f"{shape[0]} texts in {shape[1]} features: {_OUT.value}")
+    return
   data = from_mapping(DataConfig, source_settings(_DATA.value, _DATA_DIR.value))
   embedding = open_encoder(*_ENCODER())
   more = {"domains": _DOMAINS.value}

@@ -1,10 +1,10 @@
-"""The flags that say which encoder makes features of images."""
+"""The flags that say which encoder makes features of images or texts."""
 
 from collections.abc import Callable
 
 from absl import flags
 
-from mcdi_jax.encoders import ENCODERS
+from mcdi_jax.encoders import ENCODERS, TEXT_ENCODERS
 from mcdi_jax.pipeline.own_features import EncoderFlags
 
 
@@ -14,8 +14,8 @@ def encoder_flags(module: str) -> Callable[[], EncoderFlags]:
   kind = flags.DEFINE_enum(
     "encoder",
     None,
-    sorted(ENCODERS),
-    "What embeds images, for generators on features.",
+    sorted((*ENCODERS, *TEXT_ENCODERS)),
+    "What embeds images or texts, for generators on features.",
     **own,
   )
   weights = flags.DEFINE_string(

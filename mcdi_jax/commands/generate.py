@@ -12,6 +12,10 @@ A generator of heads on features (configs/transfer.py) takes an `.npz` of `featu
   python -m launch.generate --generator runs/transfer --support my_classes/ \\
       --out weights/ --encoder efficientnet-lite0 \\
       --encoder_weights efficientnet-lite0-57934424.pth
+  python -m launch.generate --generator any-features --support examples.jsonl \\
+      --out weights/ --encoder bert --encoder_weights all-MiniLM-L6-v2/
+
+A line of examples.jsonl is `{"text": …, "label": …}`.
 """
 
 from absl import app, flags
@@ -25,7 +29,7 @@ _GENERATOR = flags.DEFINE_string(
   "generator", "omniglot-5way", "A generator that ships with the package, or a directory."
 )
 _SUPPORT = flags.DEFINE_string(
-  "support", None, "A folder with a folder of images a class, or an .npz."
+  "support", None, "A folder with a folder of images a class, an .npz, or a .jsonl."
 )
 _OUT = flags.DEFINE_string("out", None, "The folder that the weights are written to.")
 _SAMPLES = flags.DEFINE_integer(

@@ -3,8 +3,9 @@
 import functools
 from collections.abc import Callable
 
+from mcdi_jax.encoders.bert import bert
 from mcdi_jax.encoders.efficientnet_lite import efficientnet_lite0
-from mcdi_jax.encoders.encoder import Encoder, features_of, square
+from mcdi_jax.encoders.encoder import Encoder, TextEncoder, features_of, square
 from mcdi_jax.encoders.own import own_encoder
 from mcdi_jax.encoders.vision_transformer import clip_vision, dinov2
 from mcdi_jax.lib.files import PathLike
@@ -18,4 +19,6 @@ ENCODERS: dict[str, Callable[[PathLike], Encoder]] = {
 }
 """Of each kind what reads its weights, from the file or folder that people have."""
 
-__all__ = ["ENCODERS", "Encoder", "features_of", "square"]
+TEXT_ENCODERS: dict[str, Callable[[PathLike], TextEncoder]] = {"bert": bert}
+
+__all__ = ["ENCODERS", "TEXT_ENCODERS", "Encoder", "TextEncoder", "features_of", "square"]

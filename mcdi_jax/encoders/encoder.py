@@ -1,4 +1,4 @@
-"""What an encoder is: images in, features out, with weights from a file."""
+"""What an encoder is: images or texts in, features out, with weights from a file."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
+from mcdi_jax.data.tokenizer import Tokenizer
 from mcdi_jax.lib.errors import InputError
 
 Params = Any
@@ -31,6 +32,22 @@ class Encoder(NamedTuple):
   mean: tuple[float, float, float]
   sd: tuple[float, float, float]
   kernel: Literal["bilinear", "bicubic"] = "bilinear"
+  form: tuple[Any, ...] = ()
+
+
+class TextEncoder(NamedTuple):
+  """With its weights.
+
+  Attributes:
+    params: a pytree of arrays.
+    apply: `apply(params, ids [n, t], mask [n, t]) → features [n, D]`.
+    tokenizer: that makes ids of texts.
+    form: what else tells it from another of the same weights, such as its heads.
+  """
+
+  params: Params
+  apply: Callable[[Params, Any, Any], Array]
+  tokenizer: Tokenizer
   form: tuple[Any, ...] = ()
 
 

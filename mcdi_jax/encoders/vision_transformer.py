@@ -5,7 +5,6 @@ activation.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +13,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mcdi_jax.encoders.encoder import Encoder, Params, Tensors
-from mcdi_jax.lib import files
+from mcdi_jax.encoders.transformer import (
+  ACTIVATIONS,
+  affine,
+  check_activation,
+  check_numbers,
+  linear_of,
+  norm_of,
+  normalised,
+  read_config,
+  read_tensors,
+)
 from mcdi_jax.lib.config import check
-from mcdi_jax.lib.errors import DamagedError, MissingError
 from mcdi_jax.lib.files import PathLike
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -24,10 +32,6 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 _CUBIC = -0.75  # a of the bicubic kernel that checkpoints' authors resize positions with
 
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-  "gelu": functools.partial(jax.nn.gelu, approximate=False),
-  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-}
 _NUMBERS = (
   "hidden_size",
   "num_hidden_layers",
@@ -61,7 +65,7 @@ def dinov2(folder: PathLike) -> Encoder:
   remedy = "this reads checkpoints with the plain MLP, as those of small to large are"
   check(not gated, "use_swiglu_ffn of config.json", gated, remedy)
   form = _form(config, "gelu", 1e-6)
-  linear, norm = functools.partial(_linear, tensors), functools.partial(_norm, tensors)
+  linear, norm = functools.partial(linear_of, tensors), functools.partial(norm_of, tensors)
   blocks = []
   for n in range(layers):
     name = f"encoder.layer.{n}"
@@ -103,7 +107,7 @@ def clip_vision(folder: PathLike) -> Encoder:
   config, tensors = _read(folder, "vision_model.", "clip")
   width, hidden = config["hidden_size"], config["intermediate_size"]
   form = _form(config, "quick_gelu", 1e-5)
-  linear, norm = functools.partial(_linear, tensors), functools.partial(_norm, tensors)
+  linear, norm = functools.partial(linear_of, tensors), functools.partial(norm_of, tensors)
   blocks = []
   for n in range(config["num_hidden_layers"]):
     name = f"encoder.layers.{n}"
@@ -137,26 +141,12 @@ def clip_vision(folder: PathLike) -> Encoder:
 def _read(folder: PathLike, prefix: str, kind: str) -> tuple[dict[str, Any], Tensors]:
   """Its config, that of the image half, and its tensors without a prefix that only some
   files have."""
-  folder = files.as_path(folder)
-  place = folder / "config.json"
-  try:
-    config = files.read_json(place)
-  except MissingError:
-    raise MissingError(
-      f"there is no {place}: name the folder of a checkpoint with --encoder_weights"
-    ) from None
-  except DamagedError:
-    raise DamagedError(f"{place} is no JSON: bring the checkpoint's own") from None
+  config = read_config(folder)
   config = {**config, **(config.get("vision_config") or {})}
   model = str(config.get("model_type", kind)).removesuffix("_vision_model")
-  check(model == kind, f"model_type of {place}", model, f"this reads {kind!r} alone")
-  for name in _NUMBERS:
-    value = config.get(name)
-    whole = isinstance(value, int) and value > 0
-    check(whole, f"{name} of {place}", value, "a positive number is needed")
-  arrays = files.read_arrays(folder / "model.safetensors")
-  names = {name.removeprefix(prefix): array for name, array in arrays.items()}
-  return config, Tensors(names, f"{folder.name}/model.safetensors")
+  check(model == kind, "model_type of config.json", model, f"this reads {kind!r} alone")
+  check_numbers(config, _NUMBERS)
+  return config, read_tensors(folder, prefix)
 
 
 def _form(config: dict[str, Any], activation: str, epsilon: float) -> _Form:
@@ -165,20 +155,9 @@ def _form(config: dict[str, Any], activation: str, epsilon: float) -> _Form:
   remedy = f"it must divide hidden_size {width}"
   check(width % heads == 0, "num_attention_heads of config.json", heads, remedy)
   chosen = config.get("hidden_act", activation)
-  remedy = f"this knows {sorted(_ACTIVATIONS)}"
-  check(chosen in _ACTIVATIONS, "hidden_act of config.json", chosen, remedy)
+  check_activation(chosen)
   epsilon = config.get("layer_norm_eps", epsilon)
   return _Form(heads, config["patch_size"], config["image_size"], epsilon, chosen)
-
-
-def _linear(tensors: Tensors, name: str, inputs: int, outputs: int) -> Params:
-  kernel = tensors.take(f"{name}.weight", outputs, inputs).T
-  return {"kernel": kernel, "bias": tensors.take(f"{name}.bias", outputs)}
-
-
-def _norm(tensors: Tensors, name: str, width: int) -> Params:
-  parts = {"gain": "weight", "bias": "bias"}
-  return {own: tensors.take(f"{name}.{part}", width) for own, part in parts.items()}
 
 
 def _patch(tensors: Tensors, name: str, form: _Form, width: int) -> Params:
@@ -197,40 +176,28 @@ def _apply(form: _Form, params: Params, x: Float[Array, "n h w 3"]) -> Float[Arr
   rows, columns = x.shape[1] // p, x.shape[2] // p
   x = x[:, : rows * p, : columns * p].reshape(n, rows, p, columns, p, 3)
   patches = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * columns, -1)
-  tokens = _affine(params["patch"], patches)
+  tokens = affine(params["patch"], patches)
   first = jnp.broadcast_to(params["class"], (n, 1, tokens.shape[-1]))
   x = jnp.concatenate([first, tokens], 1)
   x = x + _positions(params["position"], form.image // p, rows, columns)
   if "first" in params:
-    x = _normalised(params["first"], x, form.epsilon)
+    x = normalised(params["first"], x, form.epsilon)
   for block in params["blocks"]:
     x = _block(form, block, x)
-  pooled = _normalised(params["last"], x[:, 0], form.epsilon)
+  pooled = normalised(params["last"], x[:, 0], form.epsilon)
   return pooled @ params["projection"] if "projection" in params else pooled
 
 
 def _block(form: _Form, block: Params, x: Float[Array, "n t D"]) -> Float[Array, "n t D"]:
   n, length, width = x.shape
-  given = _normalised(block["norm1"], x, form.epsilon)
-  heads = lambda part: _affine(part, given).reshape(n, length, form.heads, -1)  # noqa: E731
+  given = normalised(block["norm1"], x, form.epsilon)
+  heads = lambda part: affine(part, given).reshape(n, length, form.heads, -1)  # noqa: E731
   attended = jax.nn.dot_product_attention(*map(heads, block["qkv"]))
-  told = _affine(block["out"], attended.reshape(n, length, width))
+  told = affine(block["out"], attended.reshape(n, length, width))
   x = x + told * block.get("scale1", 1.0)
-  given = _normalised(block["norm2"], x, form.epsilon)
-  told = _affine(block["fc2"], _ACTIVATIONS[form.activation](_affine(block["fc1"], given)))
+  given = normalised(block["norm2"], x, form.epsilon)
+  told = affine(block["fc2"], ACTIVATIONS[form.activation](affine(block["fc1"], given)))
   return x + told * block.get("scale2", 1.0)
-
-
-def _affine(layer: Params, x: Float[Array, "*n a"]) -> Float[Array, "*n b"]:
-  return x @ layer["kernel"] + layer["bias"]
-
-
-def _normalised(
-  layer: Params, x: Float[Array, "*n D"], epsilon: float
-) -> Float[Array, "*n D"]:
-  x = x - x.mean(-1, keepdims=True)
-  scale = jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + epsilon)
-  return x * scale * layer["gain"] + layer["bias"]
 
 
 def _positions(

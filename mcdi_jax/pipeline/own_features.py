@@ -1,4 +1,4 @@
-"""A user's features, or image files that are embedded, for a generator of heads on them."""
+"""A user's features, or images or texts to embed, for a generator of heads on features."""
 
 from typing import Any, NamedTuple
 
@@ -9,30 +9,37 @@ from mcdi_jax.data.image_files import read_images, unreadable
 from mcdi_jax.data.names import natural_key, printable
 from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw
+from mcdi_jax.data.texts import are_texts, read_labelled_texts, read_texts
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
-from mcdi_jax.pipeline.embed import Embedding, embed_images, open_encoder
+from mcdi_jax.pipeline.embed import check_reads
+from mcdi_jax.pipeline.embedding import Embedder, Embedding, open_encoder
 from mcdi_jax.pipeline.own_images import image_files
 
 
 class EncoderFlags(NamedTuple):
-  """What says how image files become features; `weights` empty: they are none."""
+  """What says how images or texts become features; `weights` empty: they are none."""
 
   kind: str = ""
   weights: str = ""
   size: int = 0
 
   def opened(self, place: PathLike) -> Embedding:
-    """Raises `InputError` where none is given, or half of one."""
+    """Raises `InputError` where none is given, or half of one, or one for other items than
+    there are at the place."""
+    texts = are_texts(place)
     if bool(self.kind) != bool(self.weights):
       raise InputError("--encoder and --encoder_weights belong together: give both")
     if not self.weights:
       raise InputError(
-        f"{place} holds images, and this generator takes features: name --encoder and "
-        "--encoder_weights, or give an .npz that launch.embed wrote"
+        f"{place} holds {'texts' if texts else 'images'}, and this generator takes "
+        "features: name --encoder and --encoder_weights, or give an .npz that launch.embed "
+        "wrote"
       )
-    return open_encoder(self.kind, self.weights, self.size)
+    embedding = open_encoder(self.kind, self.weights, self.size)
+    check_reads(embedding, place, texts=texts)
+    return embedding
 
 
 NO_ENCODER = EncoderFlags()
@@ -52,7 +59,8 @@ def read_feature_support(
   path: PathLike, encoder: EncoderFlags, shots: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
   """Features float32 [n, D], labels int32 [n], the N class names in natural order, and the
-  encoder's name, of an `.npz` of features or a folder of class folders.
+  encoder's name, of an `.npz` of features, a `.jsonl` of texts or a folder of folders of
+  images.
 
   Args:
     shots: takes the first so many items of each class. None: all.
@@ -77,19 +85,24 @@ def _raw(path: PathLike, encoder: EncoderFlags) -> Raw:
   if _is_archive(path):
     return read_features(str(path), setting="--support")
   embedding = encoder.opened(path)
+  if are_texts(path):
+    given = read_labelled_texts(path, setting="--support")
+    x, known = Embedder(embedding)(given.texts), (given.labels, given.classes)
+    return Raw(x, *known, None, given.name, encoder=embedding.name)
   found = support_folders(files.as_path(path))
   read = read_images([p for paths in found.values() for p in paths])
   if read.bad:
     raise unreadable(read.bad)
   labels = np.repeat(np.arange(len(found), dtype=np.int32), [*map(len, found.values())])
-  x = embed_images(embedding, read.images)
+  x = Embedder(embedding)(read.images)
   return Raw(x, labels, tuple(found), None, str(path), encoder=embedding.name)
 
 
 def read_feature_items(
   path: PathLike, encoder: EncoderFlags, *, setting: str = "--images"
 ) -> FeatureItems:
-  """What there is to label: an `.npz` with `features`, or image files.
+  """What there is to label: an `.npz` with `features`, texts, which are their own names, or
+  image files.
 
   Args:
     setting: where the path was given, for errors.
@@ -97,6 +110,10 @@ def read_feature_items(
   if _is_archive(path):
     raw = read_features(str(path), setting=setting, labelled=False)
     return FeatureItems(raw.images, [str(n) for n in range(len(raw.images))], raw.encoder)
+  if are_texts(path):
+    texts = read_texts(path, setting=setting)
+    embedding = encoder.opened(path)
+    return FeatureItems(Embedder(embedding)(texts), [*texts], embedding.name)
   paths = image_files(path)
   embedding = encoder.opened(path)
   read = read_images(paths)
@@ -105,7 +122,7 @@ def read_feature_items(
   root = files.as_path(path)
   names = [str(p.relative_to(root)) if p != root else p.name for p in read.paths]
   bad: Any = str(unreadable(read.bad)) if read.bad else None
-  x = embed_images(embedding, read.images)
+  x = Embedder(embedding)(read.images)
   return FeatureItems(x, [*map(printable, names)], embedding.name, bad)
 
 

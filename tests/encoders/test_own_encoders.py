@@ -14,7 +14,7 @@ from mcdi_jax.data.images import to_grey
 from mcdi_jax.encoders.own import write_encoder
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.networks import Architecture, backbone
-from mcdi_jax.pipeline.embed import embed_images, open_encoder
+from mcdi_jax.pipeline.embedding import Embedder, open_encoder
 
 FORMS = {
   "resnet12": (Architecture("resnet12", (2, 3, 4, 5)), (16, 16, 3)),
@@ -40,11 +40,11 @@ def test_features_are_the_networks_own(tmp_path: Path, kind: str):
   embedding = open_encoder(kind, tmp_path / "e")
   images = np.random.default_rng(0).integers(0, 256, (5, *shape)).astype(np.uint8)
   expected = jax.jit(network.apply)(params, jnp.float32(images) / 255)
-  found = embed_images(embedding, list(images))
+  found = Embedder(embedding)(list(images))
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
   assert np.abs(found).max() > 1e-2 and embedding.name.startswith(f"{kind}@{shape[0]}-")
   if shape[-1] == 1:
-    in_colour = embed_images(embedding, list(images.repeat(3, -1)))
+    in_colour = Embedder(embedding)(list(images.repeat(3, -1)))
     np.testing.assert_array_equal(in_colour, found)
 
 
@@ -52,8 +52,8 @@ def test_colours_become_the_grey_of_the_data_room(tmp_path: Path):
   _written(tmp_path / "e", "conv4")
   embedding = open_encoder("conv4", tmp_path / "e")
   colours = np.random.default_rng(1).integers(0, 256, (3, 20, 20, 3)).astype(np.uint8)
-  found = embed_images(embedding, list(colours))
-  expected = embed_images(embedding, list(to_grey(colours)))
+  found = Embedder(embedding)(list(colours))
+  expected = Embedder(embedding)(list(to_grey(colours)))
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 

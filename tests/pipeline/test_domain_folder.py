@@ -16,7 +16,8 @@ from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, run
-from mcdi_jax.pipeline.embed import embed_set, open_encoder
+from mcdi_jax.pipeline.embed import embed_set
+from mcdi_jax.pipeline.embedding import open_encoder
 from mcdi_jax.pipeline.use_config import FeaturesConfig
 from mcdi_jax.preparation import PreparationConfig
 

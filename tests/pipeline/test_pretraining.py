@@ -22,7 +22,8 @@ from mcdi_jax.networks import backbone
 from mcdi_jax.pipeline import Config, pretrain
 from mcdi_jax.pipeline import backbone as stage
 from mcdi_jax.pipeline.backbone import Backbone
-from mcdi_jax.pipeline.embed import embed_set, open_encoder
+from mcdi_jax.pipeline.embed import embed_set
+from mcdi_jax.pipeline.embedding import open_encoder
 from mcdi_jax.pipeline.heads import check_heads, load_images
 
 SHAPE = (16, 16, 3)

@@ -25,7 +25,8 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.lib.progress import stage
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, generate_from_folder, predict, run, transfer
-from mcdi_jax.pipeline.embed import embed_images, embed_set, open_encoder
+from mcdi_jax.pipeline.embed import embed_set
+from mcdi_jax.pipeline.embedding import Embedder, open_encoder
 from mcdi_jax.pipeline.features import check_features, load_features, prepare_features
 from mcdi_jax.pipeline.own_features import EncoderFlags
 from mcdi_jax.pipeline.targets import asked_of
@@ -194,7 +195,7 @@ def test_a_generator_labels_features_and_images(
   assert made["embedded_by"].startswith("toy@4-")
   found = predict(out, tmp_path / "images")
   read = [np.asarray(Image.open(tmp_path / "images" / file)) for file in found.files]
-  x = embed_images(open_encoder("toy", "anything"), read)
+  x = Embedder(open_encoder("toy", "anything"))(read)
   given = Support(jnp.asarray(x), jnp.repeat(jnp.arange(2), 4))
   np.testing.assert_allclose(found.probabilities, _answers(name, given, x), atol=1e-4)
 
@@ -243,7 +244,7 @@ def test_sets_are_embedded_resumably(
   for name, value in {**extra, "labels": labels}.items():
     np.testing.assert_array_equal(found[name], value)
   assert str(found["encoder"]) == embedding.name
-  assert "32 of 70 images had been embedded before" in capsys.readouterr().out
+  assert "32 of 70 items had been embedded before" in capsys.readouterr().out
   assert not list(tmp_path.glob(".f.npz.parts"))
   for c in range(3):  # the same images in folders: the same features
     for n in np.flatnonzero(labels == c):
