@@ -48,6 +48,7 @@ from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, c
 from mcdi_jax.tasks import Protocol, check_protocol
 
 _TARGETS = "config.features.targets"
+_SHUFFLED = {"generated": "shuffled_condition"}  # the name it has in every use
 _OTHER_TASKS = 16  # whose supports stand in for a task's own
 
 
@@ -195,16 +196,21 @@ def _controls(
   test: ClassSet,
   known: Known,
 ) -> Methods:
-  """Scales and shifts for another task of the same target; and their mean over the bank.
-  Both have the head that the task's own support makes in closed form."""
-  (generator, _), choice = next(iter(generators.values()))
+  """Scales and shifts that each generator makes for another task of the same target; and
+  their mean over the bank. All have the head that the task's own support makes in closed
+  form."""
   supports = other_supports(config, generators, form, test, _OTHER_TASKS)
-  other = shuffled_adapters(generator, choice.settings["temperature"], supports)
+  others = [
+    shuffled_adapters(generator, choice.settings["temperature"], supports)._replace(
+      name=_SHUFFLED.get(name, f"shuffled_{name}")
+    )
+    for name, ((generator, _), choice) in generators.items()
+  ]
   bank = bank_of(source, 0, config.forms[0], known.family)
   width = known.frozen["mean"].shape[0]
   none = {"kernel": np.zeros((1, 1, width, form.ways)), "bias": np.zeros((1, 1, form.ways))}
   mean = mean_of_bank(known, bank._replace(weights={**bank.weights, "head": none}))
-  return [(other, UNTUNED), (mean, UNTUNED)]
+  return [(method, UNTUNED) for method in (*others, mean)]
 
 
 def adapter_examples(*args: Any) -> Arrays:

@@ -109,7 +109,8 @@ def test_generators_and_rivals_meet_on_every_target(config: Config, tmp_path: Pa
   found = {(x["protocol"], x["ways"], x["shots"], x["tasks"]) for x in scored}
   protocols = ("source-3", "target-photo", "target-sketch")
   assert found == {(p, 2, 2, 4) for p in protocols}
-  expected = [*generators, *rivals, "shuffled_condition", "mean_of_bank"]
+  shuffled = ["shuffled_condition", "shuffled_generated_finished"]
+  expected = [*generators, *rivals, *shuffled, "mean_of_bank"]
   assert [x["method"] for x in scored] == 3 * expected
   for line in scored:
     assert np.isfinite(line["value"]) and line["family"] == "adapters"
