@@ -3,6 +3,8 @@
   peers/bin/python tests/peers.py write /tmp/peers --efficientnet efficientnet-lite0-….pth
   python tests/peers.py check /tmp/peers --efficientnet efficientnet-lite0-….pth
 
+Both take `--sentence FOLDER`, too, a checkpoint such as MiniLM-L6's with its tokenizer.
+
 The first needs `pip install torch transformers` (the extra `peers`) and writes small random
 checkpoints with their features; the second, in this project's environment, prints the
 largest difference of ours. Nothing of the package imports PyTorch.
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+TEXTS = ("how much is my balance?", "a", "what is the weather in the city tomorrow")
 SIZES = (56, 84)  # the checkpoint's own, and another
 STAGES = [  # blocks, kernel, stride, expansion, channels
   (1, 3, 1, 1, 16),
@@ -25,7 +28,52 @@ STAGES = [  # blocks, kernel, stride, expansion, channels
 ]
 
 
-def write(out: Path, efficientnet: str) -> None:
+def write(out: Path, efficientnet: str, sentence: str) -> None:
+  import torch
+
+  torch.manual_seed(0)
+  _write_images(out, efficientnet)
+  _write_texts(out, sentence)
+
+
+def _write_texts(out: Path, sentence: str) -> None:
+  """Hidden states of token ids, some of which do not count, and features of texts."""
+  import torch
+  from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    RobertaConfig,
+    RobertaModel,
+  )
+
+  shape = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+  shape |= {"vocab_size": 60, "intermediate_size": 96, "max_position_embeddings": 40}
+  models = {
+    "bert": BertModel(BertConfig(**shape)),
+    "roberta": RobertaModel(RobertaConfig(**shape, pad_token_id=1)),
+  }
+  for name, model in models.items():
+    for parameter in model.parameters():
+      parameter.data += 0.2 * torch.randn_like(parameter)
+    model.eval().save_pretrained(out / name)
+    ids = torch.randint(2, 60, (3, 20))
+    mask = torch.arange(20) < torch.tensor([[20], [7], [1]])
+    filled = torch.where(mask, ids, 1 if name == "roberta" else 0)
+    with torch.no_grad():
+      y = model(filled, attention_mask=mask.long()).last_hidden_state
+    np.savez(out / f"{name}.npz", ids=ids.numpy(), mask=mask.numpy(), y=y.numpy())
+  if sentence:
+    tokenizer = AutoTokenizer.from_pretrained(sentence)
+    batch = tokenizer([*TEXTS], padding=True, return_tensors="pt")
+    with torch.no_grad():
+      y = AutoModel.from_pretrained(sentence).eval()(**batch).last_hidden_state
+    count = batch["attention_mask"][..., None].float()
+    np.savez(out / "sentence.npz", y=((y * count).sum(1) / count.sum(1)).numpy())
+
+
+def _write_images(out: Path, efficientnet: str) -> None:
   import torch
   from transformers import (
     CLIPVisionConfig,
@@ -34,7 +82,6 @@ def write(out: Path, efficientnet: str) -> None:
     Dinov2Model,
   )
 
-  torch.manual_seed(0)
   shape = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
   shape |= {"image_size": SIZES[0], "patch_size": 14}
   clip = CLIPVisionConfig(**shape, intermediate_size=96, projection_dim=24)
@@ -94,7 +141,30 @@ def _efficientnet(sd, x):  # type: ignore[no-untyped-def]
     return F.relu6(norm(conv(x, "_conv_head"), "_bn1")).mean((2, 3))
 
 
-def check(out: Path, efficientnet: str) -> None:
+def check(out: Path, efficientnet: str, sentence: str) -> None:
+  _check_images(out, efficientnet)
+  _check_texts(out, sentence)
+
+
+def _check_texts(out: Path, sentence: str) -> None:
+  from mcdi_jax.encoders.bert import hidden_states, read_bert
+  from mcdi_jax.pipeline.embedding import Embedder, open_encoder
+
+  for name in ("bert", "roberta"):
+    (form, params, _), pair = read_bert(out / name), np.load(out / f"{name}.npz")
+    found = hidden_states(form, params, pair["ids"], pair["mask"])
+    _say(name, np.asarray(found)[pair["mask"]], pair["y"][pair["mask"]])
+  if sentence:
+    y = np.load(out / "sentence.npz")["y"]
+    _say("sentence", Embedder(open_encoder("bert", sentence))(TEXTS), y)
+
+
+def _say(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+  difference = float(abs(found - expected).max())
+  print(f"{name}: largest difference {difference:.1e} of {abs(expected).max():.1f}")
+
+
+def _check_images(out: Path, efficientnet: str) -> None:
   from mcdi_jax.encoders import ENCODERS
 
   places = {f"{name}-{size}": out / name for name in ("dinov2", "clip") for size in SIZES}
@@ -104,8 +174,7 @@ def check(out: Path, efficientnet: str) -> None:
     name = file if file in ENCODERS else file.rsplit("-", 1)[0]
     encoder, pair = ENCODERS[name](weights), np.load(out / f"{file}.npz")
     found = encoder.apply(encoder.params, pair["x"].transpose(0, 2, 3, 1))
-    difference = float(abs(np.asarray(found) - pair["y"]).max())
-    print(f"{file}: largest difference {difference:.1e} of {abs(pair['y']).max():.1f}")
+    _say(file, np.asarray(found), pair["y"])
 
 
 if __name__ == "__main__":
@@ -113,6 +182,9 @@ if __name__ == "__main__":
   parser.add_argument("what", choices=("write", "check"))
   parser.add_argument("out", type=Path)
   parser.add_argument("--efficientnet", default="")
+  parser.add_argument("--sentence", default="")
   given = parser.parse_args()
   given.out.mkdir(parents=True, exist_ok=True)
-  {"write": write, "check": check}[given.what](given.out, given.efficientnet)
+  {"write": write, "check": check}[given.what](
+    given.out, given.efficientnet, given.sentence
+  )
