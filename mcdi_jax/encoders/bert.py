@@ -10,20 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mcdi_jax.data.tokenizer import open_tokenizer
-from mcdi_jax.encoders.encoder import Params, Tensors, TextEncoder
+from mcdi_jax.encoders.encoder import Params, TextEncoder
 from mcdi_jax.encoders.transformer import (
   ACTIVATIONS,
   affine,
   check_activation,
-  check_numbers,
   linear_of,
   norm_of,
   normalised,
-  read_config,
-  read_tensors,
 )
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
+from mcdi_jax.lib.hugging_face import Tensors, check_numbers, read_config, read_tensors
 
 _NUMBERS = (
   "hidden_size",
@@ -58,7 +56,7 @@ def bert(folder: PathLike) -> TextEncoder:
 
 def read_bert(folder: PathLike) -> tuple[BertForm, Params, int]:
   """Also how many tokens it sees."""
-  config = read_config(folder)
+  config = read_config(folder, setting="--encoder_weights")
   kind, kinds = config.get("model_type"), ("bert", "roberta", "xlm-roberta")
   check(kind in kinds, "model_type of config.json", kind, f"this reads {list(kinds)}")
   check_numbers(config, _NUMBERS)

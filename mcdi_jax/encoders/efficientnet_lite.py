@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mcdi_jax.encoders.encoder import Encoder, Params, Tensors
+from mcdi_jax.encoders.encoder import Encoder, Params
 from mcdi_jax.lib import files
 from mcdi_jax.lib.files import PathLike
+from mcdi_jax.lib.hugging_face import Tensors
 from mcdi_jax.lib.torch_file import read_torch
 
 _EPSILON = 1e-3  # of its batch normalisation

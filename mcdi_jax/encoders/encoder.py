@@ -72,27 +72,3 @@ def square(
     return image
   how = getattr(Image.Resampling, kernel.upper())
   return np.asarray(Image.fromarray(image).resize((size, size), how))
-
-
-class Tensors:
-  """The arrays of a checkpoint, each asked for by its name and with its shape, so that a
-  file of another network is told by the first that does not fit."""
-
-  def __init__(self, arrays: dict[str, np.ndarray], place: str):
-    self.arrays, self.place = arrays, place
-
-  def __contains__(self, name: str) -> bool:
-    return name in self.arrays
-
-  def take(self, name: str, *shape: int) -> np.ndarray:
-    if name not in self.arrays:
-      raise InputError(
-        f"{self.place} has no tensor {name!r}: give the checkpoint of this encoder"
-      )
-    found = self.arrays[name]
-    if found.shape != shape:
-      raise InputError(
-        f"{name} in {self.place} has shape {found.shape}, this encoder needs {shape}: give "
-        "the checkpoint of this encoder"
-      )
-    return np.asarray(found, np.float32)

@@ -12,20 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mcdi_jax.encoders.encoder import Encoder, Params, Tensors
+from mcdi_jax.encoders.encoder import Encoder, Params
 from mcdi_jax.encoders.transformer import (
   ACTIVATIONS,
   affine,
   check_activation,
-  check_numbers,
   linear_of,
   norm_of,
   normalised,
-  read_config,
-  read_tensors,
 )
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
+from mcdi_jax.lib.hugging_face import Tensors, check_numbers, read_config, read_tensors
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -141,7 +139,7 @@ def clip_vision(folder: PathLike) -> Encoder:
 def _read(folder: PathLike, prefix: str, kind: str) -> tuple[dict[str, Any], Tensors]:
   """Its config, that of the image half, and its tensors without a prefix that only some
   files have."""
-  config = read_config(folder)
+  config = read_config(folder, setting="--encoder_weights")
   config = {**config, **(config.get("vision_config") or {})}
   model = str(config.get("model_type", kind)).removesuffix("_vision_model")
   check(model == kind, "model_type of config.json", model, f"this reads {kind!r} alone")

@@ -17,7 +17,7 @@ from mcdi_jax.encoders.bert import hidden_states, read_bert
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.pipeline.embedding import Embedder, open_encoder
-from tests.encoders.checkpoints import WORDS, write_bert
+from tests.checkpoints import WORDS, write_bert
 
 IDS = [np.array([4, 5, 6, 7, 4]), np.array([7, 5])]
 
@@ -113,7 +113,7 @@ def test_another_network_tokenizer_or_checkpoint_has_another_name(tmp_path: Path
     ("hidden_size", 9, "it must divide hidden_size 9"),
     ("hidden_act", "relu6", "hidden_act of config.json"),
     ("position_embedding_type", "relative_key", "absolute positions"),
-    ("vocab_size", 11, r"has shape \(8, 8\), this encoder needs \(11, 8\)"),
+    ("vocab_size", 11, r"has shape \(8, 8\), this network needs \(11, 8\)"),
   ):
     folder = write_bert(tmp_path / key)
     config = json.loads((folder / "config.json").read_text())

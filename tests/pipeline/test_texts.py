@@ -14,7 +14,7 @@ from mcdi_jax.pipeline import generate_from_folder, predict
 from mcdi_jax.pipeline.embed import embed_set, embed_texts
 from mcdi_jax.pipeline.embedding import Embedder, open_encoder
 from mcdi_jax.pipeline.own_features import EncoderFlags
-from tests.encoders.checkpoints import write_bert
+from tests.checkpoints import write_bert
 
 LINES = [
   {"text": "one two", "label": "few", "domain": "a"},

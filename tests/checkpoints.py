@@ -82,3 +82,56 @@ def write_tokenizer(folder: Path) -> None:
     "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
   }
   (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def write_llama(folder: Path, *, shards: int = 1, **more: Any) -> Path:
+  """Llama of 16 words, two layers, four heads in two groups; always the same numbers."""
+  rng = np.random.default_rng(1)
+  config = {
+    "model_type": "llama",
+    "hidden_size": WIDTH,
+    "intermediate_size": 12,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "vocab_size": 16,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 100.0,
+    "tie_word_embeddings": False,
+  }
+  config |= more
+  normal = lambda *shape: (0.5 * rng.normal(size=shape)).astype(np.float32)  # noqa: E731
+  queries, keys = 4 * config["head_dim"], 2 * config["head_dim"]
+  found = {"model.embed_tokens.weight": normal(16, WIDTH)}
+  found["model.norm.weight"] = 1 + normal(WIDTH)
+  if not config["tie_word_embeddings"]:
+    found["lm_head.weight"] = normal(16, WIDTH)
+  for n in range(LAYERS):
+    for name, *shape in (
+      ("self_attn.q_proj", queries, WIDTH),
+      ("self_attn.k_proj", keys, WIDTH),
+      ("self_attn.v_proj", keys, WIDTH),
+      ("self_attn.o_proj", WIDTH, queries),
+      ("mlp.gate_proj", 12, WIDTH),
+      ("mlp.up_proj", 12, WIDTH),
+      ("mlp.down_proj", WIDTH, 12),
+    ):
+      found[f"model.layers.{n}.{name}.weight"] = normal(*shape)
+    for name in ("input_layernorm", "post_attention_layernorm"):
+      found[f"model.layers.{n}.{name}.weight"] = 1 + normal(WIDTH)
+  folder.mkdir(parents=True)
+  (folder / "config.json").write_text(json.dumps(config))
+  place = files.as_path(folder)
+  if shards == 1:
+    files.write_arrays(place / "model.safetensors", found)
+    return folder
+  names = sorted(found)
+  where = {name: f"model-{n % shards}.safetensors" for n, name in enumerate(names)}
+  for file in set(where.values()):
+    own = {name: found[name] for name in names if where[name] == file}
+    files.write_arrays(place / file, own)
+  index = json.dumps({"metadata": {}, "weight_map": where})
+  (folder / "model.safetensors.index.json").write_text(index)
+  return folder
