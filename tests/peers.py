@@ -64,6 +64,18 @@ def _write_texts(out: Path, sentence: str) -> None:
     with torch.no_grad():
       y = model(filled, attention_mask=mask.long()).last_hidden_state
     np.savez(out / f"{name}.npz", ids=ids.numpy(), mask=mask.numpy(), y=y.numpy())
+  shape |= {"num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": False}
+  stretched = {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0}
+  stretched |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+  stretched |= {"original_max_position_embeddings": 40}
+  for name, rope in (("llama", {"rope_theta": 100.0}), ("llama3", stretched)):
+    model = LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=rope))
+    for parameter in model.parameters():
+      parameter.data += 0.2 * torch.randn_like(parameter)
+    model.eval().save_pretrained(out / name)
+    ids = torch.randint(0, 60, (2, 30))
+    with torch.no_grad():
+      np.savez(out / f"{name}.npz", ids=ids.numpy(), y=model(ids).logits.numpy())
   if sentence:
     tokenizer = AutoTokenizer.from_pretrained(sentence)
     batch = tokenizer([*TEXTS], padding=True, return_tensors="pt")
@@ -147,13 +159,19 @@ def check(out: Path, efficientnet: str, sentence: str) -> None:
 
 
 def _check_texts(out: Path, sentence: str) -> None:
+  import jax.numpy as jnp
+
   from mcdi_jax.encoders.bert import hidden_states, read_bert
+  from mcdi_jax.networks.llama import logits, read_llama
   from mcdi_jax.pipeline.embedding import Embedder, open_encoder
 
   for name in ("bert", "roberta"):
     (form, params, _), pair = read_bert(out / name), np.load(out / f"{name}.npz")
     found = hidden_states(form, params, pair["ids"], pair["mask"])
     _say(name, np.asarray(found)[pair["mask"]], pair["y"][pair["mask"]])
+  for name in ("llama", "llama3"):
+    (form, params), pair = read_llama(out / name), np.load(out / f"{name}.npz")
+    _say(name, np.asarray(logits(form, params, jnp.asarray(pair["ids"]))), pair["y"])
   if sentence:
     y = np.load(out / "sentence.npz")["y"]
     _say("sentence", Embedder(open_encoder("bert", sentence))(TEXTS), y)

@@ -6,6 +6,7 @@ Its q and k have rotary pairs side by side; its tokenizer joins, of all neighbou
 whose token has the best score, which is what ranked merges do.
 """
 
+import itertools
 import json
 import sys
 
@@ -61,8 +62,7 @@ def convert(source: str, out: str) -> None:
 
 def _words(arrays: dict[str, np.ndarray]) -> list[str]:
   content, ends = arrays["vocab_bytes"].tobytes(), arrays["vocab_offsets"]
-  pairs = zip(ends, ends[1:], strict=False)
-  return [content[a:b].decode(errors="replace") for a, b in pairs]
+  return [content[a:b].decode(errors="replace") for a, b in itertools.pairwise(ends)]
 
 
 def _tokenizer(words: list[str], scores: np.ndarray, bos: int) -> dict:
