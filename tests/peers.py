@@ -44,6 +44,8 @@ def _write_texts(out: Path, sentence: str) -> None:
     AutoTokenizer,
     BertConfig,
     BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     RobertaConfig,
     RobertaModel,
   )
