@@ -14,6 +14,7 @@ from mcdi_jax.data.folder import read_folder
 from mcdi_jax.data.glyphs import glyphs
 from mcdi_jax.data.npz import read_npz
 from mcdi_jax.data.raw import Raw, in_canonical_order, in_form, in_polarity, say_blank
+from mcdi_jax.data.texts import are_texts
 from mcdi_jax.data.tfds import read_tfds
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
@@ -30,7 +31,7 @@ class DataConfig:
 
   Attributes:
     source: `tfds` reads the set `name`; `folder` reads a folder of class folders; `npz`
-      an archive; `glyphs` draws characters and needs no file.
+      an archive; `texts` a `.jsonl`; `glyphs` draws characters and needs no file.
     path: the folder; the `.npz` with `images` [n, h, w, c], `labels` [n] and optionally
       `classes` and `class_split` (`read_npz`); TFDS's data_dir (empty: its default).
     name: of a TFDS set.
@@ -49,7 +50,7 @@ class DataConfig:
     glyph_drawings: drawings a class.
   """
 
-  source: Literal["tfds", "folder", "npz", "glyphs"] = "glyphs"
+  source: Literal["tfds", "folder", "npz", "texts", "glyphs"] = "glyphs"
   path: str = ""
   name: str = ""
   parts: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class DataConfig:
 
 def source_settings(data: str, data_dir: str = "") -> dict[str, str]:
   """The settings that a command's `--data` stands for: a folder, an `.npz`, `tfds:NAME`
-  (in `data_dir`), or `glyphs`.
+  (in `data_dir`), a `.jsonl` of texts, or `glyphs`.
 
   Raises:
     MissingError: none of these.
@@ -81,8 +82,10 @@ def source_settings(data: str, data_dir: str = "") -> dict[str, str]:
     return {"source": "npz", "path": data}
   if files.as_path(data).is_dir():
     return {"source": "folder", "path": data}
+  if are_texts(data):
+    return {"source": "texts", "path": data}
   raise MissingError(
-    f"--data {data!r} is no folder and no .npz: for a TFDS set write --data tfds:{data}"
+    f"--data {data!r} is no folder, .npz or .jsonl: for a TFDS set write --data tfds:{data}"
   )
 
 
@@ -139,8 +142,13 @@ def load_images(config: DataConfig) -> Splits:
 
 def load_raw(config: DataConfig) -> Raw:
   """A set as its source has it, not split; glyphs are drawn by `load_splits`."""
-  remedy = "they are drawn, and belong to no file: give images"
-  check(config.source != "glyphs", "config.data.source", config.source, remedy)
+  remedies = {
+    "glyphs": "they are drawn, and belong to no file: give images",
+    "texts": "launch.embed makes features of them, and configs/documents.py adapters",
+  }
+  known = config.source not in remedies
+  remedy = remedies.get(config.source, "")
+  check(known, "config.data.source", config.source, remedy)
   form = {"size": config.size, "grey": config.grey}
   sources: dict[str, Callable[[], Raw]] = {
     "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),

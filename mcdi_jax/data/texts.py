@@ -54,15 +54,15 @@ def read_labelled_texts(path: PathLike, *, setting: str) -> Texts:
       f"{setting} {path} has texts without labels: give a .jsonl whose lines have a 'text' "
       "and a 'label'"
     )
-  lines = list(_objects(path, setting))
-  given = [_field(line, "label", number, path) for number, line in lines]
+  lines = list(objects_of(path, setting))
+  given = [field_of(line, "label", number, path) for number, line in lines]
   classes = tuple(sorted(set(given), key=natural_key))
   number_of = {name: n for n, name in enumerate(classes)}
   labels = np.array([number_of[label] for label in given], np.int32)
-  texts = tuple(_field(line, "text", number, path) for number, line in lines)
+  texts = tuple(field_of(line, "text", number, path) for number, line in lines)
   domain = None
   if any("domain" in line for _, line in lines):
-    domain = np.array([_field(line, "domain", number, path) for number, line in lines])
+    domain = np.array([field_of(line, "domain", number, path) for number, line in lines])
   name = files.as_path(path).name.split(".")[0]
   return Texts(texts, labels, classes, _split(lines, given, path), domain, name)
 
@@ -72,7 +72,7 @@ def read_texts(path: PathLike, *, setting: str) -> tuple[str, ...]:
   if str(path).endswith(".txt"):
     found = tuple(line.strip() for line in _lines(path, setting) if line.strip())
   else:
-    found = tuple(_field(line, "text", n, path) for n, line in _objects(path, setting))
+    found = tuple(field_of(line, "text", n, path) for n, line in objects_of(path, setting))
   if not found:
     raise InputError(f"{setting} {path} has no text: there is nothing to label")
   return found
@@ -92,7 +92,7 @@ def _lines(path: PathLike, setting: str) -> list[str]:
     ) from None
 
 
-def _objects(path: PathLike, setting: str) -> Iterable[tuple[int, dict[str, Any]]]:
+def objects_of(path: PathLike, setting: str) -> Iterable[tuple[int, dict[str, Any]]]:
   """Each line that is not blank, and its number."""
   lines = [(n, x) for n, x in enumerate(_lines(path, setting), 1) if x.strip()]
   if not lines:
@@ -107,7 +107,7 @@ def _objects(path: PathLike, setting: str) -> Iterable[tuple[int, dict[str, Any]
     yield number, found
 
 
-def _field(line: dict[str, Any], name: str, number: int, path: PathLike) -> str:
+def field_of(line: dict[str, Any], name: str, number: int, path: PathLike) -> str:
   """As text, whatever it was given as."""
   value = line.get(name)
   if value is None or isinstance(value, (dict, list)) or not str(value).strip():
@@ -123,7 +123,7 @@ def _split(
     return None
   found: dict[str, str] = {}
   for (number, line), label in zip(lines, labels, strict=True):
-    own = _field(line, "class_split", number, path)
+    own = field_of(line, "class_split", number, path)
     if own not in _SPLITS:
       raise InputError(
         f"line {number} of {path} has the class_split {own!r}: it must be one of "

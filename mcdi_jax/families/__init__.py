@@ -2,6 +2,7 @@
 
 from mcdi_jax.families.adapters import Adapters
 from mcdi_jax.families.description import family_from_json, family_to_json
+from mcdi_jax.families.documents import DocumentItems, Documents
 from mcdi_jax.families.family import Batch, Metric, PrepareOn, TaskFamily
 from mcdi_jax.families.features import Features
 from mcdi_jax.families.fields import FieldItems, Fields
@@ -11,6 +12,8 @@ from mcdi_jax.families.networks import Networks
 __all__ = [
   "Adapters",
   "Batch",
+  "DocumentItems",
+  "Documents",
   "Features",
   "FieldItems",
   "Fields",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
@@ -231,12 +231,12 @@ class TaskFamily(abc.ABC):
     features have it."""
     raise NotImplementedError
 
-  def embed(self, frozen: Params, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+  def embed(self, frozen: Params, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n ..."]:
     """What the frozen part alone makes of a user's items: computed once, and kept."""
     return x
 
   @abc.abstractmethod
-  def apply(self, frozen: Params, params: Params, x: Float[Array, "n ..."]) -> Array:
+  def apply(self, frozen: Params, params: Params, x: Shaped[Array, "n ..."]) -> Array:
     """Outputs [n, ...] for items as `embed` returns them."""
     raise NotImplementedError
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import export
-from jaxtyping import Array, Float, Shaped, UInt32
+from jaxtyping import Array, Shaped, UInt32
 
 from mcdi_jax.diffusion import Schedule
 from mcdi_jax.generator.generate import generate
@@ -61,7 +61,7 @@ def export_generate(
   check(0 <= temperature <= 1, "temperature", temperature, "give a number from 0 to 1")
 
   def of_arrays(
-    x: Float[Array, "n ..."], y: Shaped[Array, "n ..."], key: UInt32[Array, "2"]
+    x: Shaped[Array, "n ..."], y: Shaped[Array, "n ..."], key: UInt32[Array, "2"]
   ) -> dict[str, Array]:
     key = jax.random.wrap_key_data(key)
     support = Support(x, y)

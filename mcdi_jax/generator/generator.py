@@ -8,7 +8,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from mcdi_jax.diffusion import (
   FORMS,
@@ -92,10 +92,10 @@ class Generator(Model):
   def matmul_precision(self) -> str:
     return self.spec.matmul_precision
 
-  def embed(self, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+  def embed(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n ..."]:
     return self.family.embed(self.frozen, x)
 
-  def outputs(self, params: Params, features: Float[Array, "n ..."]) -> Array:
+  def outputs(self, params: Params, features: Shaped[Array, "n ..."]) -> Array:
     return self.family.apply(self.frozen, params, features)
 
   def fitted(self, params: Params, support: Support) -> Array:

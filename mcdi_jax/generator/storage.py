@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from mcdi_jax.diffusion import Schedule
 from mcdi_jax.families import (
   Adapters,
+  Documents,
   Features,
   Fields,
   Heads,
@@ -31,7 +32,7 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.tasks import Form
 from mcdi_jax.weights import Roots, weight_space
 
-_KNOWN = (Heads, Fields, Networks, Features, Adapters)
+_KNOWN = (Heads, Fields, Networks, Features, Adapters, Documents)
 FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in _KNOWN}
 _FORMAT = 4
 _READABLE = (2, 3, 4)  # 2 has its weights always in weights/; before 4 all were heads

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator
@@ -68,7 +68,7 @@ def _adapt_shuffled_film(
 
 
 def _predict_shuffled(
-  variables: tuple[Any, ...], params: Params, x: Float[Array, "m ..."]
+  variables: tuple[Any, ...], params: Params, x: Shaped[Array, "m ..."]
 ) -> Array:
   return generated_outputs(variables[:2], params, x)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.methods.method import Known, Method, Tunable
@@ -59,7 +59,7 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
 def network_outputs(family: TaskFamily) -> Any:
   """The `predict` of a method whose result is params."""
 
-  def predict(variables: Any, params: Params, x: Float[Array, "m ..."]) -> Array:
+  def predict(variables: Any, params: Params, x: Shaped[Array, "m ..."]) -> Array:
     return family.apply(variables["frozen"], params, x)
 
   return predict

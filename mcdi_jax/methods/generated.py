@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key, Shaped
 
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.methods.method import Method
@@ -31,7 +31,7 @@ def generate_from(
 
 
 def predict(
-  variables: tuple[Generator, Any], params: Any, x: Float[Array, "m ..."]
+  variables: tuple[Generator, Any], params: Any, x: Shaped[Array, "m ..."]
 ) -> Array:
   generator, _ = variables
   return generator.spec.family.apply(generator.frozen, params, x)

@@ -3,12 +3,13 @@ layout: attention in groups of heads (Ainslie et al. 2023), rotary positions (Su
 2021), gated MLPs (Shazeer 2020), and normalisation by the root mean square.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
@@ -43,31 +44,68 @@ class Stretched(NamedTuple):
   factor: float
   low: float
   high: float
-  original: int
+  original: float
 
 
-class LlamaForm(NamedTuple):
-  """Static.
+@dataclasses.dataclass(frozen=True)
+class LlamaConfig:
+  """Sizes, and what else there is to choose.
 
   Attributes:
+    vocabulary: tokens that there are.
+    width: coordinates of a token's state; `hidden`: units of an MLP.
     heads, groups: of the attention: of queries, and of keys and values.
     size: coordinates of a head.
     epsilon: of the normalisation.
     theta: base of the rotary frequencies.
-    stretched: how these are changed for longer texts.
+    stretched: the numbers of `Stretched`; empty: frequencies are as they are.
     most: tokens that the network can see.
+    tied: whether the matrix of the outputs is that of the words.
   """
 
-  heads: int
-  groups: int
-  size: int
-  epsilon: float
-  theta: float
-  stretched: Stretched | None
-  most: int
+  vocabulary: int = 512
+  width: int = 64
+  hidden: int = 172
+  layers: int = 5
+  heads: int = 8
+  groups: int = 4
+  size: int = 8
+  epsilon: float = 1e-5
+  theta: float = 10000.0
+  stretched: tuple[float, ...] = ()
+  most: int = 512
+  tied: bool = True
+
+  @property
+  def shapes(self) -> dict[str, tuple[int, int]]:
+    """[in, out] of each of `MATRICES`."""
+    width, queries, keys = self.width, self.heads * self.size, self.groups * self.size
+    return {
+      "q": (width, queries),
+      "k": (width, keys),
+      "v": (width, keys),
+      "o": (queries, width),
+      "gate": (width, self.hidden),
+      "up": (width, self.hidden),
+      "down": (self.hidden, width),
+    }
 
 
-def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaForm, Params]:
+def init_llama(config: LlamaConfig, key: Key[Array, ""]) -> Params:
+  """Gaussian matrices of variance 1/inputs; params as `read_llama` has them."""
+  keys = iter(jax.random.split(key, 2 + 7 * config.layers))
+  drawn = lambda rows, *shape: jax.random.normal(next(keys), shape) * rows**-0.5  # noqa: E731
+  blocks = []
+  for _ in range(config.layers):
+    block = {name: jnp.ones(config.width) for name in _NORMS}
+    blocks.append(block | {n: drawn(s[0], *s) for n, s in config.shapes.items()})
+  words = (config.vocabulary, config.width)
+  params = {"word": drawn(config.width, *words), "blocks": blocks}
+  params["last"] = jnp.ones(config.width)
+  return params if config.tied else {**params, "head": drawn(config.width, *words)}
+
+
+def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaConfig, Params]:
   """Params: `word` [V, D], `blocks` with the matrices [in, out] of each layer, `last` [D],
   and `head` [V, D] where it is not `word`.
 
@@ -77,127 +115,126 @@ def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaForm,
   Raises:
     MissingError, InputError: no such folder, or the checkpoint of another network.
   """
-  config = read_config(folder, setting=setting)
-  kind = config.get("model_type")
+  given = read_config(folder, setting=setting)
+  kind = given.get("model_type")
   check(kind == "llama", "model_type of config.json", kind, "this reads 'llama' alone")
-  check_numbers(config, _NUMBERS)
+  check_numbers(given, _NUMBERS)
   for name in ("attention_bias", "mlp_bias"):
-    on = config.get(name, False)
+    on = given.get(name, False)
     check(not on, f"{name} of config.json", on, "this reads checkpoints without biases")
-  act = config.get("hidden_act", "silu")
+  act = given.get("hidden_act", "silu")
   check(act == "silu", "hidden_act of config.json", act, "this knows 'silu' alone")
-  form = _form(config)
-  tensors = read_tensors(folder, "model.")
-  return form, jax.tree.map(jnp.asarray, _params(config, form, tensors))
+  config = _config(given)
+  params = _params(config, read_tensors(folder, "model."))
+  return config, jax.tree.map(jnp.asarray, params)
 
 
-def _form(config: dict[str, Any]) -> LlamaForm:
-  heads, width = config["num_attention_heads"], config["hidden_size"]
-  groups = config.get("num_key_value_heads") or heads
+def _config(given: dict[str, Any]) -> LlamaConfig:
+  heads, width = given["num_attention_heads"], given["hidden_size"]
+  groups = given.get("num_key_value_heads") or heads
   remedy = f"it must divide num_attention_heads {heads}"
   whole = isinstance(groups, int) and groups > 0 and heads % groups == 0
   check(whole, "num_key_value_heads of config.json", groups, remedy)
-  size = config.get("head_dim") or width // heads
+  size = given.get("head_dim") or width // heads
   check(size % 2 == 0, "head_dim of config.json", size, "rotary positions need an even one")
-  rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-  theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
-  most = config.get("max_position_embeddings", 2048)
-  epsilon = config.get("rms_norm_eps", 1e-6)
-  return LlamaForm(heads, groups, size, epsilon, theta, _stretched(rope), most)
+  rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
+  return LlamaConfig(
+    vocabulary=given["vocab_size"],
+    width=width,
+    hidden=given["intermediate_size"],
+    layers=given["num_hidden_layers"],
+    heads=heads,
+    groups=groups,
+    size=size,
+    epsilon=given.get("rms_norm_eps", 1e-6),
+    theta=float(rope.get("rope_theta", given.get("rope_theta", 10000.0))),
+    stretched=_stretched(rope),
+    most=given.get("max_position_embeddings", 2048),
+    tied=given.get("tie_word_embeddings", False),
+  )
 
 
-def _stretched(rope: dict[str, Any]) -> Stretched | None:
+def _stretched(rope: dict[str, Any]) -> tuple[float, ...]:
   kind = rope.get("rope_type", rope.get("type", "default"))
   remedy = "this knows 'default' and 'llama3'"
   check(kind in ("default", "llama3"), "rope_type of config.json", kind, remedy)
   if kind == "default":
-    return None
+    return ()
   names = ("factor", "low_freq_factor", "high_freq_factor")
-  return Stretched(
-    *(rope[name] for name in names), rope["original_max_position_embeddings"]
-  )
+  names += ("original_max_position_embeddings",)
+  return tuple(float(rope[name]) for name in names)
 
 
-def _shapes(config: dict[str, Any], form: LlamaForm) -> dict[str, tuple[int, int]]:
-  """[out, in] of each of `MATRICES`, as files have them."""
-  width, hidden = config["hidden_size"], config["intermediate_size"]
-  queries, keys = form.heads * form.size, form.groups * form.size
-  return {
-    "q": (queries, width),
-    "k": (keys, width),
-    "v": (keys, width),
-    "o": (width, queries),
-    "gate": (hidden, width),
-    "up": (hidden, width),
-    "down": (width, hidden),
-  }
-
-
-def _params(config: dict[str, Any], form: LlamaForm, tensors: Tensors) -> Params:
-  width, layers = config["hidden_size"], config["num_hidden_layers"]
+def _params(config: LlamaConfig, tensors: Tensors) -> Params:
   blocks = []
-  for n in range(layers):
+  for n in range(config.layers):
     take = lambda name, *shape: tensors.take(f"layers.{n}.{name}.weight", *shape)  # noqa: B023, E731
-    block = {own: take(name, width) for own, name in _NORMS.items()}
-    for own, shape in _shapes(config, form).items():
-      block[own] = take(MATRICES[own], *shape).T
+    block = {own: take(name, config.width) for own, name in _NORMS.items()}
+    for own, (inputs, outputs) in config.shapes.items():
+      block[own] = take(MATRICES[own], outputs, inputs).T
     blocks.append(block)
-  words = (config["vocab_size"], width)
+  words = (config.vocabulary, config.width)
   params = {
     "word": tensors.take("embed_tokens.weight", *words),
     "blocks": blocks,
-    "last": tensors.take("norm.weight", width),
+    "last": tensors.take("norm.weight", config.width),
   }
-  if not config.get("tie_word_embeddings", False):
+  if not config.tied:
     params["head"] = tensors.take("lm_head.weight", *words)
   return params
 
 
 def logits(
-  form: LlamaForm, params: Params, ids: Int[Array, "n t"]
+  config: LlamaConfig, params: Params, ids: Int[Array, "n t"]
 ) -> Float[Array, "n t V"]:
   """Of the token after each, which sees those before it."""
-  x = hidden_states(form, params, ids)
-  return x @ params.get("head", params["word"]).T
+  x = hidden_states(config, params, ids)
+  return _linear(params.get("head", params["word"]).T, x)
 
 
 def hidden_states(
-  form: LlamaForm, params: Params, ids: Int[Array, "n t"]
+  config: LlamaConfig, params: Params, ids: Int[Array, "n t"]
 ) -> Float[Array, "n t D"]:
   """Of the last layer, normalised."""
   length = ids.shape[1]
-  rotation = rotations(form, length)
+  rotation = rotations(config, length)
   earlier = jnp.tri(length, dtype=bool)
   x = params["word"][ids]
   for block in params["blocks"]:
-    x = x + _attended(form, block, _scaled(form, block["norm1"], x), rotation, earlier)
-    given = _scaled(form, block["norm2"], x)
-    hidden = jax.nn.silu(given @ block["gate"]) * (given @ block["up"])
-    x = x + hidden @ block["down"]
-  return _scaled(form, params["last"], x)
+    x = x + _attended(config, block, _scaled(config, block["norm1"], x), rotation, earlier)
+    given = _scaled(config, block["norm2"], x)
+    hidden = jax.nn.silu(_linear(block["gate"], given)) * _linear(block["up"], given)
+    x = x + _linear(block["down"], hidden)
+  return _scaled(config, params["last"], x)
 
 
 def _attended(
-  form: LlamaForm,
+  config: LlamaConfig,
   block: Params,
   x: Float[Array, "n t D"],
   rotation: tuple[Array, Array],
   seen: Bool[Array, "t t"],
 ) -> Float[Array, "n t D"]:
   n, length, _ = x.shape
-  heads = lambda name: (x @ block[name]).reshape(n, length, -1, form.size)  # noqa: E731
+  heads = lambda name: _linear(block[name], x).reshape(n, length, -1, config.size)  # noqa: E731
   q, k = (_rotated(heads(name), rotation) for name in "qk")
   found = jax.nn.dot_product_attention(q, k, heads("v"), mask=seen)
-  return found.reshape(n, length, -1) @ block["o"]
+  return _linear(block["o"], found.reshape(n, length, -1))
+
+
+def _linear(matrix: Float[Array, "a b"], x: Float[Array, "n t a"]) -> Float[Array, "n t b"]:
+  """As a product of two matrices, whose gradient is one, too: on CPU a sum over several
+  axes is ten times as slow."""
+  return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 def rotations(
-  form: LlamaForm, length: int
+  config: LlamaConfig, length: int
 ) -> tuple[Float[Array, "t h"], Float[Array, "t h"]]:
   """Cosines and sines of the angles of each place, of half the coordinates of a head."""
-  frequency = form.theta ** -(np.arange(0, form.size, 2) / form.size)
-  if form.stretched:
-    factor, low, high, original = form.stretched
+  frequency = config.theta ** -(np.arange(0, config.size, 2) / config.size)
+  if config.stretched:
+    factor, low, high, original = Stretched(*config.stretched)
     share = (original * frequency / (2 * np.pi) - low) / (high - low)
     share = np.clip(share, 0, 1)  # of the frequency as it is
     frequency = (1 - share) * frequency / factor + share * frequency
@@ -216,9 +253,9 @@ def _rotated(
 
 
 def _scaled(
-  form: LlamaForm, gain: Float[Array, " D"], x: Float[Array, "n t D"]
+  config: LlamaConfig, gain: Float[Array, " D"], x: Float[Array, "n t D"]
 ) -> Float[Array, "n t D"]:
-  return gain * x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + form.epsilon)
+  return gain * x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + config.epsilon)
 
 
 def half_split(

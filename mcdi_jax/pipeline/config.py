@@ -14,6 +14,7 @@ from mcdi_jax.meta import FinishingConfig, InitialConfig, MetaConfig
 from mcdi_jax.networks.pretrain import BackboneConfig
 from mcdi_jax.pipeline.use_config import (
   AdaptersConfig,
+  DocumentsConfig,
   DomainsConfig,
   FeaturesConfig,
   FieldsConfig,
@@ -79,8 +80,8 @@ class Config:
       `features` (classifiers on an encoder's features, which are given), `domains` (the
       same, tested on a domain that is left out), `fields` (all weights of a network that
       holds an image), `networks` (all weights of a few-shot
-      classifier), `adapters` (scales and shifts inside a backbone), `own` (of the config's
-      own file).
+      classifier), `adapters` (scales and shifts inside a backbone), `documents` (low-rank
+      adapters of a language model), `own` (of the config's own file).
     base: that generated weights are a difference from: `none`; `init`, θ_0; or
       `renormalised`, which adapters have.
     delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
@@ -109,7 +110,14 @@ class Config:
   """
 
   family: Literal[
-    "heads", "features", "domains", "fields", "networks", "adapters", "own"
+    "heads",
+    "features",
+    "domains",
+    "fields",
+    "networks",
+    "adapters",
+    "documents",
+    "own",
   ] = "heads"
   base: Literal["none", "init", "renormalised"] = "none"
   delta_base: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
@@ -119,6 +127,7 @@ class Config:
   fields: FieldsConfig = FieldsConfig()
   networks: NetworksConfig = NetworksConfig()
   adapters: AdaptersConfig = AdaptersConfig()
+  documents: DocumentsConfig = DocumentsConfig()
   backbone: BackboneConfig = BackboneConfig()
   initial: InitialConfig = InitialConfig()
   preparation: PreparationConfig = PreparationConfig()
@@ -150,7 +159,7 @@ class Config:
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)
-    of_classes = self.family not in ("fields", "own")
+    of_classes = self.family not in ("fields", "documents", "own")
     ways, least = self.meta.ways, 2 if of_classes else 1
     remedy = f"give numbers of at least {least}"
     check(min(ways, default=0) >= least, "config.meta.ways", ways, remedy)

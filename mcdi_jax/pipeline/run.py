@@ -16,6 +16,7 @@ from mcdi_jax.methods import generated
 from mcdi_jax.pipeline.adapters import ADAPTERS_USE
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.documents import DOCUMENTS_USE
 from mcdi_jax.pipeline.domains import DOMAINS_USE
 from mcdi_jax.pipeline.evaluation import evaluate, result_facts
 from mcdi_jax.pipeline.features import FEATURES_USE
@@ -30,6 +31,7 @@ from mcdi_jax.report import write_report
 
 USES = {
   "adapters": ADAPTERS_USE,
+  "documents": DOCUMENTS_USE,
   "domains": DOMAINS_USE,
   "heads": HEADS_USE,
   "features": FEATURES_USE,

@@ -28,6 +28,46 @@ class FieldsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BaseTrainingConfig:
+  """How a language model is made familiar with documents before any adapter is.
+
+  Attributes:
+    steps: 0: it stays as it was given.
+    rate: of Adam, at its highest.
+    batch, length: runs of tokens a step, and tokens of each.
+    save_every: steps between two checkpoints.
+  """
+
+  steps: int = 1500
+  rate: float = 1e-3
+  batch: int = 8
+  length: int = 256
+  save_every: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class DocumentsConfig:
+  """Low-rank adapters of a language model, in `documents`.
+
+  Attributes:
+    base: folder of the model, in the Hugging Face layout, with its `tokenizer.json`.
+    training: of the model, on half of the training documents.
+    rank: of the adapters.
+    adapted: pattern of the adapted matrices' paths.
+    window: tokens of a window; `meta.shots` of them are a support, and the next
+      `evaluation.queries` are asked.
+    view: tokens before a window that are seen.
+  """
+
+  base: str = ""
+  training: BaseTrainingConfig = BaseTrainingConfig()
+  rank: int = 4
+  adapted: str = "blocks/*/[qkvogud]*"
+  window: int = 128
+  view: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class FeaturesConfig:
   """Heads on an encoder's features, in `features`.
 

@@ -1,0 +1,189 @@
+"""Low-rank adapters (Hu et al. 2022) of a language model for a document: from its first
+part, for what follows."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from mcdi_jax.families.family import Metric, TaskFamily
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks import Params
+from mcdi_jax.networks.llama import LlamaConfig, hidden_states, init_llama, logits
+from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
+from mcdi_jax.weights import Cut
+from mcdi_jax.weights.lora import init_adapters, merge_adapters
+
+UNSCORED = -1  # a target that only fills up, or is there to be seen
+
+
+class DocumentItems(NamedTuple):
+  """Documents of a source each.
+
+  Attributes:
+    ids: int32 [n, t] tokens, without the one that begins a text.
+    source: int32 [n].
+  """
+
+  ids: Any
+  source: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Documents(TaskFamily):
+  """A document a task; the task is its number, int []. Items are windows of it, `shots` in
+  the support and the next ones as queries; params are B of A B for each adapted matrix of
+  the model, `{"b": …}`, where A is random and the same for all, so that different params
+  are different functions.
+
+  Attributes:
+    model: the language model's sizes.
+    rank: of the adapters.
+    adapted: patterns of the adapted matrices' paths.
+    window: tokens of a window, each of which is predicted.
+    view: tokens before a window that are seen, as far as the document has them.
+    first: the token that begins a text.
+  """
+
+  model: LlamaConfig = LlamaConfig()
+  rank: int = 4
+  adapted: str = "blocks/*/[qkvogud]*"
+  window: int = 128
+  view: int = 0
+  first: int = 1
+  name: ClassVar[str] = "documents"
+  metric: ClassVar[Metric] = Metric("−loss", "nats a token")
+  one_by_one: ClassVar[bool] = True
+  cuts: ClassVar[dict[str, Cut]] = {"b/*": Cut("chunks", size=256)}
+
+  @property
+  def item_shape(self) -> tuple[int, ...]:
+    return (self.view + self.window,)
+
+  def example(self, form: Form) -> Support:
+    x = jnp.zeros((form.shots, *self.item_shape), jnp.int32)
+    return Support(x, x)
+
+  def draw_task(
+    self, key: Key[Array, ""], items: DocumentItems, ways: int
+  ) -> Int[Array, ""]:
+    return jax.random.randint(key, (), 0, len(items.ids))
+
+  def clusters(self, items: DocumentItems, task: Int[Array, ""]) -> Int[Array, "1"]:
+    return items.source[task][None]
+
+  def examples(
+    self,
+    key: Key[Array, ""],
+    items: DocumentItems,
+    task: Int[Array, ""],
+    protocol: Protocol,
+    *,
+    form: Form | None = None,
+  ) -> Task:
+    """Nothing is drawn: a document's support is how it begins."""
+    number = protocol.shots + protocol.queries
+    x, y = self.windows(items.ids[task], number)
+    given = protocol.shots
+    return Task(Support(x[:given], y[:given]), Query(x[given:], y[given:]))
+
+  def as_support(self, ids: Int[np.ndarray, " t"]) -> Support:
+    """What `generate` takes, from a text's tokens: its whole windows."""
+    number = len(ids) // self.window
+    if not number:
+      raise InputError(
+        f"the text has {len(ids)} tokens: at least {self.window} are needed for a support"
+      )
+    return Support(*self.windows(jnp.asarray(ids), number))
+
+  def windows(
+    self, ids: Int[Array, " t"], number: int
+  ) -> tuple[Int[Array, "n s"], Int[Array, "n s"]]:
+    """Of a text's begin so many: what is seen, and what is to be predicted of it. A window
+    begins as a text does, or with what is in view."""
+    starts = self.window * jnp.arange(number)[:, None]
+    place = starts - self.view + jnp.arange(self.view + self.window)
+    token = lambda at: jnp.where(at < 0, self.first, ids[jnp.maximum(at, 0)])  # noqa: E731
+    seen = token(place - 1).at[:, 0].set(self.first)
+    scored = (place >= starts) & (place >= 0)
+    return seen, jnp.where(scored, token(place), UNSCORED)
+
+  # The network.
+
+  def init_frozen(self, key: Key[Array, ""]) -> Params:
+    """An untrained model, and its adapters' A."""
+    k_base, k_a = jax.random.split(key)
+    return self.frozen(init_llama(self.model, k_base), k_a)
+
+  def frozen(self, base: Params, key: Key[Array, ""]) -> Params:
+    """A model with A drawn, and the θ_0 that changes nothing."""
+    adapters = init_adapters(key, base, self.adapted, self.rank)
+    return {"base": base, "a": adapters["a"], "init": {"b": adapters["b"]}}
+
+  def init(
+    self, frozen: Params, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0
+  ) -> Params:
+    """0 and, with a scale, Gaussian of it."""
+    leaves, tree = jax.tree.flatten(frozen["init"])
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+      scale * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, drawn)
+
+  def merge(self, frozen: Params, params: Params) -> Params:
+    """The model's params as adapted."""
+    return merge_adapters({"base": frozen["base"], "a": frozen["a"], "b": params["b"]})
+
+  def apply(
+    self, frozen: Params, params: Params, x: Int[Array, "n s"]
+  ) -> Float[Array, "n s V"]:
+    """Logits of the token after each."""
+    return logits(self.model, self.merge(frozen, params), x)
+
+  def loss(self, output: Float[Array, "n s V"], y: Int[Array, "n s"]) -> Float[Array, " n"]:
+    """Of each window, in nats a token."""
+    log = jax.nn.log_softmax(output)
+    found = -jnp.take_along_axis(log, jnp.maximum(y, 0)[..., None], -1)[..., 0]
+    return jnp.mean(found, -1, where=y != UNSCORED)
+
+  def condition(
+    self, frozen: Params, support: Support, ways: int
+  ) -> tuple[Any, Bool[Array, " N"]]:
+    """The model's last hidden states of all tokens that are predicted; no class."""
+    x = hidden_states(self.model, frozen["base"], support.x)
+    x = x.reshape(-1, self.model.width)
+    counts = (support.y != UNSCORED).reshape(-1)
+    if support.mask is not None:
+      counts &= jnp.repeat(support.mask, support.x.shape[1])
+    return (x, jnp.zeros((len(x), 0)), counts), jnp.ones(0, bool)
+
+  def perturb(self, key: Key[Array, ""], x: Array, amount: float) -> Array:
+    """Tokens have no noise."""
+    return x
+
+  def check_items(self, name: str, x: Any) -> None:
+    shape = (jnp.shape(x)[:1], self.item_shape)
+    if jnp.ndim(x) != 2 or jnp.shape(x)[1:] != self.item_shape:
+      raise InputError(
+        f"{name} has shape {jnp.shape(x)}: give windows {[*shape]} as "
+        "generator.family.as_support(tokens) does"
+      )
+    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+      raise InputError(f"{name} is {jnp.result_type(x)}: give tokens, int32")
+
+  def check_support(self, support: Support, ways: int) -> None:
+    x, y = support.x, support.y
+    if jnp.shape(y) != jnp.shape(x):
+      raise InputError(f"support.y has shape {jnp.shape(y)}: give one of x's, {x.shape}")
+    if isinstance(x, jax.core.Tracer):
+      return
+    least, most = int(jnp.min(x)), int(jnp.max(x))
+    if least < 0 or most >= self.model.vocabulary:
+      raise InputError(
+        f"support.x has tokens from {least} to {most}, the model knows 0 to "
+        f"{self.model.vocabulary - 1}: it is of another tokenizer"
+      )

@@ -1,0 +1,205 @@
+"""Documents: adapters of a language model, generated from how a document begins."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from mcdi_jax.data.documents import SPLITS, near_duplicates, read_corpus
+from mcdi_jax.data.tokenizer import open_tokenizer
+from mcdi_jax.families import DocumentItems, Documents
+from mcdi_jax.lib import files
+from mcdi_jax.lib.checkpoint import Checkpoints, is_finished, load_tree, save_tree
+from mcdi_jax.lib.config import check, content_hash
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.keys import key_for
+from mcdi_jax.lib.loop import train
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.methods import Method
+from mcdi_jax.networks import Params
+from mcdi_jax.networks.language_training import language_training
+from mcdi_jax.networks.llama import LlamaConfig, read_llama
+from mcdi_jax.pipeline.checks import check_family_has
+from mcdi_jax.pipeline.config import Config
+from mcdi_jax.pipeline.own import network_rivals
+from mcdi_jax.pipeline.use import Arrays, Prepared, Stage, Suite, Use, cache
+
+_EVERY = 100_000_000  # tokens of a document: all of them
+
+
+class DocumentSets(NamedTuple):
+  """Documents as tokens, by split; the training documents in two halves.
+
+  Attributes:
+    base: int32 [n, t]; the half that the model is trained on.
+    items: the other half (`train`), and the other splits.
+    sources: names, by number.
+    model, params: the language model as it was given.
+    name, digest, classes: as a `Use` has them.
+  """
+
+  base: np.ndarray
+  items: dict[str, DocumentItems]
+  sources: tuple[str, ...]
+  model: LlamaConfig
+  params: Params
+  name: str
+  digest: str
+  classes: tuple[tuple[str, ...], ...] = ()
+
+
+def load_documents(config: Config) -> DocumentSets:
+  """Training documents that are near-duplicates of others' are left out, and each group of
+  near-duplicates is in one half."""
+  asked = config.documents
+  model, params = read_llama(asked.base, setting="config.documents.base")
+  corpus = read_corpus(config.data.path)
+  tokens = open_tokenizer(asked.base, _EVERY)(corpus.texts)
+  length = (config.meta.shots[0] + config.evaluation.queries) * asked.window
+  whole = np.array([len(row) > length for row in tokens])
+  if not whole.all():
+    CONSOLE.print(
+      f"{(~whole).sum()} of {len(tokens)} documents have fewer than {length} tokens: they "
+      "are left out"
+    )
+  kept = np.flatnonzero(whole).tolist()
+  if not kept:
+    raise _without(config, length, "any split")
+  ids = np.array([tokens[n][1 : length + 1] for n in kept])
+  split = np.array([SPLITS.index(corpus.splits[n]) for n in kept])
+  sources = tuple(sorted(set(corpus.sources)))
+  source = np.array([sources.index(corpus.sources[n]) for n in kept], np.int32)
+  half = _halves(ids, split)
+  of = lambda which: DocumentItems(ids[which], source[which])  # noqa: E731
+  items = {"train": of(half == 1)}
+  items |= {name: of(split == n) for n, name in enumerate(SPLITS) if n}
+  for name, found in items.items():
+    if not len(found.ids):
+      raise _without(config, length, name)
+  content = hashlib.sha256(ids.tobytes() + split.tobytes() + source.tobytes())
+  for leaf in jax.tree.leaves(params):
+    content.update(np.asarray(leaf).tobytes())
+  known = (sources, model, params, corpus.name, content.hexdigest())
+  return DocumentSets(ids[half == 0], items, *known)
+
+
+def _without(config: Config, length: int, split: str) -> InputError:
+  return InputError(
+    f"{config.data.path} has no document of {length} tokens for {split}: bring more, or "
+    "lower config.documents.window"
+  )
+
+
+def _halves(ids: np.ndarray, split: np.ndarray) -> np.ndarray:
+  """int [n]; 0: for the base, 1: for the bank, −1: neither."""
+  groups = near_duplicates(list(ids))
+  elsewhere = set(groups[split > 0].tolist())
+  own = np.array(sorted(set(groups[split == 0].tolist()) - elsewhere), int)
+  order = np.random.default_rng(0).permutation(len(own))
+  of_base = set(own[order[: len(own) // 2]].tolist())
+  half = np.array([0 if g in of_base else 1 for g in groups])
+  return np.where((split == 0) & np.isin(groups, own), half, -1)
+
+
+def check_documents(config: Config, sets: DocumentSets) -> None:
+  for name in ("ways", "shots"):
+    value, remedy = getattr(config.meta, name), "a document is a task, give one number"
+    check(len(value) == 1, f"config.meta.{name}", value, remedy)
+  ways, remedy = config.meta.ways, "documents have no classes, set it to (1,)"
+  check(ways == (1,), "config.meta.ways", ways, remedy)
+  noise, remedy = config.finishing.feature_noise, "tokens have none, set it to 0"
+  check(not noise, "config.finishing.feature_noise", noise, remedy)
+  network, remedy = config.score.network, "this network reads heads, choose 'tokens'"
+  check(network == "tokens", "config.score.network", network, remedy)
+  need, remedy = config.documents.view + config.documents.window, "the model sees no more"
+  check(need <= sets.model.most, "config.documents.view + window", need, remedy)
+  length, most = config.documents.training.length, sets.base.shape[1]
+  remedy = f"documents have {most} tokens, and the model sees {sets.model.most}"
+  fits = 0 < length <= min(most, sets.model.most)
+  check(fits, "config.documents.training.length", length, remedy)
+  check_family_has(config, _family(config, sets))
+
+
+def _family(config: Config, sets: DocumentSets) -> Documents:
+  asked = config.documents
+  names = ("rank", "adapted", "window", "view")
+  numbers = {name: getattr(asked, name) for name in names}
+  forms = {"ways": config.meta.ways, "shots": config.meta.shots}
+  return Documents(model=sets.model, **numbers, **forms)
+
+
+def prepare_documents(
+  config: Config, sets: DocumentSets, seed: int, workdir: Path, timed: Stage
+) -> Prepared:
+  """One base for all seeds: the model, trained on its half of the documents."""
+  del seed
+  family, own = _family(config, sets), config.preparation.seed
+  content = {"data": sets.digest, "seed": own, "base": config.documents.training}
+  content |= {"matmul_precision": config.matmul_precision}
+  digest = content_hash(content)
+  place = cache(config.backbone_dir, workdir / "backbone") / digest[:16]
+  with timed("base"), files.exclusive(place, wait=True):
+    base = _trained(config, sets, family, place, workdir)
+  frozen = family.frozen(base, key_for(own, "adapters"))
+  on_device = lambda name: jax.tree.map(jnp.asarray, sets.items[name])  # noqa: E731
+  train, unseen = on_device("train"), "unseen_source"
+  val = [on_device(name) for name in ("val", f"val_{unseen}")]
+  both = DocumentItems(*(jnp.concatenate(parts) for parts in zip(*val, strict=True)))
+  tests = {
+    "documents-seen-sources": on_device("test"),
+    "documents-unseen-sources": on_device(f"test_{unseen}"),
+  }
+  about = {"data": sets.name}
+  return Prepared(family, frozen, digest, None, Suite(train, both, tests), train, about)
+
+
+def _trained(
+  config: Config, sets: DocumentSets, family: Documents, place: Path, workdir: Path
+) -> Params:
+  if is_finished(place / "base"):
+    CONSOLE.print(f"base: found in {place}")
+    return load_tree(place / "base", sets.params)
+  asked = config.documents.training
+  names = ("steps", "rate", "batch", "length")
+  numbers = {name: getattr(asked, name) for name in names}
+  init, step = language_training(sets.model, **numbers, first=family.first)
+  ids, metrics = jnp.asarray(sets.base), workdir / "metrics.jsonl"
+  state = train(
+    lambda state, key: step(state, key, ids),
+    init(sets.params),
+    key_for(config.preparation.seed, "training of the base"),
+    steps=asked.steps,
+    title="base",
+    write=lambda line: files.append_json(metrics, {"phase": "base", **line}),
+    checkpoints=Checkpoints(place / "checkpoints"),
+    save_every=asked.save_every,
+    remedy="lower config.documents.training.rate and name another --workdir",
+  )
+  save_tree(place / "base", state.params)
+  return state.params
+
+
+def document_examples(
+  config: Config,
+  sets: DocumentSets,
+  prepared: Prepared,
+  methods: Sequence[Method],
+  key: Key[Array, ""],
+) -> Arrays:
+  """None yet."""
+  del config, sets, prepared, methods, key
+  return {}
+
+
+DOCUMENTS_USE = Use(
+  load_documents,
+  check_documents,
+  prepare_documents,
+  network_rivals,
+  document_examples,
+)

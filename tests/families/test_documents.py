@@ -1,0 +1,133 @@
+"""Adapters of a language model for a document."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.families import DocumentItems, Documents
+from mcdi_jax.generator import GeneratorSpec, ScoreConfig, generate
+from mcdi_jax.generator.storage import blank, load_generator, save_generator
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.networks.llama import LlamaConfig, logits
+from mcdi_jax.tasks import Protocol, mean_over_items
+
+KEY = jax.random.key(0)
+MODEL = LlamaConfig(
+  vocabulary=20, width=8, hidden=12, layers=2, heads=4, groups=2, size=2, most=64
+)
+FAMILY = Documents(model=MODEL, rank=1, window=4, shots=(2,))
+IDS = np.random.default_rng(0).integers(2, 20, (3, 16)).astype(np.int32)
+ITEMS = DocumentItems(jnp.asarray(IDS), jnp.array([0, 1, 1]))
+
+
+def _frozen() -> dict:
+  return FAMILY.init_frozen(KEY)
+
+
+def test_windows_follow_each_other_and_each_token_is_predicted_once():
+  task = FAMILY.examples(KEY, ITEMS, jnp.int32(1), Protocol(1, 2, 2))
+  parts = [task.support.y, task.query.y]
+  np.testing.assert_array_equal(jnp.concatenate(parts).reshape(-1), IDS[1])
+  for x, y in (task.support[:2], task.query[:2]):
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    assert (x[:, 0] == FAMILY.first).all()
+
+
+@pytest.mark.parametrize("view", [2, 6])
+def test_what_is_in_view_is_seen_and_not_scored(view: int):
+  """Before a document's beginning there is nothing but how a text begins."""
+  family = dataclasses.replace(FAMILY, view=view)
+  x, y = family.windows(jnp.asarray(IDS[0]), 4)
+  for n in range(4):
+    scored = np.flatnonzero(y[n] >= 0)
+    np.testing.assert_array_equal(y[n][scored], IDS[0, 4 * n : 4 * n + 4])
+    np.testing.assert_array_equal(scored, view + np.arange(4))
+    before = max(0, 4 * n - view)
+    seen = IDS[0, before : 4 * n + 3]
+    np.testing.assert_array_equal(x[n][-len(seen) :], seen)
+    assert (x[n][: -len(seen)] == family.first).all()
+
+
+def test_the_loss_is_that_of_the_tokens_that_are_scored():
+  family = dataclasses.replace(FAMILY, view=3)
+  frozen = _frozen()
+  params = family.init(frozen, KEY, IDS, 1, scale=0.3)
+  x, y = family.windows(jnp.asarray(IDS[0]), 3)
+  found = family.loss(family.apply(frozen, params, x), y)
+  log = jax.nn.log_softmax(logits(MODEL, family.merge(frozen, params), x))
+  expected = [
+    -np.mean([log[n, t, y[n, t]] for t in range(7) if y[n, t] >= 0]) for n in range(3)
+  ]
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_theta_0_is_the_model_and_each_adapter_changes_it():
+  frozen = _frozen()
+  x = jnp.asarray(IDS)
+  plain = logits(MODEL, frozen["base"], x)
+  zero = FAMILY.init(frozen, KEY, x, 1)
+  np.testing.assert_array_equal(FAMILY.apply(frozen, zero, x), plain)
+  leaves, tree = jax.tree.flatten(zero)
+  assert len(leaves) == 7 * MODEL.layers
+  for n in range(len(leaves)):
+    one = [leaf + 0.5 * (i == n) for i, leaf in enumerate(leaves)]
+    found = FAMILY.apply(frozen, jax.tree.unflatten(tree, one), x)
+    assert float(jnp.abs(found - plain).max()) > 1e-4
+  own = dataclasses.replace(FAMILY, adapted="blocks/*/[qv]")
+  assert len(jax.tree.leaves(own.frozen(frozen["base"], KEY)["init"])) == 4
+
+
+def test_a_step_down_the_supports_gradient_helps_its_document():
+  frozen = _frozen()
+  support = FAMILY.examples(KEY, ITEMS, jnp.int32(0), Protocol(1, 2, 2)).support
+
+  def loss(params: dict) -> Array:
+    output = FAMILY.fitted(frozen, params, support)
+    return mean_over_items(FAMILY.loss(output, support.y), None)
+
+  zero = FAMILY.init(frozen, KEY, support.x, 1)
+  before, gradient = jax.value_and_grad(loss)(zero)
+  assert min(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
+  after = loss(jax.tree.map(lambda p, g: p - 0.05 * g, zero, gradient))
+  assert float(after) < float(before)
+
+
+def test_generated_and_read_back(tmp_path):
+  """From a text's tokens, with its gradient as a condition; of another text other
+  adapters."""
+  score = ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, summary=0)
+  diffusion = DiffusionConfig(steps=3, segments=3, schedule="linear_auto")
+  made = blank(GeneratorSpec(score, diffusion, FAMILY, "init"), KEY)
+  leaves, tree = jax.tree.flatten(made.score)
+  keys = jax.random.split(KEY, len(leaves))
+  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+  scale = jnp.full(len(made.space.leaves), 0.1)
+  made = dataclasses.replace(
+    made,
+    score=jax.tree.unflatten(tree, drawn),
+    space=dataclasses.replace(made.space, scale=scale),
+  )
+  support = FAMILY.as_support(IDS[0, :9])
+  assert support.x.shape == (2, 4)
+  params = generate(made, support, KEY)
+  other = generate(made, FAMILY.as_support(IDS[1, :9]), KEY)
+  assert not np.allclose(params["b"]["blocks"]["0"]["q"], other["b"]["blocks"]["0"]["q"])
+  save_generator(tmp_path / "g", made, {})
+  again = load_generator(str(tmp_path / "g"))
+  found = again.network.apply(generate(again, support, KEY), support.x)
+  expected = made.network.apply(params, support.x)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  for x, said in (
+    (np.zeros((2, 5), np.int32), "give windows"),
+    (np.zeros((2, 4), np.float32), "give tokens, int32"),
+    (np.full((2, 4), 20, np.int32), "another tokenizer"),
+  ):
+    with pytest.raises(InputError, match=said):
+      generate(made, support._replace(x=x), KEY)
+  with pytest.raises(InputError, match="the text has 3 tokens: at least 4 are needed"):
+    FAMILY.as_support(IDS[0, :3])

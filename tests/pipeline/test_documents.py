@@ -1,0 +1,117 @@
+"""Adapters for documents, from a folder of texts to results."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcdi_jax.data import DataConfig
+from mcdi_jax.diffusion import DiffusionConfig
+from mcdi_jax.evaluation import EvaluationConfig
+from mcdi_jax.families import Documents
+from mcdi_jax.generator import ScoreConfig, load_generator
+from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.meta import FinishingConfig, MetaConfig
+from mcdi_jax.pipeline import Config, run
+from mcdi_jax.pipeline.documents import load_documents
+from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
+from mcdi_jax.preparation import PreparationConfig
+from tests.checkpoints import WORDS, write_llama, write_tokenizer
+
+SPLITS = ("val", "test", "val_unseen_source", "test_unseen_source")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+  """Sources that say words of their own, again and again."""
+  place, rng = tmp_path_factory.mktemp("d"), np.random.default_rng(0)
+  base = write_llama(place / "base", tie_word_embeddings=True)
+  write_tokenizer(base)
+  lines = []
+  for n in range(30):
+    split = "train" if n < 18 else SPLITS[n % 4]
+    own = rng.permutation(WORDS)[:2] if "unseen" in split else np.array(WORDS)[n % 3 :][:2]
+    source = f"new {n % 4}" if "unseen" in split else f"known {n % 3}"
+    text = " ".join(rng.choice(own, 40))
+    lines.append({"text": text, "source": source, "split": split})
+  (place / "docs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+  training = BaseTrainingConfig(steps=4, batch=2, length=8)
+  return Config(
+    family="documents",
+    base="init",
+    data=DataConfig(source="texts", path=str(place / "docs.jsonl")),
+    documents=DocumentsConfig(base=str(base), training=training, rank=1, window=8),
+    preparation=PreparationConfig(
+      tasks=4, steps=6, epsilon=1e-8, prepare_on="support_and_query", shard_tasks=4
+    ),
+    diffusion=DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
+    score=ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, summary=0),
+    meta=MetaConfig(
+      ways=(1,), shots=(2,), support="kept", steps=2, tasks=2, draws=2, validation_tasks=2
+    ),
+    finishing=FinishingConfig(feature_noise=0.0),
+    evaluation=EvaluationConfig(
+      tasks=4, tuning_tasks=2, trials=2, queries=2, descent_steps=(2,), latency=False
+    ),
+  )
+
+
+def test_documents_come_in_halves_without_near_duplicates(config: Config):
+  """No training document is in both halves, nor near one that is for anything else."""
+  sets = load_documents(config)
+  assert sets.base.shape[1] == sets.items["train"].ids.shape[1] == 32
+  halves = (
+    {row.tobytes() for row in sets.base},
+    {row.tobytes() for row in sets.items["train"].ids},
+  )
+  assert halves[0] and halves[1] and not halves[0] & halves[1]
+  for split in SPLITS:
+    own = {sets.sources[n] for n in sets.items[split].source}
+    assert all(name.startswith("new" if "unseen" in split else "known") for name in own)
+  path = Path(config.data.path)
+  lines = path.read_text().splitlines()
+  test = next(json.loads(line) for line in lines if '"test"' in line)
+  copied = path.with_name("copied.jsonl")
+  copied.write_text("\n".join([*lines, json.dumps({**test, "split": "train"})]))
+  again = load_documents(
+    dataclasses.replace(config, data=DataConfig(source="texts", path=str(copied)))
+  )
+  number = lambda s: len(s.base) + len(s.items["train"].ids)  # noqa: E731
+  assert number(again) == number(sets)
+
+
+def test_the_whole_chain(config: Config, tmp_path: Path):
+  """Both protocols, by source; a generator that is read back makes adapters for a text."""
+  lines = run(config, tmp_path)
+  protocols = {line["protocol"] for line in lines}
+  assert protocols == {"documents-seen-sources", "documents-unseen-sources"}
+  assert {"generated", "descent_2", "shuffled_condition"} <= {x["method"] for x in lines}
+  for line in lines:
+    assert np.isfinite(line["value"]) and line["value"] < 0
+  generator = load_generator(str(tmp_path))
+  assert isinstance(generator.family, Documents) and generator.family.rank == 1
+  assert run(config, tmp_path) == lines
+
+
+@pytest.mark.parametrize(
+  ("changes", "error", "message"),
+  [
+    ({"base": "no"}, MissingError, "there is no .*no/config.json.*config.documents.base"),
+    ({"window": 64}, InputError, "has no document of 256 tokens for any split"),
+    ({"view": 60}, InputError, "config.documents.view . window is 68: the model sees no"),
+    ({"adapted": "nothing"}, InputError, "the pattern 'nothing' fits no leaf"),
+    (
+      {"training": BaseTrainingConfig(length=33)},
+      InputError,
+      r"config\.documents\.training\.length is 33: documents have 32 tokens",
+    ),
+  ],
+)
+def test_what_cannot_be_done_is_told(
+  config: Config, tmp_path: Path, changes: dict, error: type, message: str
+):
+  own = dataclasses.replace(config.documents, **changes)
+  with pytest.raises(error, match=message):
+    run(dataclasses.replace(config, documents=own), tmp_path)
