@@ -40,6 +40,7 @@ class DocumentSets(NamedTuple):
     items: the other half (`train`), and the other splits.
     sources: names, by number.
     model, params: the language model as it was given.
+    first: the token that begins a text.
     name, digest, classes: as a `Use` has them.
   """
 
@@ -48,6 +49,7 @@ class DocumentSets(NamedTuple):
   sources: tuple[str, ...]
   model: LlamaConfig
   params: Params
+  first: int
   name: str
   digest: str
   classes: tuple[tuple[str, ...], ...] = ()
@@ -84,8 +86,19 @@ def load_documents(config: Config) -> DocumentSets:
   content = hashlib.sha256(ids.tobytes() + split.tobytes() + source.tobytes())
   for leaf in jax.tree.leaves(params):
     content.update(np.asarray(leaf).tobytes())
-  known = (sources, model, params, corpus.name, content.hexdigest())
+  first = _first(tokens, asked.base)
+  known = (sources, model, params, first, corpus.name, content.hexdigest())
   return DocumentSets(ids[half == 0], items, *known)
+
+
+def _first(tokens: Sequence[np.ndarray], base: str) -> int:
+  found = {int(row[0]) for row in tokens if len(row)}
+  if len(found) > 1:
+    raise InputError(
+      f"the tokenizer of config.documents.base {base} begins texts with no token of its "
+      "own: bring a tokenizer.json whose post_processor does"
+    )
+  return found.pop()
 
 
 def _without(config: Config, length: int, split: str) -> InputError:
@@ -128,7 +141,7 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
 def _family(config: Config, sets: DocumentSets) -> Documents:
   asked = config.documents
   names = ("rank", "adapted", "window", "view")
-  numbers = {name: getattr(asked, name) for name in names}
+  numbers = {name: getattr(asked, name) for name in names} | {"first": sets.first}
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}
   return Documents(model=sets.model, **numbers, **forms)
 

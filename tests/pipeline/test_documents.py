@@ -115,3 +115,13 @@ def test_what_cannot_be_done_is_told(
   own = dataclasses.replace(config.documents, **changes)
   with pytest.raises(error, match=message):
     run(dataclasses.replace(config, documents=own), tmp_path)
+
+
+def test_a_tokenizer_that_begins_no_text_is_told(config: Config, tmp_path: Path):
+  base = write_llama(tmp_path / "base", tie_word_embeddings=True)
+  write_tokenizer(base)
+  content = json.loads((base / "tokenizer.json").read_text())
+  (base / "tokenizer.json").write_text(json.dumps({**content, "post_processor": None}))
+  own = dataclasses.replace(config.documents, base=str(base))
+  with pytest.raises(InputError, match="begins texts with no token of its own"):
+    load_documents(dataclasses.replace(config, documents=own))
