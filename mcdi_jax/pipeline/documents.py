@@ -20,14 +20,14 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.methods import Method
+from mcdi_jax.methods import Method, base_alone
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.language_training import language_training
 from mcdi_jax.networks.llama import LlamaConfig, read_llama
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.own import network_rivals
-from mcdi_jax.pipeline.use import Arrays, Prepared, Stage, Suite, Use, cache
+from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 
 _EVERY = 100_000_000  # tokens of a document: all of them
 
@@ -197,6 +197,13 @@ def _trained(
   return state.params
 
 
+def document_rivals(config: Config, prepared: Prepared) -> Rivals:
+  """Gradient descent, and the trained model without any adapter: `shared`."""
+  found = network_rivals(config, prepared)
+  shared = base_alone(found.given, "init")._replace(name="shared")
+  return found._replace(fixed=(shared,))
+
+
 def document_examples(
   config: Config,
   sets: DocumentSets,
@@ -213,6 +220,6 @@ DOCUMENTS_USE = Use(
   load_documents,
   check_documents,
   prepare_documents,
-  network_rivals,
+  document_rivals,
   document_examples,
 )

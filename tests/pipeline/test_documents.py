@@ -87,7 +87,8 @@ def test_the_whole_chain(config: Config, tmp_path: Path):
   lines = run(config, tmp_path)
   protocols = {line["protocol"] for line in lines}
   assert protocols == {"documents-seen-sources", "documents-unseen-sources"}
-  assert {"generated", "descent_2", "shuffled_condition"} <= {x["method"] for x in lines}
+  methods = {line["method"] for line in lines}
+  assert {"generated", "shared", "descent_2", "shuffled_condition"} <= methods
   for line in lines:
     assert np.isfinite(line["value"]) and line["value"] < 0
   generator = load_generator(str(tmp_path))
