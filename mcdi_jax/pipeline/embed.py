@@ -96,7 +96,11 @@ def _checked_out(out: PathLike) -> Path:
 
 
 def _write(
-  out: Path, of: Raw | Texts, items: Sequence[Any], embedding: Embedding, dtype: str
+  out: Path,
+  of: Raw | Texts,
+  items: Sequence[Any] | np.ndarray,
+  embedding: Embedding,
+  dtype: str,
 ) -> tuple[int, int]:
   parts = out.parent / f".{out.name}.parts"
   x = _embedded(embedding, items, parts)
@@ -128,7 +132,9 @@ def _check_out(out: Path, data: DataConfig) -> None:
     raise InputError(f"--out {out} is the set that --data names: name a new file")
 
 
-def _embedded(embedding: Embedding, items: Sequence[Any], parts: Path) -> np.ndarray:
+def _embedded(
+  embedding: Embedding, items: Sequence[Any] | np.ndarray, parts: Path
+) -> np.ndarray:
   """[n, D], shard by shard; those of the same content that are there already are read."""
   found, read = [], 0
   apply = Embedder(embedding)

@@ -98,11 +98,11 @@ class Embedder:
 
     self._apply = apply
 
-  def __call__(self, items: Sequence[Any]) -> np.ndarray:
+  def __call__(self, items: Sequence[Any] | np.ndarray) -> np.ndarray:
     apply = self._of_texts if self._embedding.of_texts else self._of_images
     return apply(items)
 
-  def _of_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+  def _of_images(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     (encoder, size, _), found = self._embedding, []
     for start in range(0, len(images), _BATCH):
       some = [square(x, size, encoder.kernel) for x in images[start : start + _BATCH]]

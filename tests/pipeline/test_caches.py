@@ -21,6 +21,7 @@ from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import (
   AdaptersConfig,
+  DocumentsConfig,
   DomainsConfig,
   FeaturesConfig,
   FieldsConfig,
@@ -81,6 +82,7 @@ OTHERS: dict[str, Any] = {
   "domains": DomainsConfig(leave_out="a"),
   "fields": FieldsConfig(hidden=8),
   "networks": NetworksConfig(width=8),
+  "documents": DocumentsConfig(rank=2),
   "adapters": AdaptersConfig(closed_form="ridge", distort=("noisy",)),
   "initial": InitialConfig(tasks=7),
   "diffusion": DiffusionConfig(steps=30, handover=0.5, end=0.03, ancestral=True),
