@@ -218,8 +218,37 @@ def _attended(
   n, length, _ = x.shape
   heads = lambda name: _linear(block[name], x).reshape(n, length, -1, config.size)  # noqa: E731
   q, k = (_rotated(heads(name), rotation) for name in "qk")
-  found = jax.nn.dot_product_attention(q, k, heads("v"), mask=seen)
+  found = jax.lax.platform_dependent(
+    q, k, heads("v"), seen, cpu=_by_matmuls, default=_fused
+  )
   return _linear(block["o"], found.reshape(n, length, -1))
+
+
+def _fused(
+  q: Float[Array, "n t h s"],
+  k: Float[Array, "n t g s"],
+  v: Float[Array, "n t g s"],
+  seen: Bool[Array, "t t"],
+) -> Float[Array, "n t h s"]:
+  return jax.nn.dot_product_attention(q, k, v, mask=seen)
+
+
+def _by_matmuls(
+  q: Float[Array, "n t h s"],
+  k: Float[Array, "n t g s"],
+  v: Float[Array, "n t g s"],
+  seen: Bool[Array, "t t"],
+) -> Float[Array, "n t h s"]:
+  """As products of three axes, divided by the sums at the end: on CPU the gradient is twice
+  as fast."""
+  n, length, heads, size = q.shape
+  each = lambda x: jnp.repeat(x, heads // x.shape[2], 2)  # noqa: E731
+  flat = lambda x: jnp.swapaxes(each(x), 1, 2).reshape(-1, length, size)  # noqa: E731
+  q, k, v = map(flat, (q, k, v))
+  weights = jnp.where(seen, q @ jnp.swapaxes(k, 1, 2) * size**-0.5, -jnp.inf)
+  weights = jnp.exp(weights - jax.lax.stop_gradient(weights.max(-1, keepdims=True)))
+  found = (weights @ v) / weights.sum(-1, keepdims=True)
+  return jnp.swapaxes(found.reshape(n, heads, length, size), 1, 2)
 
 
 def _linear(matrix: Float[Array, "a b"], x: Float[Array, "n t a"]) -> Float[Array, "n t b"]:

@@ -11,7 +11,13 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
-from mcdi_jax.networks.llama import half_split, logits, read_llama
+from mcdi_jax.networks.llama import (
+  _by_matmuls,
+  _fused,
+  half_split,
+  logits,
+  read_llama,
+)
 from tests.checkpoints import write_llama
 
 LLAMA3 = {
@@ -141,3 +147,16 @@ def test_what_does_not_fit_is_told(tmp_path: Path, changes: dict, message: str):
   (folder / "config.json").write_text(json.dumps({**config, **changes}))
   with pytest.raises(InputError, match=message):
     read_llama(folder)
+
+
+def test_attention_is_the_same_by_either_program():
+  """That of CPU and that of other platforms, and their gradients."""
+  rng = np.random.default_rng(0)
+  q, k, v = (jnp.float32(rng.normal(size=(2, 7, h, 4))) for h in (4, 2, 2))
+  seen = jnp.tri(7, dtype=bool)
+  both = []
+  for program in (_fused, _by_matmuls):
+    total = lambda q, k, v, f=program: jnp.sum(f(q, k, v, seen) ** 2)  # noqa: E731
+    both.append((program(q, k, v, seen), *jax.grad(total, (0, 1, 2))(q, k, v)))
+  for a, b in zip(*both, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
