@@ -5,7 +5,7 @@
 
 Both take `--sentence FOLDER`, too, a checkpoint such as MiniLM-L6's with its tokenizer.
 
-The first needs `pip install torch transformers` (the extra `peers`) and writes small random
+The first needs `pip install torch transformers peft` (the extra `peers`) and writes small random
 checkpoints with their features; the second, in this project's environment, prints the
 largest difference of ours. Nothing of the package imports PyTorch.
 """
@@ -39,6 +39,7 @@ def write(out: Path, efficientnet: str, sentence: str) -> None:
 def _write_texts(out: Path, sentence: str) -> None:
   """Hidden states of token ids, some of which do not count, and features of texts."""
   import torch
+  from peft import LoraConfig, get_peft_model
   from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -78,6 +79,14 @@ def _write_texts(out: Path, sentence: str) -> None:
     ids = torch.randint(0, 60, (2, 30))
     with torch.no_grad():
       np.savez(out / f"{name}.npz", ids=ids.numpy(), y=model(ids).logits.numpy())
+  asked = LoraConfig(r=4, lora_alpha=6, target_modules="all-linear")
+  model = get_peft_model(model, asked).eval()  # that of llama3
+  for name, parameter in model.named_parameters():
+    if "lora_B" in name:
+      parameter.data += 0.2 * torch.randn_like(parameter)
+  model.save_pretrained(out / "adapter")
+  with torch.no_grad():
+    np.savez(out / "adapter.npz", ids=ids.numpy(), y=model(ids).logits.numpy())
   if sentence:
     tokenizer = AutoTokenizer.from_pretrained(sentence)
     batch = tokenizer([*TEXTS], padding=True, return_tensors="pt")
@@ -166,6 +175,8 @@ def _check_texts(out: Path, sentence: str) -> None:
   from mcdi_jax.encoders.bert import hidden_states, read_bert
   from mcdi_jax.networks.llama import logits, read_llama
   from mcdi_jax.pipeline.embedding import Embedder, open_encoder
+  from mcdi_jax.weights.lora import merge_adapters
+  from mcdi_jax.weights.peft import read_peft
 
   for name in ("bert", "roberta"):
     (form, params, _), pair = read_bert(out / name), np.load(out / f"{name}.npz")
@@ -174,6 +185,12 @@ def _check_texts(out: Path, sentence: str) -> None:
   for name in ("llama", "llama3"):
     (form, params), pair = read_llama(out / name), np.load(out / f"{name}.npz")
     _say(name, np.asarray(logits(form, params, jnp.asarray(pair["ids"]))), pair["y"])
+  a, b = read_peft(out / "adapter")
+  params, pair = (
+    merge_adapters({"base": params, "a": a, "b": b}),
+    np.load(out / "adapter.npz"),
+  )
+  _say("adapter", np.asarray(logits(form, params, jnp.asarray(pair["ids"]))), pair["y"])
   if sentence:
     y = np.load(out / "sentence.npz")["y"]
     _say("sentence", Embedder(open_encoder("bert", sentence))(TEXTS), y)
