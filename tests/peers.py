@@ -5,9 +5,9 @@
 
 Both take `--sentence FOLDER`, too, a checkpoint such as MiniLM-L6's with its tokenizer.
 
-The first needs `pip install torch transformers peft` (the extra `peers`) and writes small random
-checkpoints with their features; the second, in this project's environment, prints the
-largest difference of ours. Nothing of the package imports PyTorch.
+The first needs `pip install torch transformers peft` (the extra `peers`) and writes small
+random checkpoints with their features; the second, in this project's environment, prints
+the largest difference of ours. Nothing of the package imports PyTorch.
 """
 
 import argparse
