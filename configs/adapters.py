@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
   config.family = "adapters"
   config.base = "renormalised"
   config.adapters.distort = tuple(n for n in DISTORTIONS if n not in IMITATING)
-  config.adapters.closed_form = "ridge_loo"
+  config.adapters.closed_form = "ridge"
   config.adapters.statistics = 0.3
   config.generators = ("generated", "generated_finished", "k1", "naive_targets")
   config.features.shots = (1, 5)
@@ -48,11 +48,11 @@ def get_config() -> ConfigDict:
   config.meta.draws = 2
   config.meta.validate_every = 100
   config.meta.validation_tasks = 100
-  config.finishing.steps = 2000
+  config.finishing.steps = 1000
   config.finishing.tasks = 4
   config.finishing.queries = 5
   config.finishing.feature_noise = 0.0
-  config.finishing.validate_every = 500
+  config.finishing.validate_every = 250
   config.evaluation.temperatures = (0.0,)
   config.evaluation.tasks = 100
   config.evaluation.tuning_tasks = 32

@@ -80,7 +80,8 @@ def load_documents(config: Config) -> DocumentSets:
   of = lambda which: DocumentItems(ids[which], source[which])  # noqa: E731
   items = {"train": of(half == 1)}
   items |= {name: of(split == n) for n, name in enumerate(SPLITS) if n}
-  for name, found in items.items():
+  base = of(half == 0)
+  for name, found in {"the model": base, **items}.items():
     if not len(found.ids):
       raise _without(config, length, name)
   content = hashlib.sha256(ids.tobytes() + split.tobytes() + source.tobytes())
@@ -88,7 +89,7 @@ def load_documents(config: Config) -> DocumentSets:
     content.update(np.asarray(leaf).tobytes())
   first = _first(tokens, asked.base)
   known = (sources, model, params, first, corpus.name, content.hexdigest())
-  return DocumentSets(ids[half == 0], items, *known)
+  return DocumentSets(base.ids, items, *known)
 
 
 def _first(tokens: Sequence[np.ndarray], base: str) -> int:
@@ -178,6 +179,8 @@ def _trained(
     CONSOLE.print(f"base: found in {place}")
     return load_tree(place / "base", sets.params)
   asked = config.documents.training
+  if not asked.steps:
+    return sets.params
   names = ("steps", "rate", "batch", "length")
   numbers = {name: getattr(asked, name) for name in names}
   init, step = language_training(sets.model, **numbers, first=family.first)

@@ -44,6 +44,13 @@ class BaseTrainingConfig:
   length: int = 256
   save_every: int = 500
 
+  def __post_init__(self):
+    where = "config.documents.training"
+    check(self.steps >= 0, f"{where}.steps", self.steps, "give at least 0")
+    for name in ("rate", "batch", "length", "save_every"):
+      value = getattr(self, name)
+      check(value > 0, f"{where}.{name}", value, "give a positive number")
+
 
 @dataclasses.dataclass(frozen=True)
 class DocumentsConfig:
@@ -65,6 +72,10 @@ class DocumentsConfig:
   adapted: str = "blocks/*/[qkvogud]*"
   window: int = 128
   view: int = 0
+
+  def __post_init__(self):
+    check(self.window > 0, "config.documents.window", self.window, "give at least 1")
+    check(self.view >= 0, "config.documents.view", self.view, "give at least 0")
 
 
 @dataclasses.dataclass(frozen=True)

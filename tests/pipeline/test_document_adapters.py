@@ -1,9 +1,12 @@
 """Adapters for documents, from a folder of texts to results."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,9 +16,10 @@ from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.families import Documents
 from mcdi_jax.generator import ScoreConfig, load_generator
 from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, run
-from mcdi_jax.pipeline.documents import load_documents
+from mcdi_jax.pipeline.documents import load_documents, prepare_documents
 from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
 from mcdi_jax.preparation import PreparationConfig
 from tests.checkpoints import WORDS, write_llama, write_tokenizer
@@ -116,6 +120,32 @@ def test_what_cannot_be_done_is_told(
   own = dataclasses.replace(config.documents, **changes)
   with pytest.raises(error, match=message):
     run(dataclasses.replace(config, documents=own), tmp_path)
+
+
+def test_a_model_may_stay_as_it_is_given(config: Config, tmp_path: Path):
+  """With no step of training `shared` is the checkpoint itself."""
+  sets = load_documents(config)
+  training = dataclasses.replace(config.documents.training, steps=0)
+  own = dataclasses.replace(config.documents, training=training)
+  timed = lambda _: contextlib.nullcontext()  # noqa: E731
+  given = (dataclasses.replace(config, documents=own), sets, 0, as_path(tmp_path), timed)
+  found = prepare_documents(*given).frozen["base"]
+  for a, b in zip(*map(jax.tree.leaves, (found, sets.params)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda: DocumentsConfig(window=0), "config.documents.window is 0"),
+    (lambda: DocumentsConfig(view=-1), "config.documents.view is -1"),
+    (lambda: BaseTrainingConfig(steps=-1), "config.documents.training.steps is -1"),
+    (lambda: BaseTrainingConfig(batch=0), "config.documents.training.batch is 0"),
+  ],
+)
+def test_settings_that_are_none_are_told(make: Callable, message: str):
+  with pytest.raises(InputError, match=message):
+    make()
 
 
 def test_a_tokenizer_that_begins_no_text_is_told(config: Config, tmp_path: Path):
