@@ -32,7 +32,7 @@ def language_training(
     length: tokens of a run.
     first: the token that begins a text.
   """
-  schedule = optax.warmup_cosine_decay_schedule(0.0, rate, steps // 20 + 1, steps)
+  schedule = optax.warmup_cosine_decay_schedule(0.0, rate, steps // 20, steps)
   optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
   def init(params: Params) -> LanguageState:

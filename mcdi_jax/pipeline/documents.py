@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.data.documents import SPLITS, near_duplicates, read_corpus
 from mcdi_jax.data.tokenizer import open_tokenizer
-from mcdi_jax.families import DocumentItems, Documents
+from mcdi_jax.families import DocumentItems, Documents, family_to_json
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, is_finished, load_tree, save_tree
 from mcdi_jax.lib.config import check, content_hash
@@ -155,11 +155,11 @@ def prepare_documents(
   family, own = _family(config, sets), config.preparation.seed
   content = {"data": sets.digest, "seed": own, "base": config.documents.training}
   content |= {"matmul_precision": config.matmul_precision}
-  digest = content_hash(content)
-  place = cache(config.backbone_dir, workdir / "backbone") / digest[:16]
+  place = cache(config.backbone_dir, workdir / "backbone") / content_hash(content)[:16]
   with timed("base"), files.exclusive(place, wait=True):
     base = _trained(config, sets, family, place, workdir)
   frozen = family.frozen(base, key_for(own, "adapters"))
+  digest = content_hash(content | {"family": family_to_json(family)})
   on_device = lambda name: jax.tree.map(jnp.asarray, sets.items[name])  # noqa: E731
   train, unseen = on_device("train"), "unseen_source"
   val = [on_device(name) for name in ("val", f"val_{unseen}")]

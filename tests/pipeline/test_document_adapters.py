@@ -134,6 +134,20 @@ def test_a_model_may_stay_as_it_is_given(config: Config, tmp_path: Path):
     np.testing.assert_array_equal(a, b)
 
 
+def test_a_bank_is_of_one_kind_of_adapters_and_the_model_is_of_all(
+  config: Config, tmp_path: Path
+):
+  sets, timed = load_documents(config), lambda _: contextlib.nullcontext()
+  found = []
+  for change in ({}, {}, {"rank": 2}, {"adapted": "blocks/*/q"}, {"view": 3}):
+    training = BaseTrainingConfig(steps=1, batch=2, length=8)
+    own = dataclasses.replace(config.documents, training=training, **change)
+    given = (dataclasses.replace(config, documents=own), sets, 0, as_path(tmp_path), timed)
+    found.append(prepare_documents(*given).digest)
+  assert found[0] == found[1] and len(set(found)) == 4
+  assert len([p for p in (tmp_path / "backbone").iterdir() if p.is_dir()]) == 1
+
+
 @pytest.mark.parametrize(
   ("make", "message"),
   [
