@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"
   config.documents.training.steps = 1000
+  config.documents.view = 255
   config.score.network = "tokens"
   config.score.width = 128
   config.score.layers = 2

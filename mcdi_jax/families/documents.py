@@ -20,16 +20,20 @@ from mcdi_jax.weights.lora import init_adapters, merge_adapters
 UNSCORED = -1  # a target that only fills up, or is there to be seen
 
 
-class DocumentItems(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DocumentItems:
   """Documents of a source each.
 
   Attributes:
     ids: int32 [n, t] tokens, without the one that begins a text.
     source: int32 [n].
+    view: tokens before a query that are seen.
   """
 
   ids: Any
   source: Any
+  view: int = dataclasses.field(metadata={"static": True}, default=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,6 @@ class Documents(TaskFamily):
     rank: of the adapters.
     adapted: patterns of the adapted matrices' paths.
     window: tokens of a window, each of which is predicted.
-    view: tokens before a window that are seen, as far as the document has them.
     first: the token that begins a text.
   """
 
@@ -52,7 +55,6 @@ class Documents(TaskFamily):
   rank: int = 4
   adapted: str = "blocks/*/[qkvogud]*"
   window: int = 128
-  view: int = 0
   first: int = 1
   name: ClassVar[str] = "documents"
   metric: ClassVar[Metric] = Metric("−loss", "nats a token")
@@ -61,7 +63,7 @@ class Documents(TaskFamily):
 
   @property
   def item_shape(self) -> tuple[int, ...]:
-    return (self.view + self.window,)
+    return (self.window,)
 
   def example(self, form: Form) -> Support:
     x = jnp.zeros((form.shots, *self.item_shape), jnp.int32)
@@ -84,11 +86,13 @@ class Documents(TaskFamily):
     *,
     form: Form | None = None,
   ) -> Task:
-    """Nothing is drawn: a document's support is how it begins."""
-    number = protocol.shots + protocol.queries
-    x, y = self.windows(items.ids[task], number)
-    given = protocol.shots
-    return Task(Support(x[:given], y[:given]), Query(x[given:], y[given:]))
+    """Nothing is drawn: a document's support is how it begins. Queries may have what is
+    before them in view; windows of a support have not."""
+    ids, given = items.ids[task], protocol.shots
+    number = given + protocol.queries
+    x, y = self.windows(ids, number, items.view)
+    asked = Query(x[given:], y[given:])
+    return Task(Support(*self.windows(ids, given)), asked)
 
   def as_support(self, ids: Int[np.ndarray, " t"]) -> Support:
     """What `generate` takes, from a text's tokens: its whole windows."""
@@ -100,12 +104,12 @@ class Documents(TaskFamily):
     return Support(*self.windows(jnp.asarray(ids), number))
 
   def windows(
-    self, ids: Int[Array, " t"], number: int
+    self, ids: Int[Array, " t"], number: int, view: int = 0
   ) -> tuple[Int[Array, "n s"], Int[Array, "n s"]]:
     """Of a text's begin so many: what is seen, and what is to be predicted of it. A window
-    begins as a text does, or with what is in view."""
+    begins as a text does, or with so many tokens in view, as far as there are any."""
     starts = self.window * jnp.arange(number)[:, None]
-    place = starts - self.view + jnp.arange(self.view + self.window)
+    place = starts - view + jnp.arange(view + self.window)
     token = lambda at: jnp.where(at < 0, self.first, ids[jnp.maximum(at, 0)])  # noqa: E731
     seen = token(place - 1).at[:, 0].set(self.first)
     scored = (place >= starts) & (place >= 0)

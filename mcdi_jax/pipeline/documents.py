@@ -1,5 +1,6 @@
 """Documents: adapters of a language model, generated from how a document begins."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -141,7 +142,7 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
 
 def _family(config: Config, sets: DocumentSets) -> Documents:
   asked = config.documents
-  names = ("rank", "adapted", "window", "view")
+  names = ("rank", "adapted", "window")
   numbers = {name: getattr(asked, name) for name in names} | {"first": sets.first}
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}
   return Documents(model=sets.model, **numbers, **forms)
@@ -163,11 +164,14 @@ def prepare_documents(
   on_device = lambda name: jax.tree.map(jnp.asarray, sets.items[name])  # noqa: E731
   train, unseen = on_device("train"), "unseen_source"
   val = [on_device(name) for name in ("val", f"val_{unseen}")]
-  both = DocumentItems(*(jnp.concatenate(parts) for parts in zip(*val, strict=True)))
+  both = jax.tree.map(lambda *parts: jnp.concatenate(parts), *val)
   tests = {
     "documents-seen-sources": on_device("test"),
     "documents-unseen-sources": on_device(f"test_{unseen}"),
   }
+  if view := config.documents.view:
+    seen = {n: dataclasses.replace(items, view=view) for n, items in tests.items()}
+    tests |= {f"{name}-in-view": items for name, items in seen.items()}
   about = {"data": sets.name}
   return Prepared(family, frozen, digest, None, Suite(train, both, tests), train, about)
 

@@ -63,7 +63,7 @@ class DocumentsConfig:
     adapted: pattern of the adapted matrices' paths.
     window: tokens of a window; `meta.shots` of them are a support, and the next
       `evaluation.queries` are asked.
-    view: tokens before a window that are seen.
+    view: tokens before a query that are seen in further tests; 0: there are none.
   """
 
   base: str = ""

@@ -41,8 +41,7 @@ def test_windows_follow_each_other_and_each_token_is_predicted_once():
 @pytest.mark.parametrize("view", [2, 6])
 def test_what_is_in_view_is_seen_and_not_scored(view: int):
   """Before a document's beginning there is nothing but how a text begins."""
-  family = dataclasses.replace(FAMILY, view=view)
-  x, y = family.windows(jnp.asarray(IDS[0]), 4)
+  x, y = FAMILY.windows(jnp.asarray(IDS[0]), 4, view)
   for n in range(4):
     scored = np.flatnonzero(y[n] >= 0)
     np.testing.assert_array_equal(y[n][scored], IDS[0, 4 * n : 4 * n + 4])
@@ -50,16 +49,15 @@ def test_what_is_in_view_is_seen_and_not_scored(view: int):
     before = max(0, 4 * n - view)
     seen = IDS[0, before : 4 * n + 3]
     np.testing.assert_array_equal(x[n][-len(seen) :], seen)
-    assert (x[n][: -len(seen)] == family.first).all()
+    assert (x[n][: -len(seen)] == FAMILY.first).all()
 
 
 def test_the_loss_is_that_of_the_tokens_that_are_scored():
-  family = dataclasses.replace(FAMILY, view=3)
   frozen = _frozen()
-  params = family.init(frozen, KEY, IDS, 1, scale=0.3)
-  x, y = family.windows(jnp.asarray(IDS[0]), 3)
-  found = family.loss(family.apply(frozen, params, x), y)
-  log = jax.nn.log_softmax(logits(MODEL, family.merge(frozen, params), x))
+  params = FAMILY.init(frozen, KEY, IDS, 1, scale=0.3)
+  x, y = FAMILY.windows(jnp.asarray(IDS[0]), 3, 3)
+  found = FAMILY.loss(FAMILY.apply(frozen, params, x), y)
+  log = jax.nn.log_softmax(logits(MODEL, FAMILY.merge(frozen, params), x))
   expected = [
     -np.mean([log[n, t, y[n, t]] for t in range(7) if y[n, t] >= 0]) for n in range(3)
   ]

@@ -1,5 +1,7 @@
 import dataclasses
 
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,6 +221,7 @@ def test_forms_of_unit_noise_have_loss_one():
       lambda key, g=generator, s=idle, task=task: task_loss(s, g, task, key, draws=4096)
     )(jax.random.key(0))
     assert losses.shape == segments.shape == (4096,)
+    chex.assert_tree_all_finite((task, losses))
     # a draw has sd below 1, so this is 4 sd of the mean; N for N − 1 would give ½
     assert abs(loss - 1) < 4 / np.sqrt(4096)
 

@@ -46,7 +46,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     family="documents",
     base="init",
     data=DataConfig(source="texts", path=str(place / "docs.jsonl")),
-    documents=DocumentsConfig(base=str(base), training=training, rank=1, window=8),
+    documents=DocumentsConfig(base=str(base), training=training, rank=1, window=8, view=3),
     preparation=PreparationConfig(
       tasks=4, steps=6, epsilon=1e-8, prepare_on="support_and_query", shard_tasks=4
     ),
@@ -89,8 +89,9 @@ def test_documents_come_in_halves_without_near_duplicates(config: Config):
 def test_the_whole_chain(config: Config, tmp_path: Path):
   """Both protocols, by source; a generator that is read back makes adapters for a text."""
   lines = run(config, tmp_path)
-  protocols = {line["protocol"] for line in lines}
-  assert protocols == {"documents-seen-sources", "documents-unseen-sources"}
+  protocols = [f"documents-{sources}-sources" for sources in ("seen", "unseen")]
+  in_view = {f"{name}-in-view" for name in protocols}
+  assert {line["protocol"] for line in lines} == {*protocols, *in_view}
   methods = {line["method"] for line in lines}
   assert {"generated", "shared", "descent_2", "shuffled_condition"} <= methods
   for line in lines:
@@ -139,12 +140,12 @@ def test_a_bank_is_of_one_kind_of_adapters_and_the_model_is_of_all(
 ):
   sets, timed = load_documents(config), lambda _: contextlib.nullcontext()
   found = []
-  for change in ({}, {}, {"rank": 2}, {"adapted": "blocks/*/q"}, {"view": 3}):
+  for change in ({}, {"view": 3}, {"rank": 2}, {"adapted": "blocks/*/q"}):
     training = BaseTrainingConfig(steps=1, batch=2, length=8)
     own = dataclasses.replace(config.documents, training=training, **change)
     given = (dataclasses.replace(config, documents=own), sets, 0, as_path(tmp_path), timed)
     found.append(prepare_documents(*given).digest)
-  assert found[0] == found[1] and len(set(found)) == 4
+  assert found[0] == found[1] and len(set(found)) == 3
   assert len([p for p in (tmp_path / "backbone").iterdir() if p.is_dir()]) == 1
 
 
