@@ -89,11 +89,12 @@ def guide(generator: Any, strength: Any) -> Model:
 
 def iterate(generator: Any, times: Any) -> Model:
   """Generates again from what was generated: each time the gradient of the support's loss,
-  which is part of the condition, is taken at the weights of the time before.
+  which is part of the condition, is taken at the weights of the time before, and what is
+  generated is the change from there, where it is a difference from a base.
 
   Args:
-    generator: trained with `config.score.gradient`. It was trained on gradients where the
-      family takes them, so that what comes of other ones is to be measured.
+    generator: trained with `config.score.gradient`; `generated_iterated` is trained for
+      this. Others know gradients only where the family takes them.
     times: how often, static; 1 is the generator as it is.
 
   Raises:
@@ -270,9 +271,8 @@ class Iterated(_Around):
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
     params, model = None, self.model.of_items(support.x.shape[1:])
+    settings = {"temperature": temperature, "ways": ways}
     for n in range(self.times):
-      condition = model.condition(support, ways, at=params)
       own = key if n == 0 else jax.random.fold_in(key, n)
-      tokens, _ = model.sample(condition, own, temperature=temperature)
-      params = model.decode(tokens, condition, support)
+      params = model.sampled_from(params, support, own, **settings)
     return params

@@ -121,7 +121,19 @@ class Generator(Model):
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
     """Condition, chain and weights, for items of the shape that this one is for."""
-    condition = self.condition(support, ways)
+    return self.sampled_from(None, support, key, temperature=temperature, ways=ways)
+
+  def sampled_from(
+    self,
+    at: Params | None,
+    support: Support,
+    key: Key[Array, ""],
+    *,
+    temperature: Any,
+    ways: int,
+  ) -> Params:
+    """The same from params `at`, as `given` has them."""
+    condition = self.condition(support, ways, at=at)
     tokens, _ = self.sample(condition, key, temperature=temperature)
     return self.decode(tokens, condition, support)
 
@@ -149,12 +161,16 @@ class Generator(Model):
 
   def given(self, support: Support, ways: int, *, at: Params | None = None) -> Given:
     """What a support whose items the family has embedded says, whatever the score network's
-    params are; `at` are the params at which its gradient is taken, None: where the family
-    says."""
+    params are.
+
+    Args:
+      at: params at which its gradient is taken, and that tokens are a difference from where
+        they are one from a base; None: where the family says, and the base.
+    """
     parts = (self.spec, self.frozen, self.space)
     inputs, present = score_inputs(*parts, support, ways, at=at)
     base = self.family.base(self.frozen, self.spec.base, support, ways)
-    return Given(inputs, base, present)
+    return Given(inputs, base if at is None or base is None else at, present)
 
   def conditioned(self, given: Given) -> Condition:
     """What the score network makes of it."""
@@ -260,7 +276,11 @@ def score_inputs(
     inputs = (*inputs, resolvents(*inputs, spec.score.ridge))
   if not (spec.score.gradient or spec.score.facts):
     return inputs, present
-  family, gradient, facts = spec.family, None, None
+  family, gradient, facts, position = spec.family, None, None, None
+  if spec.score.position:
+    base = family.base(frozen, spec.base, support, ways)
+    tokens = jnp.zeros((space.rows(len(present)), space.width))
+    position = tokens if at is None else space.encode(at, base, present)
   if spec.score.gradient:
     at = family.gradient_at(frozen, support, ways) if at is None else at
     at = family.without_absent(at, present)
@@ -269,7 +289,7 @@ def score_inputs(
     own = family.facts(frozen, support, ways)
     facts = space.dual.encode(own, None, present)
   mask = () if len(inputs) > 2 else (None,)
-  return (*inputs, *mask, gradient, facts), present
+  return (*inputs, *mask, gradient, facts, position), present
 
 
 def support_gradient(

@@ -39,6 +39,9 @@ class ScoreConfig:
     compute: dtype of the activations and products; params are float32 (`tokens`).
     gradient: whether each token is told its own part of the gradient of the support's
       loss, which costs one backward pass of the downstream network (`tokens`).
+    position: whether each token is told, beside that gradient, where it was taken: how far
+      from the base, in the unit of generated tokens; `compose.iterate` takes it at weights
+      that were generated before (`tokens`).
     facts: whether each token is told its own part of the family's `facts` of a support
       (`tokens`).
     summary: hidden units of what the items say together, of which each token that belongs
@@ -55,6 +58,7 @@ class ScoreConfig:
   remat: bool = False
   compute: Literal["float32", "bfloat16"] = "float32"
   gradient: bool = False
+  position: bool = False
   facts: bool = False
   summary: int = 4
 
@@ -71,9 +75,11 @@ class ScoreConfig:
     has = self.network == "equivariant" or not self.ridge
     check(has, "config.score.ridge", self.ridge, remedy)
     remedy = "of these networks only 'tokens' reads it, set it to False"
-    for name in ("gradient", "facts"):
+    for name in ("gradient", "position", "facts"):
       value = getattr(self, name)
       check(self.network == "tokens" or not value, f"config.score.{name}", value, remedy)
+    remedy, position = "it is where the gradient is taken, set both", self.position
+    check(self.gradient or not position, "config.score.position", position, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

@@ -122,6 +122,8 @@ class TokenNetwork(ScoreNetwork):
       self.place_encoder = nn.Dense(self.own * w, dtype=dtype)
     if self.config.gradient:
       self.gradient_encoder = nn.Dense(w, dtype=dtype)
+    if self.config.position:
+      self.position_encoder = nn.Dense(w, dtype=dtype)
     if self.config.facts:
       self.fact_encoder = nn.Dense(w, dtype=dtype)
 
@@ -132,6 +134,7 @@ class TokenNetwork(ScoreNetwork):
     mask: Bool[Array, " m"] | None = None,
     gradient: Float[Array, "S W"] | None = None,
     facts: Float[Array, "S W"] | None = None,
+    position: Float[Array, "S W"] | None = None,
   ) -> TokenCondition:
     """Items of a support, or whatever a family makes of one.
 
@@ -140,15 +143,17 @@ class TokenNetwork(ScoreNetwork):
       mask: which items count; None: those that belong to a class.
       gradient: of the support's loss, as tokens; where the settings say so.
       facts: of the weights, as tokens; where the settings say so.
+      position: where the gradient was taken, as tokens; where the settings say so.
     """
     mask = member.any(1) if mask is None else mask
     x = jnp.where(mask[:, None], x, 0.0)  # the rest may hold anything
     by_class = class_means(member, self.class_encoder(x))
     by_place = self._by_place(x, mask)
     ways = len(by_class)
-    for given, name in ((gradient, "gradient_encoder"), (facts, "fact_encoder")):
+    told = {"gradient": gradient, "fact": facts, "position": position}
+    for name, given in told.items():
       if given is not None:
-        seen = getattr(self, name)(given)
+        seen = getattr(self, f"{name}_encoder")(given)
         by_class, by_place = by_class + seen[:ways], by_place + seen[ways:]
     return TokenCondition(self.item_encoder(x), mask, by_class, by_place)
 

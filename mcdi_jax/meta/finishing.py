@@ -37,6 +37,8 @@ class FinishingConfig:
       power from its inverse to itself and numbers of a log-normal of its log; 1 is off.
       Features of other domains and encoders have others.
     temperature: τ of the weights whose query loss it is, and by which the best are kept.
+    passes: of `generated_iterated`, which is trained on from what it generated the pass
+      before, on the mean query loss of all passes.
     rate: peak rate for finishing; the hypernetwork takes meta.rate.
     warmup: share of the steps in which the rate rises.
     clip: largest norm of the gradient; 0 is off.
@@ -52,6 +54,7 @@ class FinishingConfig:
   feature_noise: float = 0.5
   feature_power: float = 1.0
   temperature: float = 0.0
+  passes: int = 3
   rate: float = 1e-3
   warmup: float = 0.05
   clip: float = 1.0
@@ -61,7 +64,7 @@ class FinishingConfig:
 
   def __post_init__(self):
     where = "config.finishing"
-    for name in ("steps", "tasks", "queries", "validate_every", "save_every"):
+    for name in ("steps", "tasks", "queries", "passes", "validate_every", "save_every"):
       value = getattr(self, name)
       check(value >= 1, f"{where}.{name}", value, "give at least 1")
     for name in ("feature_noise", "clip"):
@@ -92,17 +95,27 @@ def query_loss(
   key: Key[Array, ""],
   *,
   temperature: float = 0.0,
+  passes: int = 1,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Mean loss of a task's queries under the weights that are generated from its support;
-  and how good these are. x are embedded items [n, ...]."""
+  and how good these are. x are embedded items [n, ...].
+
+  Args:
+    passes: as `compose.iterate` makes them, each from a start without a derivative: the
+      loss is their mean, the quality that of the last.
+  """
   generator = dataclasses.replace(generator, score=score)
   family, (x, y, mask) = generator.spec.family, task.query
-  ways = family.largest.ways
-  settings = {"temperature": temperature, "ways": ways}
+  settings = {"temperature": temperature, "ways": family.largest.ways}
   params = generate_from_features(generator, task.support, key, **settings)
-  output = family.apply(generator.frozen, params, x)
-  loss = mean_over_items(family.loss(output, y), mask)
-  return loss, family.quality(output, task.query)
+  losses = []
+  for n in range(passes):
+    if n:
+      start, own = jax.lax.stop_gradient(params), jax.random.fold_in(key, n)
+      params = generator.sampled_from(start, task.support, own, **settings)
+    output = family.apply(generator.frozen, params, x)
+    losses.append(mean_over_items(family.loss(output, y), mask))
+  return sum(losses) / passes, family.quality(output, task.query)
 
 
 def noisy_task(
@@ -124,7 +137,9 @@ def noisy_task(
   )
 
 
-def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
+def finishing(
+  config: FinishingConfig, *, steps: int, rate: float, passes: int = 1
+) -> Training:
   """The query loss, averaged over tasks. The metrics are `loss`, the family's own on
   the training queries, such as `accuracy` in percent, and `gradient` (its norm)."""
 
@@ -152,8 +167,10 @@ def finishing(config: FinishingConfig, *, steps: int, rate: float) -> Training:
   ) -> tuple[Params, dict[str, Array]]:
     family = generator.spec.family
 
+    settings = {"temperature": config.temperature, "passes": passes}
+
     def loss(p: Params, q: QueryTask, _: Any) -> Any:
-      return query_loss(p, generator, q.task, q.key, temperature=config.temperature)
+      return query_loss(p, generator, q.task, q.key, **settings)
 
     mean = mean_gradient_by_platform if family.one_by_one else mean_gradient
     found, (losses, quality) = mean(loss, score, batch, key)

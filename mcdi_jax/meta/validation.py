@@ -22,12 +22,14 @@ def validation(
   *,
   tasks: int,
   temperature: float = 0.0,
+  passes: int = 1,
 ) -> Callable[[MetaState, Generator, Any], tuple[MetaState, dict[str, Array]]]:
   """`validate(state, generator, items)`: how good the weights are that the averaged
   generator makes at this τ, in the unit of the family's metric, such as accuracy in
   percent, always on the same validation tasks; and the rms of their tokens, where that of
   all k targets together is 1. Keeps the best average in the state. It is compiled once for
-  all protocols, which differ in ways and shots."""
+  all protocols, which differ in ways and shots. Of several passes, as `compose.iterate`
+  makes them, it is the last's quality and the first's rms."""
   largest = Protocol(*(max(sizes) for sizes in zip(*protocols, strict=True)))
   forms = Form(*(jnp.asarray([p[field] for p in protocols]) for field in (0, 1)))
 
@@ -44,6 +46,10 @@ def validation(
     condition = generator.condition(support, largest.ways)
     tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
     params = generator.decode(tokens, condition, support)
+    settings = {"temperature": temperature, "ways": largest.ways}
+    for n in range(1, passes):
+      own = jax.random.fold_in(k_sample, n)
+      params = generator.sampled_from(params, support, own, **settings)
     quality = family.quality(family.apply(generator.frozen, params, query.x), query)
     rms = generator.space.leaf_rms(tokens, condition.present)
     return quality, jnp.mean(rms)

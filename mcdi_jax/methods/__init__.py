@@ -11,7 +11,8 @@ from mcdi_jax.methods.controls import (
 from mcdi_jax.methods.cosine import COSINE
 from mcdi_jax.methods.descent import descent
 from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
-from mcdi_jax.methods.generated import generated
+from mcdi_jax.methods.generated import generated, iterated
+from mcdi_jax.methods.in_context import in_context
 from mcdi_jax.methods.logistic import LOGISTIC
 from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.prepared import prepared
@@ -59,6 +60,8 @@ __all__ = [
   "draw_settings",
   "generated",
   "generated_without",
+  "in_context",
+  "iterated",
   "mean_of_bank",
   "nearest_of_bank",
   "prepared",

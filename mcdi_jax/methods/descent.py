@@ -18,13 +18,15 @@ from mcdi_jax.tasks import Support, mean_over_items
 _SPACE: Space = {"rate": LogUniform(1e-3, 1.0), "epsilon": LogUniform(1e-8, 1e-2)}
 
 
-def descent(steps: int) -> Tunable:
-  """`descent_n`; n is static."""
-  return Tunable(f"descent_{steps}", functools.partial(_make, steps), _SPACE)
+def descent(steps: int, space: Space = _SPACE) -> Tunable:
+  """`descent_n`; n is static. Its settings: `rate`, `epsilon`, and `decay`, 1 where the
+  rate falls to 0 along a cosine, and 0 where it does not or a space has none."""
+  return Tunable(f"descent_{steps}", functools.partial(_make, steps), space)
 
 
 def _make(steps: int, settings: dict[str, Any], known: Known) -> Method:
-  numbers = {name: jnp.float32(value) for name, value in settings.items()}
+  told = {"decay": 0, **settings}
+  numbers = {name: jnp.float32(value) for name, value in told.items()}
   variables = {"frozen": known.frozen, **numbers}
   functions = _functions(known.family, steps)
   return Method(f"descent_{steps}", *functions, variables, {"steps": steps, **settings})
@@ -36,7 +38,12 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
     variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
   ) -> Params:
     frozen = variables["frozen"]
-    optimiser = optax.adam(variables["rate"], eps=variables["epsilon"])
+
+    def rate(count: Any) -> Array:
+      fallen = (1 - jnp.cos(jnp.pi * count / steps)) / 2
+      return variables["rate"] * (1 - variables["decay"] * fallen)
+
+    optimiser = optax.adam(rate, eps=variables["epsilon"])
 
     def loss(params: Params) -> Float[Array, ""]:
       output = family.fitted(frozen, params, support)

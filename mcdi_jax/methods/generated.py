@@ -1,11 +1,13 @@
 """Weights that a generator makes, as a method among the others."""
 
+import functools
 from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Key, Shaped
 
-from mcdi_jax.generator import Generator, generate_from_features
+from mcdi_jax.generator import Generator, generate_from_features, iterate
+from mcdi_jax.generator.model import Model
 from mcdi_jax.methods.method import Method
 from mcdi_jax.tasks import Support
 
@@ -23,7 +25,7 @@ def kept(temperature: float) -> Any:
 
 
 def generate_from(
-  generator: Generator, temperature: Any, support: Support, key: Any, ways: int
+  generator: Model, temperature: Any, support: Support, key: Any, ways: int
 ) -> Any:
   """temperature: as `kept`."""
   settings = {"temperature": 0.0 if temperature is None else temperature, "ways": ways}
@@ -50,3 +52,22 @@ def generated(name: str, generator: Generator, temperature: float) -> Method:
     "base": generator.spec.base,
   }
   return Method(name, adapt, predict, (generator, kept(temperature)), settings)
+
+
+def iterated(name: str, generator: Generator, temperature: float, passes: int) -> Method:
+  """`NAME_n`: what `compose.iterate` makes in so many passes."""
+  method = generated(f"{name}_{passes}", generator, temperature)
+  return method._replace(
+    adapt=_adapt_in(passes), settings={**method.settings, "passes": passes}
+  )
+
+
+@functools.cache
+def _adapt_in(passes: int) -> Any:
+  def adapt(
+    variables: tuple[Generator, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Any:
+    generator, temperature = variables
+    return generate_from(iterate(generator, passes), temperature, support, key, ways)
+
+  return adapt

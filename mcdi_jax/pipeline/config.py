@@ -32,12 +32,15 @@ class Recipe(NamedTuple):
     delta: whether generated weights are a difference from `config.delta_base`.
     starts_from: the generator that it is trained on from; empty: from scratch.
     chain: what its chain makes of the configured one.
+    iterated: whether it is trained to go on from what it generated, `finishing.passes`
+      times.
   """
 
   algorithm: Literal["reptile", "single_level", "query_loss"]
   delta: bool = False
   starts_from: str = ""
   chain: Callable[[DiffusionConfig], DiffusionConfig] = lambda diffusion: diffusion
+  iterated: bool = False
 
 
 def one_step(diffusion: DiffusionConfig) -> DiffusionConfig:
@@ -63,6 +66,9 @@ GENERATORS = {
   "generated_finished": Recipe("query_loss", starts_from="generated"),
   "generated_delta_finished": Recipe(
     "query_loss", delta=True, starts_from="generated_delta"
+  ),
+  "generated_iterated": Recipe(
+    "query_loss", starts_from="generated_finished", iterated=True
   ),
   "hypernetwork": Recipe("query_loss", chain=one_step),
   "hypernetwork_weights": Recipe("reptile", chain=one_step),
@@ -90,7 +96,8 @@ class Config:
       `generated_single_level` (equally many draws), `generated_delta` (REPTILE, as a
       difference from `delta_base`), `generated_finished` (`generated`, trained on
       by the query loss), `generated_delta_finished` (the same of `generated_delta`),
-      `hypernetwork` (the same network at T = 1, by the query loss),
+      `generated_iterated` (`generated_finished`, trained to generate from what it
+      generated), `hypernetwork` (the same network at T = 1, by the query loss),
       `hypernetwork_weights` (the same at T = 1, by the weights of the bank),
       `k1` (vanilla diffusion: the last of the bank's targets, one segment),
       `naive_targets` (all of them, each as the end of the whole chain).
@@ -154,6 +161,13 @@ class Config:
     first = distinct and self.generators[:1] == ("generated",)
     remedy = "name each once, 'generated' first: the others are compared with it"
     check(first, "config.generators", self.generators, remedy)
+    for n, name in enumerate(self.generators):
+      start, remedy = GENERATORS[name].starts_from, "name before it what it starts from"
+      there = not start or start in self.generators[:n]
+      check(there, "config.generators", self.generators, f"{name}: {remedy}, {start}")
+      iterated, remedy = GENERATORS[name].iterated, f"{name} needs it, set it to True"
+      has = self.score.gradient or not iterated
+      check(has, "config.score.gradient", self.score.gradient, remedy)
     distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"

@@ -21,15 +21,17 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.methods import Method, base_alone
+from mcdi_jax.methods import Known, LogUniform, Method, base_alone, descent, in_context
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.language_training import language_training
 from mcdi_jax.networks.llama import LlamaConfig, read_llama
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.own import network_rivals
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 
+_RATES = {
+  "rate": LogUniform(1e-3, 0.1), "epsilon": LogUniform(1e-8, 1e-4), "decay": (0, 1)
+}  # fmt: skip
 _EVERY = 100_000_000  # tokens of a document: all of them
 
 
@@ -205,10 +207,12 @@ def _trained(
 
 
 def document_rivals(config: Config, prepared: Prepared) -> Rivals:
-  """Gradient descent, and the trained model without any adapter: `shared`."""
-  found = network_rivals(config, prepared)
-  shared = base_alone(found.given, "init")._replace(name="shared")
-  return found._replace(fixed=(shared,))
+  """Gradient descent, the model with the support before it, and the trained model without
+  any adapter: `shared`."""
+  known = Known(prepared.family, prepared.frozen)
+  descents = [descent(n, _RATES) for n in config.evaluation.descent_steps]
+  shared = base_alone(known, "init")._replace(name="shared")
+  return Rivals((in_context(known.family), *descents), known, (shared,))
 
 
 def document_examples(

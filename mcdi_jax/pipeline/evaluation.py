@@ -40,6 +40,7 @@ from mcdi_jax.methods import (
   Method,
   generated,
   generated_without,
+  iterated,
   mean_of_bank,
   nearest_of_bank,
   refined,
@@ -106,6 +107,12 @@ def methods_of(
   found: Methods = [
     (generated(name, trained.generator, choice.settings["temperature"]), choice)
     for name, (trained, choice) in generators.items()
+  ]
+  found += [
+    (iterated(name, trained.generator, choice.settings["temperature"], passes), UNTUNED)
+    for name, (trained, choice) in generators.items()
+    if GENERATORS[name].iterated
+    for passes in range(2, config.finishing.passes + 1)
   ]
   found += [
     tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)

@@ -133,7 +133,8 @@ def _plan(
     steps, rate = last.steps, last.rate
     if not before:  # as a rule as many steps as the finished generator had in all
       steps, rate = last.hypernetwork_steps or meta.steps + steps, meta.rate
-    training = finishing(last, steps=steps, rate=rate)
+    passes = last.passes if recipe.iterated else 1
+    training = finishing(last, steps=steps, rate=rate, passes=passes)
     counts = (steps, last.validate_every, last.save_every)
   else:
     training = meta_training(meta, recipe.algorithm)
@@ -153,7 +154,9 @@ def _trained(
   k_validation, tasks = key_for(seed, "validation"), config.meta.validation_tasks
   by_queries = plan.recipe.algorithm == "query_loss"
   tau = config.finishing.temperature if by_queries else 0.0
-  validate = validation(config.forms, k_validation, tasks=tasks, temperature=tau)
+  passes = config.finishing.passes if plan.recipe.iterated else 1
+  settings = {"tasks": tasks, "temperature": tau, "passes": passes}
+  validate = validation(config.forms, k_validation, **settings)
   generator, training = plan.start, plan.training
 
   def step(state: Any, key: Any) -> tuple[Any, dict[str, Any]]:

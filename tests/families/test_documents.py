@@ -13,6 +13,7 @@ from mcdi_jax.families import DocumentItems, Documents
 from mcdi_jax.generator import GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank, load_generator, save_generator
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.methods import Known, in_context
 from mcdi_jax.networks.llama import LlamaConfig, logits
 from mcdi_jax.tasks import Protocol, mean_over_items
 
@@ -50,6 +51,19 @@ def test_what_is_in_view_is_seen_and_not_scored(view: int):
     seen = IDS[0, before : 4 * n + 3]
     np.testing.assert_array_equal(x[n][-len(seen) :], seen)
     assert (x[n][: -len(seen)] == FAMILY.first).all()
+
+
+def test_queries_may_have_a_view_and_supports_have_none():
+  """The same tokens are scored in both."""
+  protocol = Protocol(1, 2, 2)
+  plain, seen = (
+    FAMILY.examples(KEY, dataclasses.replace(ITEMS, view=v), jnp.int32(1), protocol)
+    for v in (0, 3)
+  )
+  np.testing.assert_array_equal(seen.support.x, plain.support.x)
+  assert seen.query.x.shape == (2, 7)
+  np.testing.assert_array_equal(seen.query.y[:, 3:], plain.query.y)
+  np.testing.assert_array_equal(seen.query.x[:, 1:4], [IDS[1, 5:8], IDS[1, 9:12]])
 
 
 def test_the_loss_is_that_of_the_tokens_that_are_scored():
@@ -129,3 +143,22 @@ def test_generated_and_read_back(tmp_path):
       generate(made, support._replace(x=x), KEY)
   with pytest.raises(InputError, match="the text has 3 tokens: at least 4 are needed"):
     FAMILY.as_support(IDS[0, :3])
+
+
+@pytest.mark.parametrize("tokens", [3, 8])
+def test_in_context_reads_the_end_of_the_support_before_a_query(tokens: int):
+  """As the model would read the document on, if nothing lay between; a query that has
+  tokens in view is read as it is."""
+  tunable = in_context(FAMILY)
+  assert tunable.space == {"tokens": (2, 4, 8)}
+  frozen = _frozen()
+  method = tunable.make({"tokens": tokens}, Known(FAMILY, frozen))
+  task = FAMILY.examples(KEY, ITEMS, jnp.int32(0), Protocol(1, 2, 2))
+  read = method.adapt(method.variables, task.support, KEY, 1)
+  found = method.predict(method.variables, read, task.query.x)
+  document = jnp.concatenate([jnp.array([FAMILY.first]), IDS[0, 8 - tokens : 12]])
+  whole = logits(MODEL, frozen["base"], document[None])[0]
+  np.testing.assert_allclose(found[0], whole[tokens:-1], atol=1e-5)
+  x, _ = FAMILY.windows(jnp.asarray(IDS[0]), 4, 6)
+  found = method.predict(method.variables, read, x[2:])
+  np.testing.assert_allclose(found, logits(MODEL, frozen["base"], x[2:]), atol=1e-6)

@@ -16,6 +16,8 @@ from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, compose
 from mcdi_jax.generator.storage import blank
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.meta.finishing import query_loss
+from mcdi_jax.tasks import Query, Task
 
 FAMILY = sines.FAMILY
 KEY = jax.random.key(0)
@@ -65,18 +67,64 @@ def test_each_token_is_told_its_own_part(generator: Generator):
   np.testing.assert_allclose(seen[0] - seen[1], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_iterated_takes_the_gradient_at_what_was_generated(generator: Generator):
-  """Once is the generator itself; twice is what its condition there gives."""
+def test_iterated_goes_on_from_what_was_generated(generator: Generator):
+  """Once is the generator itself; twice is the change that its condition there gives, from
+  there."""
   support = _support()
   once = generate(compose.iterate(generator, 1), support, KEY)
   chex.assert_trees_all_close(once, generate(generator, support, KEY), rtol=1e-5)
   condition = generator.condition(support, 1, at=once)
   tokens, _ = generator.sample(condition, KEY, temperature=0.0)
-  expected = generator.decode(tokens, condition, support)
+  change = generator.space.decode(tokens)
+  expected = jax.tree.map(jnp.add, once, change)
   found = generate(compose.iterate(generator, 2), support, KEY)
   chex.assert_trees_all_close(found, expected, rtol=1e-3, atol=1e-4)
   moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), found, once)
   assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_each_token_is_told_where_its_gradient_was_taken(generator: Generator):
+  """As a difference from the base, in the unit of tokens; at the base that is 0."""
+  spec = dataclasses.replace(
+    generator.spec, score=dataclasses.replace(generator.spec.score, position=True)
+  )
+  layer = {"kernel": jnp.eye(generator.space.width, 8), "bias": jnp.zeros(8)}
+  score = {**generator.score, "position_encoder": layer}
+  told = dataclasses.replace(generator, spec=spec, score=score)
+  support, init = _support(), generator.frozen["init"]
+  there = jax.tree.map(lambda leaf: leaf + 0.1, init)
+  for at, expected in ((None, 0.0), (there, generator.space.encode(there, init)[:, :8])):
+    seen, unseen = (
+      g.condition(support, 1, at=at).context.by_place for g in (told, generator)
+    )
+    np.testing.assert_allclose(seen - unseen, expected + 0 * seen, atol=1e-4)
+
+
+def test_the_query_loss_of_passes_is_their_mean(generator: Generator):
+  """Each pass starts from the one before, through which nothing is derived; the quality is
+  that of the last."""
+  support, query = _support(), Query(*_support(1)[:2])
+  task, family, frozen = Task(support, query), generator.family, generator.frozen
+  each = [generate(compose.iterate(generator, n), support, KEY) for n in (1, 2)]
+  losses = [_loss(params, query, frozen) for params in each]
+  run = lambda g, passes: query_loss(g.score, g, task, KEY, passes=passes)  # noqa: E731
+  loss, quality = run(generator, 2)
+  np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-4)
+  last = family.quality(family.apply(frozen, each[1], query.x), query)
+  np.testing.assert_allclose(quality, last, rtol=1e-4)
+
+  def second_alone(score: Any) -> Any:
+    own = dataclasses.replace(generator, score=score)
+    key = jax.random.fold_in(KEY, 1)
+    found = own.sampled_from(each[0], support, key, temperature=0.0, ways=1)
+    return _loss(found, query, frozen)
+
+  gradient = jax.grad(lambda s: query_loss(s, generator, task, KEY, passes=2)[0])
+  first = jax.grad(lambda s: query_loss(s, generator, task, KEY)[0])(generator.score)
+  expected = jax.tree.map(
+    lambda a, b: (a + b) / 2, first, jax.grad(second_alone)(generator.score)
+  )
+  chex.assert_trees_all_close(gradient(generator.score), expected, rtol=1e-2, atol=1e-4)
 
 
 def test_iterated_under_jit_vmap_and_grad_and_in_compositions(generator: Generator):

@@ -1,6 +1,5 @@
 import dataclasses
 
-
 import chex
 import jax
 import jax.numpy as jnp

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from miniature import SHOTS, WAYS, WIDTH, flat, make_generator, make_source
 
@@ -62,6 +63,20 @@ def test_descent_is_adam_from_theta_0_on_the_support():
   output = method.predict(method.variables, found, support.x)
   np.testing.assert_allclose(output, FAMILY.apply(FROZEN, found, support.x), rtol=1e-6)
   assert method.name == "descent_3" and method.settings == {"steps": 3, **settings}
+
+
+def test_a_rate_that_falls_is_a_cosine_s():
+  """From the trial's own, which the first step is of, to 0 after the last."""
+  support, rates = _support(), 0.02 * (1 + np.cos(np.pi * np.arange(3) / 3)) / 2
+  known, settings = Known(FAMILY, FROZEN), {"rate": 0.02, "epsilon": 1e-3}
+  falling = descent(3).make({**settings, "decay": 1}, known)
+  found = falling.adapt(falling.variables, support, KEY, 1)
+  optimiser, params = optax.scale_by_adam(eps=1e-3), FROZEN["init"]
+  state = optimiser.init(params)
+  for rate in rates:
+    update, state = optimiser.update(jax.grad(_loss)(params, support), state)
+    params = jax.tree.map(lambda p, u, r=rate: p - r * u, params, update)
+  chex.assert_trees_all_close(found, params, rtol=1e-4, atol=1e-6)
 
 
 def test_trials_of_one_descent_share_their_functions():
