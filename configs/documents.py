@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
   config.generators = (
     "generated",
     "generated_finished",
+    "generated_iterated",
     "hypernetwork",
     "hypernetwork_weights",
     "k1",
@@ -44,6 +45,7 @@ def get_config() -> ConfigDict:
   config.score.width = 128
   config.score.layers = 2
   config.score.gradient = True
+  config.score.position = True
   config.score.summary = 0
   config.meta.support = "kept"
   config.meta.ways = (1,)
@@ -59,7 +61,7 @@ def get_config() -> ConfigDict:
   config.finishing.validate_every = 250
   config.evaluation.tasks = 500
   config.evaluation.tuning_tasks = 64
-  config.evaluation.trials = 8
+  config.evaluation.trials = 16
   config.evaluation.queries = 4
   config.evaluation.temperatures = (0.0,)
   config.evaluation.descent_steps = (1, 3, 5, 10, 30)

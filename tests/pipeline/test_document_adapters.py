@@ -51,11 +51,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
       tasks=4, steps=6, epsilon=1e-8, prepare_on="support_and_query", shard_tasks=4
     ),
     diffusion=DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
-    score=ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, summary=0),
+    score=ScoreConfig(
+      "tokens", width=8, layers=1, heads=2, gradient=True, position=True, summary=0
+    ),
     meta=MetaConfig(
       ways=(1,), shots=(2,), support="kept", steps=2, tasks=2, draws=2, validation_tasks=2
     ),
-    finishing=FinishingConfig(feature_noise=0.0),
+    finishing=FinishingConfig(steps=2, tasks=2, queries=2, passes=2, feature_noise=0.0),
+    generators=("generated", "generated_finished", "generated_iterated"),
     evaluation=EvaluationConfig(
       tasks=4, tuning_tasks=2, trials=2, queries=2, descent_steps=(2,), latency=False
     ),
@@ -93,7 +96,9 @@ def test_the_whole_chain(config: Config, tmp_path: Path):
   in_view = {f"{name}-in-view" for name in protocols}
   assert {line["protocol"] for line in lines} == {*protocols, *in_view}
   methods = {line["method"] for line in lines}
-  assert {"generated", "shared", "descent_2", "shuffled_condition"} <= methods
+  rivals = {"shared", "descent_2", "shuffled_condition", "in_context"}
+  passes = {"generated_iterated", "generated_iterated_2"}
+  assert {"generated"} | rivals | passes <= methods
   for line in lines:
     assert np.isfinite(line["value"]) and line["value"] < 0
   generator = load_generator(str(tmp_path))

@@ -360,6 +360,18 @@ REFUSED: dict[str, tuple[Callable[[], Config], str]] = {
     lambda: dataclasses.replace(CONFIG, generators=("generatd",)),
     r"config\.generators is 'generatd'",
   ),
+  "start of a generator": (
+    lambda: dataclasses.replace(
+      CONFIG, generators=("generated", "generated_delta_finished", "generated_delta")
+    ),
+    "generated_delta_finished: name before it what it starts from, generated_delta",
+  ),
+  "gradient to go on from": (
+    lambda: dataclasses.replace(
+      CONFIG, generators=("generated", "generated_finished", "generated_iterated")
+    ),
+    r"config\.score\.gradient is False: generated_iterated needs it",
+  ),
   "seeds": (lambda: dataclasses.replace(CONFIG, seeds=(1, 1)), r"config\.seeds"),
   "path": (
     lambda: _group("data", source="npz", path="nowhere.npz"),

@@ -34,8 +34,14 @@ WRONG: dict[str, dict[str, Any]] = {
     "epsilon": 0.0,
   },
   "diffusion": {"steps": 0, "segments": 0, "handover": 2.0, "schedule": "x"},
-  "score": {"width": 0, "layers": 0, "heads": 0, "vectors": 0},
-  "finishing": {"steps": 0, "feature_noise": -1.0, "feature_power": 0.5, "rate": 0.0},
+  "score": {"width": 0, "layers": 0, "heads": 0, "vectors": 0, "position": True},
+  "finishing": {
+    "steps": 0,
+    "passes": 0,
+    "feature_noise": -1.0,
+    "feature_power": 0.5,
+    "rate": 0.0,
+  },
   "meta": {
     "steps": 0,
     "tasks": 0,
