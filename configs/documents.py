@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
   config.preparation.rate = 3e-3
   config.preparation.epsilon = 1e-8
   config.preparation.prepare_on = "support_and_query"
+  config.preparation.queries = 4
   config.preparation.shard_tasks = 64
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"
@@ -57,6 +58,7 @@ def get_config() -> ConfigDict:
   config.finishing.steps = 1000
   config.finishing.hypernetwork_steps = 1600
   config.finishing.tasks = 4
+  config.finishing.queries = 4
   config.finishing.feature_noise = 0.0
   config.finishing.validate_every = 250
   config.evaluation.tasks = 500

@@ -131,6 +131,11 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
   check(ways == (1,), "config.meta.ways", ways, remedy)
   noise, remedy = config.finishing.feature_noise, "tokens have none, set it to 0"
   check(not noise, "config.finishing.feature_noise", noise, remedy)
+  most = config.evaluation.queries
+  for group in ("preparation", "finishing"):
+    asked = getattr(config, group).queries
+    remedy = f"documents have {most} windows after a support (config.evaluation.queries)"
+    check(asked <= most, f"config.{group}.queries", asked, remedy)
   network, remedy = config.score.network, "this network reads heads, choose 'tokens'"
   check(network == "tokens", "config.score.network", network, remedy)
   need, remedy = config.documents.view + config.documents.window, "the model sees no more"

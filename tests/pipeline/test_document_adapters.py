@@ -48,7 +48,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     data=DataConfig(source="texts", path=str(place / "docs.jsonl")),
     documents=DocumentsConfig(base=str(base), training=training, rank=1, window=8, view=3),
     preparation=PreparationConfig(
-      tasks=4, steps=6, epsilon=1e-8, prepare_on="support_and_query", shard_tasks=4
+      tasks=4,
+      steps=6,
+      queries=2,
+      epsilon=1e-8,
+      prepare_on="support_and_query",
+      shard_tasks=4,
     ),
     diffusion=DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
     score=ScoreConfig(
@@ -126,6 +131,14 @@ def test_what_cannot_be_done_is_told(
   own = dataclasses.replace(config.documents, **changes)
   with pytest.raises(error, match=message):
     run(dataclasses.replace(config, documents=own), tmp_path)
+
+
+@pytest.mark.parametrize("group", ["preparation", "finishing"])
+def test_no_more_is_asked_than_a_document_has(config: Config, tmp_path: Path, group: str):
+  more = dataclasses.replace(getattr(config, group), queries=3)
+  said = f"config.{group}.queries is 3: documents have 2 windows after a support"
+  with pytest.raises(InputError, match=said):
+    run(dataclasses.replace(config, **{group: more}), tmp_path)
 
 
 def test_a_model_may_stay_as_it_is_given(config: Config, tmp_path: Path):
