@@ -31,13 +31,13 @@ def get_config() -> ConfigDict:
     "naive_targets",
   )
   config.seeds = (0, 1, 2)
-  config.preparation.tasks = 512
-  config.preparation.steps = 30
-  config.preparation.rate = 3e-3
+  config.preparation.tasks = 384
+  config.preparation.steps = 12
+  config.preparation.rate = 5e-3
   config.preparation.epsilon = 1e-8
   config.preparation.prepare_on = "support_and_query"
   config.preparation.queries = 4
-  config.preparation.shard_tasks = 64
+  config.preparation.shard_tasks = 32
   config.diffusion.steps = 3
   config.diffusion.schedule = "linear_auto"
   config.documents.training.steps = 1000

@@ -1,6 +1,7 @@
 """Ways to adapt to a task, generation among them: one file a method, one interface."""
 
 from mcdi_jax.methods.base import base_alone
+from mcdi_jax.methods.by_source import best_of_sources
 from mcdi_jax.methods.controls import (
   generated_without,
   mean_of_bank,
@@ -56,6 +57,7 @@ __all__ = [
   "Tunable",
   "at_edge",
   "base_alone",
+  "best_of_sources",
   "descent",
   "draw_settings",
   "generated",

@@ -21,7 +21,15 @@ from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.loop import train
 from mcdi_jax.lib.progress import CONSOLE
-from mcdi_jax.methods import Known, LogUniform, Method, base_alone, descent, in_context
+from mcdi_jax.methods import (
+  Known,
+  LogUniform,
+  Method,
+  base_alone,
+  best_of_sources,
+  descent,
+  in_context,
+)
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.language_training import language_training
 from mcdi_jax.networks.llama import LlamaConfig, read_llama
@@ -212,12 +220,15 @@ def _trained(
 
 
 def document_rivals(config: Config, prepared: Prepared) -> Rivals:
-  """Gradient descent, the model with the support before it, and the trained model without
-  any adapter: `shared`."""
+  """Gradient descent, the model with the support before it, the trained model without any
+  adapter: `shared`, and an adapter of each training source."""
   known = Known(prepared.family, prepared.frozen)
   descents = [descent(n, _RATES) for n in config.evaluation.descent_steps]
   shared = base_alone(known, "init")._replace(name="shared")
-  return Rivals((in_context(known.family), *descents), known, (shared,))
+  given = (known, prepared.suite.train, config.forms[0])
+  key = key_for(config.preparation.seed, "adapters of sources")
+  by_source = best_of_sources(*given, key, rate=config.preparation.rate)
+  return Rivals((in_context(known.family), *descents), known, (shared, by_source))
 
 
 def document_examples(

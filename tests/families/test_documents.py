@@ -13,7 +13,7 @@ from mcdi_jax.families import DocumentItems, Documents
 from mcdi_jax.generator import GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank, load_generator, save_generator
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.methods import Known, in_context
+from mcdi_jax.methods import Known, best_of_sources, in_context
 from mcdi_jax.networks.llama import LlamaConfig, logits
 from mcdi_jax.tasks import Protocol, mean_over_items
 
@@ -162,3 +162,24 @@ def test_in_context_reads_the_end_of_the_support_before_a_query(tokens: int):
   x, _ = FAMILY.windows(jnp.asarray(IDS[0]), 4, 6)
   found = method.predict(method.variables, read, x[2:])
   np.testing.assert_allclose(found, logits(MODEL, frozen["base"], x[2:]), atol=1e-6)
+
+
+def test_an_adapter_of_a_source_is_chosen_by_the_support():
+  """Documents of two sources say one token each; a document of either is given the adapter
+  under which it is better."""
+  ids = jnp.stack([jnp.full(16, token) for token in (3, 3, 7, 7)])
+  items = DocumentItems(ids, jnp.array([4, 4, 9, 9]))
+  known, form = Known(FAMILY, _frozen()), Protocol(1, 2, 2)
+  method = best_of_sources(known, items, form, KEY, rate=0.02)
+  adapters = method.variables["adapters"]
+  for task, own in ((0, 0), (3, 1)):
+    support, query = FAMILY.examples(KEY, items, jnp.int32(task), form)
+    params = method.adapt(method.variables, support, KEY, 1)
+    jax.tree.map(
+      lambda a, b, n=own: np.testing.assert_array_equal(a, b[n]), params, adapters
+    )
+    losses = [
+      FAMILY.loss(FAMILY.apply(known.frozen, p, query.x), query.y).mean()
+      for p in (params, known.frozen["init"])
+    ]
+    assert losses[0] < losses[1] - 0.1

@@ -101,7 +101,7 @@ def test_the_whole_chain(config: Config, tmp_path: Path):
   in_view = {f"{name}-in-view" for name in protocols}
   assert {line["protocol"] for line in lines} == {*protocols, *in_view}
   methods = {line["method"] for line in lines}
-  rivals = {"shared", "descent_2", "shuffled_condition", "in_context"}
+  rivals = {"shared", "descent_2", "shuffled_condition", "in_context"} | {"best_of_sources"}
   passes = {"generated_iterated", "generated_iterated_2"}
   assert {"generated"} | rivals | passes <= methods
   for line in lines:

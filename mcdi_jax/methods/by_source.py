@@ -1,0 +1,84 @@
+"""One adapter for each known source of documents; of these, the support chooses."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mcdi_jax.families import DocumentItems, Documents
+from mcdi_jax.methods.descent import network_outputs
+from mcdi_jax.methods.method import Known, Method
+from mcdi_jax.networks import Params
+from mcdi_jax.tasks import Protocol, Support, mean_over_items
+
+_STEPS, _DOCUMENTS = 60, 4  # of Adam, and documents a step
+
+
+def best_of_sources(
+  known: Known, items: DocumentItems, form: Protocol, key: Key[Array, ""], *, rate: float
+) -> Method:
+  """An adapter is trained for each source of these documents, on all of their windows; a
+  task is given the one under which its support's loss is least.
+
+  Args:
+    form: how many windows a document has.
+    rate: of Adam, which falls to 0 along a cosine.
+  """
+  family, number = known.family, jnp.unique(items.source)
+  train = _training(family, form, rate)
+  adapters = train(known.frozen, items, number, jax.random.split(key, len(number)))
+  variables = {"frozen": known.frozen, "adapters": adapters}
+  told = {"sources": len(number), "steps": _STEPS, "rate": rate}
+  functions = (_adapt_for(family), network_outputs(family))
+  return Method("best_of_sources", *functions, variables, told)
+
+
+def _training(family: Documents, form: Protocol, rate: float) -> Any:
+  optimiser = optax.adam(optax.cosine_decay_schedule(rate, _STEPS))
+
+  def one(frozen: Params, items: DocumentItems, source: Array, key: Array) -> Params:
+    odds = jnp.where(items.source == source, 0.0, -jnp.inf)
+
+    def loss(params: Params, task: Array) -> Float[Array, ""]:
+      support, query = family.examples(key, items, task, form)
+      x, y = (jnp.concatenate(parts) for parts in zip(support[:2], query[:2], strict=True))
+      return family.loss(family.apply(frozen, params, x), y).mean()
+
+    def step(carry: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], None]:
+      params, state = carry
+      tasks = jax.random.categorical(key, odds, shape=(_DOCUMENTS,))
+      gradients = jax.lax.map(lambda task: jax.grad(loss)(params, task), tasks)
+      mean = jax.tree.map(lambda leaf: leaf.mean(0), gradients)
+      updates, state = optimiser.update(mean, state)
+      return (optax.apply_updates(params, updates), state), None
+
+    start = frozen["init"]
+    carry = (start, optimiser.init(start))
+    (params, _), _ = jax.lax.scan(step, carry, jax.random.split(key, _STEPS))
+    return params
+
+  @jax.jit
+  def train(frozen: Params, items: DocumentItems, sources: Array, keys: Array) -> Params:
+    return jax.lax.map(lambda both: one(frozen, items, *both), (sources, keys))
+
+  return train
+
+
+@functools.cache
+def _adapt_for(family: Documents) -> Any:
+  def adapt(
+    variables: dict[str, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Params:
+    frozen, adapters = variables["frozen"], variables["adapters"]
+
+    def loss(params: Params) -> Float[Array, ""]:
+      output = family.fitted(frozen, params, support)
+      return mean_over_items(family.loss(output, support.y), support.mask)
+
+    best = jnp.argmin(jax.lax.map(loss, adapters))
+    return jax.tree.map(lambda leaf: leaf[best], adapters)
+
+  return adapt
