@@ -173,7 +173,8 @@ def _check_texts(out: Path, sentence: str) -> None:
   import jax.numpy as jnp
 
   from mcdi_jax.encoders.bert import hidden_states, read_bert
-  from mcdi_jax.networks.llama import logits, read_llama
+  from mcdi_jax.networks.llama import logits
+  from mcdi_jax.networks.llama_checkpoint import read_llama
   from mcdi_jax.pipeline.embedding import Embedder, open_encoder
   from mcdi_jax.weights.lora import merge_adapters
   from mcdi_jax.weights.peft import read_peft

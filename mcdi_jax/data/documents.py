@@ -83,6 +83,17 @@ def _split(source: int, document: int) -> str:
   return {4: "val", 9: "test"}.get(turn, "train")
 
 
+def read_document(path: PathLike) -> str:
+  """Raises `MissingError` or `DamagedError` where there is no text; an empty one, too."""
+  place = files.as_path(path)
+  if not place.is_file():
+    raise MissingError(f"there is no file {place}: name a text")
+  text = _text(place)
+  if not text.strip():
+    raise DamagedError(f"{place} is empty: name a text")
+  return text
+
+
 def _text(file: files.Path) -> str:
   try:
     return files.read_bytes(file).decode("utf-8-sig")

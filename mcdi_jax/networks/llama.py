@@ -1,28 +1,18 @@
-"""Llama-style language models (Touvron et al. 2023), from folders in the Hugging Face
-layout: attention in groups of heads (Ainslie et al. 2023), rotary positions (Su et al.
-2021), gated MLPs (Shazeer 2020), and normalisation by the root mean square.
+"""Llama-style language models (Touvron et al. 2023): attention in groups of heads (Ainslie
+et al. 2023), rotary positions (Su et al. 2021), gated MLPs (Shazeer 2020), and
+normalisation by the root mean square. `llama_checkpoint.py` reads and writes them.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from mcdi_jax.lib.config import check
-from mcdi_jax.lib.files import PathLike
-from mcdi_jax.lib.hugging_face import Tensors, check_numbers, read_config, read_tensors
 from mcdi_jax.networks.network import Params
 
-_NUMBERS = (
-  "hidden_size",
-  "intermediate_size",
-  "num_hidden_layers",
-  "num_attention_heads",
-  "vocab_size",
-)
 MATRICES = {
   "q": "self_attn.q_proj",
   "k": "self_attn.k_proj",
@@ -33,7 +23,8 @@ MATRICES = {
   "down": "mlp.down_proj",
 }
 """Of a layer: the name here, and in checkpoints after `model.layers.N.`."""
-_NORMS = {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
+NORMS = {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
+"""The same of the gains before attention and before the MLP."""
 
 
 class Stretched(NamedTuple):
@@ -97,91 +88,12 @@ def init_llama(config: LlamaConfig, key: Key[Array, ""]) -> Params:
   drawn = lambda rows, *shape: jax.random.normal(next(keys), shape) * rows**-0.5  # noqa: E731
   blocks = []
   for _ in range(config.layers):
-    block = {name: jnp.ones(config.width) for name in _NORMS}
+    block = {name: jnp.ones(config.width) for name in NORMS}
     blocks.append(block | {n: drawn(s[0], *s) for n, s in config.shapes.items()})
   words = (config.vocabulary, config.width)
   params = {"word": drawn(config.width, *words), "blocks": blocks}
   params["last"] = jnp.ones(config.width)
   return params if config.tied else {**params, "head": drawn(config.width, *words)}
-
-
-def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaConfig, Params]:
-  """Params: `word` [V, D], `blocks` with the matrices [in, out] of each layer, `last` [D],
-  and `head` [V, D] where it is not `word`.
-
-  Args:
-    setting: where the folder was given, for errors.
-
-  Raises:
-    MissingError, InputError: no such folder, or the checkpoint of another network.
-  """
-  given = read_config(folder, setting=setting)
-  kind = given.get("model_type")
-  check(kind == "llama", "model_type of config.json", kind, "this reads 'llama' alone")
-  check_numbers(given, _NUMBERS)
-  for name in ("attention_bias", "mlp_bias"):
-    on = given.get(name, False)
-    check(not on, f"{name} of config.json", on, "this reads checkpoints without biases")
-  act = given.get("hidden_act", "silu")
-  check(act == "silu", "hidden_act of config.json", act, "this knows 'silu' alone")
-  config = _config(given)
-  params = _params(config, read_tensors(folder, "model."))
-  return config, jax.tree.map(jnp.asarray, params)
-
-
-def _config(given: dict[str, Any]) -> LlamaConfig:
-  heads, width = given["num_attention_heads"], given["hidden_size"]
-  groups = given.get("num_key_value_heads") or heads
-  remedy = f"it must divide num_attention_heads {heads}"
-  whole = isinstance(groups, int) and groups > 0 and heads % groups == 0
-  check(whole, "num_key_value_heads of config.json", groups, remedy)
-  size = given.get("head_dim") or width // heads
-  check(size % 2 == 0, "head_dim of config.json", size, "rotary positions need an even one")
-  rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
-  return LlamaConfig(
-    vocabulary=given["vocab_size"],
-    width=width,
-    hidden=given["intermediate_size"],
-    layers=given["num_hidden_layers"],
-    heads=heads,
-    groups=groups,
-    size=size,
-    epsilon=given.get("rms_norm_eps", 1e-6),
-    theta=float(rope.get("rope_theta", given.get("rope_theta", 10000.0))),
-    stretched=_stretched(rope),
-    most=given.get("max_position_embeddings", 2048),
-    tied=given.get("tie_word_embeddings", False),
-  )
-
-
-def _stretched(rope: dict[str, Any]) -> tuple[float, ...]:
-  kind = rope.get("rope_type", rope.get("type", "default"))
-  remedy = "this knows 'default' and 'llama3'"
-  check(kind in ("default", "llama3"), "rope_type of config.json", kind, remedy)
-  if kind == "default":
-    return ()
-  names = ("factor", "low_freq_factor", "high_freq_factor")
-  names += ("original_max_position_embeddings",)
-  return tuple(float(rope[name]) for name in names)
-
-
-def _params(config: LlamaConfig, tensors: Tensors) -> Params:
-  blocks = []
-  for n in range(config.layers):
-    take = lambda name, *shape: tensors.take(f"layers.{n}.{name}.weight", *shape)  # noqa: B023, E731
-    block = {own: take(name, config.width) for own, name in _NORMS.items()}
-    for own, (inputs, outputs) in config.shapes.items():
-      block[own] = take(MATRICES[own], outputs, inputs).T
-    blocks.append(block)
-  words = (config.vocabulary, config.width)
-  params = {
-    "word": tensors.take("embed_tokens.weight", *words),
-    "blocks": blocks,
-    "last": tensors.take("norm.weight", config.width),
-  }
-  if not config.tied:
-    params["head"] = tensors.take("lm_head.weight", *words)
-  return params
 
 
 def logits(

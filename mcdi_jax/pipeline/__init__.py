@@ -6,6 +6,7 @@ giving the same command; what is deleted is made anew.
 
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.own import own_config, own_use
+from mcdi_jax.pipeline.own_text import adapt_to_text
 from mcdi_jax.pipeline.prediction import generate_from_folder, predict
 from mcdi_jax.pipeline.predictions import (
   Predictions,
@@ -21,6 +22,7 @@ __all__ = [
   "Predictions",
   "Suite",
   "Use",
+  "adapt_to_text",
   "generate_from_folder",
   "own_config",
   "own_use",

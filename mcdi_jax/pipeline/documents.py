@@ -32,7 +32,8 @@ from mcdi_jax.methods import (
 )
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.language_training import language_training
-from mcdi_jax.networks.llama import LlamaConfig, read_llama
+from mcdi_jax.networks.llama import LlamaConfig
+from mcdi_jax.networks.llama_checkpoint import read_llama, write_llama
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
@@ -166,7 +167,8 @@ def _family(config: Config, sets: DocumentSets) -> Documents:
 def prepare_documents(
   config: Config, sets: DocumentSets, seed: int, workdir: Path, timed: Stage
 ) -> Prepared:
-  """One base for all seeds: the model, trained on its half of the documents."""
+  """One base for all seeds: the model, trained on its half of the documents; in the workdir
+  also as a checkpoint that other tools load."""
   del seed
   family, own = _family(config, sets), config.preparation.seed
   content = {"data": sets.digest, "seed": own, "base": config.documents.training}
@@ -174,6 +176,7 @@ def prepare_documents(
   place = cache(config.backbone_dir, workdir / "backbone") / content_hash(content)[:16]
   with timed("base"), files.exclusive(place, wait=True):
     base = _trained(config, sets, family, place, workdir)
+    write_llama(workdir / "base", sets.model, base, config.documents.base)
   frozen = family.frozen(base, key_for(own, "adapters"))
   digest = content_hash(content | {"family": family_to_json(family)})
   on_device = lambda name: jax.tree.map(jnp.asarray, sets.items[name])  # noqa: E731

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mcdi_jax.data import DataConfig
+from mcdi_jax.data.tokenizer import open_tokenizer
 from mcdi_jax.diffusion import DiffusionConfig
 from mcdi_jax.evaluation import EvaluationConfig
 from mcdi_jax.families import Documents
@@ -18,10 +20,14 @@ from mcdi_jax.generator import ScoreConfig, load_generator
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
-from mcdi_jax.pipeline import Config, run
+from mcdi_jax.networks.llama import logits
+from mcdi_jax.networks.llama_checkpoint import read_llama
+from mcdi_jax.pipeline import Config, adapt_to_text, run
 from mcdi_jax.pipeline.documents import load_documents, prepare_documents
 from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
 from mcdi_jax.preparation import PreparationConfig
+from mcdi_jax.weights.lora import merge_adapters
+from mcdi_jax.weights.peft import read_peft
 from tests.checkpoints import WORDS, write_llama, write_tokenizer
 
 SPLITS = ("val", "test", "val_unseen_source", "test_unseen_source")
@@ -94,9 +100,16 @@ def test_documents_come_in_halves_without_near_duplicates(config: Config):
   assert number(again) == number(sets)
 
 
-def test_the_whole_chain(config: Config, tmp_path: Path):
-  """Both protocols, by source; a generator that is read back makes adapters for a text."""
-  lines = run(config, tmp_path)
+@pytest.fixture(scope="module")
+def made(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  place = tmp_path_factory.mktemp("made")
+  run(config, place)
+  return place
+
+
+def test_the_whole_chain(config: Config, made: Path):
+  """Both protocols, by source; what is continued is the same."""
+  lines = [json.loads(line) for line in (made / "results.jsonl").read_text().splitlines()]
   protocols = [f"documents-{sources}-sources" for sources in ("seen", "unseen")]
   in_view = {f"{name}-in-view" for name in protocols}
   assert {line["protocol"] for line in lines} == {*protocols, *in_view}
@@ -106,9 +119,43 @@ def test_the_whole_chain(config: Config, tmp_path: Path):
   assert {"generated"} | rivals | passes <= methods
   for line in lines:
     assert np.isfinite(line["value"]) and line["value"] < 0
-  generator = load_generator(str(tmp_path))
+  generator = load_generator(str(made / "seed_0" / "generator"))
   assert isinstance(generator.family, Documents) and generator.family.rank == 1
-  assert run(config, tmp_path) == lines
+  assert run(config, made) == lines
+
+
+def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
+  """In the layout of peft, for the base that the run has written; the losses that are
+  told are those of the merged model. Nothing is written for what is refused."""
+  text = tmp_path / "text.txt"
+  text.write_text("one two " * 40)
+  generator = made / "seed_0" / "generated_finished" / "generator"
+  found = adapt_to_text(generator, made / "base", text, tmp_path / "adapter")
+  assert found.support == 16 and found.rest == 64
+  model, base = read_llama(made / "base")
+  a, b = read_peft(tmp_path / "adapter")
+  family = load_generator(generator).family
+  ids = open_tokenizer(made / "base", 1000)([text.read_text()])[0][1:]
+  x, y = family.windows(jnp.asarray(ids), 10)
+  for said, factor in ((found.before, 0.0), (found.after, 1.0)):
+    scaled = jax.tree.map(lambda leaf, f=factor: f * leaf, b)
+    output = logits(model, merge_adapters({"base": base, "a": a, "b": scaled}), x[2:])
+    np.testing.assert_allclose(family.loss(output, y[2:]).mean(), said, rtol=1e-5)
+  (tmp_path / "short.txt").write_text("one two")
+  (tmp_path / "empty.txt").write_text(" ")
+  other = write_llama(tmp_path / "other", tie_word_embeddings=True)
+  write_tokenizer(other)
+  for base, name, said in (
+    (made / "base", "short.txt", r"short.txt has \d tokens: this generator needs 16"),
+    (made / "base", "empty.txt", "empty.txt is empty"),
+    (made / "base", "none.txt", "there is no file .*none.txt"),
+    (other, "text.txt", "is not the model that .* was trained for"),
+  ):
+    with pytest.raises(InputError, match=said):
+      adapt_to_text(generator, base, tmp_path / name, tmp_path / "refused")
+  with pytest.raises(InputError, match="generates heads: --generator needs"):
+    adapt_to_text("omniglot-5way", made / "base", text, tmp_path / "refused")
+  assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
-from mcdi_jax.networks.llama import read_llama
+from mcdi_jax.networks.llama_checkpoint import read_llama
 from mcdi_jax.weights.lora import init_adapters, merge_adapters
 from mcdi_jax.weights.peft import read_peft, write_peft
 from tests.checkpoints import write_llama

@@ -1,0 +1,44 @@
+"""From a text to an adapter of a language model for it, in one go.
+
+  python -m launch.adapt --generator runs/documents/seed_0/generated_finished/generator \\
+      --base runs/documents/base --text document.txt --out adapter/
+
+The adapter (LoRA) is generated from how the text begins and written as the library `peft`
+does, so that other tools load it on top of the base. Printed is how well the base predicts
+the rest of the text, without it and with it.
+"""
+
+import math
+
+from absl import app, flags
+
+from mcdi_jax.commands.command import command
+from mcdi_jax.lib.progress import CONSOLE
+from mcdi_jax.pipeline import adapt_to_text
+
+_GENERATOR = flags.DEFINE_string(
+  "generator", None, "A generator of configs/documents.py: a directory."
+)
+_BASE = flags.DEFINE_string(
+  "base", None, "Folder of the language model that it is for: base/ of its run."
+)
+_TEXT = flags.DEFINE_string("text", None, "A file in UTF-8.")
+_OUT = flags.DEFINE_string("out", None, "The folder that the adapter is written to.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+flags.mark_flags_as_required(["generator", "base", "text", "out"])
+
+
+@command
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"{argv[1]!r} is no flag")
+  call = (_GENERATOR.value, _BASE.value, _TEXT.value, _OUT.value)
+  found = adapt_to_text(*call, seed=_SEED.value)
+  CONSOLE.print(f"adapter from the first {found.support} tokens: {_OUT.value}")
+  if math.isnan(found.after):
+    CONSOLE.print("the text has no further whole window to look at")
+    return
+  CONSOLE.print(
+    f"nats a token on the next {found.rest}: {found.before:.3f} before, {found.after:.3f} "
+    "after"
+  )

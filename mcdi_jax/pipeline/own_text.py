@@ -1,0 +1,102 @@
+"""From a user's text to its adapter in the layout of `peft`."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from mcdi_jax.data.documents import read_document
+from mcdi_jax.data.tokenizer import open_tokenizer
+from mcdi_jax.families import Documents
+from mcdi_jax.generator import Generator, generate, load_generator
+from mcdi_jax.lib import outputs
+from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import PathLike
+from mcdi_jax.networks import Params
+from mcdi_jax.networks.llama_checkpoint import read_llama
+from mcdi_jax.weights.peft import write_peft
+
+_EVERY = 100_000_000  # tokens of a text: all of them
+
+
+class Adapted(NamedTuple):
+  """What an adapter does for the rest of its text.
+
+  Attributes:
+    support, rest: tokens that it was generated from, and that were scored: whole windows.
+    before, after: nats a token of the rest, without the adapter and with it; NaN where
+      there is no whole window.
+  """
+
+  support: int
+  rest: int
+  before: float
+  after: float
+
+
+def adapt_to_text(
+  generator: PathLike, base: PathLike, text: PathLike, out: PathLike, *, seed: int = 0
+) -> Adapted:
+  """Writes the adapter that is generated for a text from how it begins.
+
+  Args:
+    generator: a name that ships with the package, or a directory.
+    base: folder of the model that the generator is for, with its `tokenizer.json`.
+    text: a file in UTF-8.
+    out: the adapter's folder; a new one.
+
+  Raises:
+    InputError: a generator of something else, another base than the generator's, or a text
+      that is shorter than a support.
+  """
+  place = outputs.checked(out, "--out", folder=True)
+  model = load_generator(generator)
+  family = model.family
+  if not isinstance(family, Documents):
+    raise InputError(
+      f"{generator} generates {family.name}: --generator needs one of configs/documents.py"
+    )
+  _check_base(model, base, generator)
+  ids = open_tokenizer(base, _EVERY)([read_document(text)])[0][1:]
+  given = family.shots[0] * family.window
+  if len(ids) < given:
+    raise InputError(
+      f"{text} has {len(ids)} tokens: this generator needs {given} for a support, so give "
+      "a longer text"
+    )
+  support = family.as_support(ids[:given])
+  params = generate(model, support, jax.random.key(seed))
+  write_peft(place, model.frozen["a"], params["b"], base=str(base))
+  number = len(ids) // family.window
+  windows = family.windows(jnp.asarray(ids), number)
+  x, y = (part[family.shots[0] :] for part in windows)
+  if not len(x):
+    return Adapted(given, 0, math.nan, math.nan)
+  scored = (float(_loss(model, own, x, y)) for own in (model.frozen["init"], params))
+  return Adapted(given, y.size, *scored)
+
+
+@jax.jit
+def _loss(model: Generator, params: Params, x: Array, y: Array) -> Array:
+  """The mean over windows, one after the other."""
+  family = model.family
+
+  def one(window: tuple[Array, Array]) -> Array:
+    x, y = window
+    return family.loss(family.apply(model.frozen, params, x[None]), y[None])[0]
+
+  return jax.lax.map(one, (x, y)).mean()
+
+
+def _check_base(model: Generator, base: PathLike, generator: PathLike) -> None:
+  config, params = read_llama(base)
+  own, found = (jax.tree.flatten(tree) for tree in (model.frozen["base"], params))
+  same = config == model.family.model and own[1] == found[1]
+  if not (same and all(map(np.array_equal, own[0], found[0]))):
+    raise InputError(
+      f"--base {base} is not the model that {generator} was trained for: its adapters fit "
+      "no other, so give the folder base/ of the run that made it"
+    )
