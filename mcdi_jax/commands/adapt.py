@@ -20,12 +20,15 @@ _GENERATOR = flags.DEFINE_string(
   "generator", None, "A generator of configs/documents.py: a directory."
 )
 _BASE = flags.DEFINE_string(
-  "base", None, "Folder of the language model that it is for: base/ of its run."
+  "base",
+  "",
+  "Folder of the language model that it is for: base/ of its run; empty: the one that "
+  "ships with the generator.",
 )
 _TEXT = flags.DEFINE_string("text", None, "A file in UTF-8.")
 _OUT = flags.DEFINE_string("out", None, "The folder that the adapter is written to.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
-flags.mark_flags_as_required(["generator", "base", "text", "out"])
+flags.mark_flags_as_required(["generator", "text", "out"])
 
 
 @command

@@ -80,7 +80,7 @@ def load_generator(
   """
   if name_or_directory is None:
     return _shipped()
-  directory = _find(name_or_directory)
+  directory = find_generator(name_or_directory)
   path = directory / "generator.json"
   content, leaves = load_described(
     path,
@@ -145,7 +145,7 @@ def spec_from_json(
 
 def about_generator(name_or_directory: PathLike) -> dict[str, Any]:
   """What was kept beside a generator when it was saved."""
-  path = _find(name_or_directory) / "generator.json"
+  path = find_generator(name_or_directory) / "generator.json"
   return files.check_keys(path, files.read_json(path, *_KEYS)["about"])
 
 
@@ -200,7 +200,7 @@ def _shipped() -> list[str]:
   return sorted(f.parent.name for f in _SHIPPED.glob("*/generator.json"))
 
 
-def _find(name_or_directory: PathLike) -> Path:
+def find_generator(name_or_directory: PathLike) -> Path:
   """The directory of a shipped generator, of a workdir's, or the one given."""
   if str(name_or_directory) in _shipped():
     return _SHIPPED / str(name_or_directory)

@@ -12,6 +12,7 @@ from mcdi_jax.data.documents import read_document
 from mcdi_jax.data.tokenizer import open_tokenizer
 from mcdi_jax.families import Documents
 from mcdi_jax.generator import Generator, generate, load_generator
+from mcdi_jax.generator.storage import find_generator
 from mcdi_jax.lib import outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
@@ -44,7 +45,8 @@ def adapt_to_text(
 
   Args:
     generator: a name that ships with the package, or a directory.
-    base: folder of the model that the generator is for, with its `tokenizer.json`.
+    base: folder of the model that the generator is for, with its `tokenizer.json`; empty:
+      `base/` in the generator's own, where those that ship have it.
     text: a file in UTF-8.
     out: the adapter's folder; a new one.
 
@@ -59,6 +61,7 @@ def adapt_to_text(
     raise InputError(
       f"{generator} generates {family.name}: --generator needs one of configs/documents.py"
     )
+  base = base or find_generator(generator) / "base"
   _check_base(model, base, generator)
   ids = open_tokenizer(base, _EVERY)([read_document(text)])[0][1:]
   given = family.shots[0] * family.window

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,6 +142,10 @@ def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
     scaled = jax.tree.map(lambda leaf, f=factor: f * leaf, b)
     output = logits(model, merge_adapters({"base": base, "a": a, "b": scaled}), x[2:])
     np.testing.assert_allclose(family.loss(output, y[2:]).mean(), said, rtol=1e-5)
+  own = shutil.copytree(generator, tmp_path / "own")
+  shutil.copytree(made / "base", own / "base")
+  again = adapt_to_text(own, "", text, tmp_path / "again")
+  assert again == found
   (tmp_path / "short.txt").write_text("one two")
   (tmp_path / "empty.txt").write_text(" ")
   other = write_llama(tmp_path / "other", tie_word_embeddings=True)
