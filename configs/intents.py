@@ -7,7 +7,8 @@
 
 A line of the .jsonl is `{"text": …, "label": …, "class_split": …}`; intents of the test
 split are of domains that nothing was trained on. Tasks are of 5 or 15 intents with one
-sentence each; tested are 5 and 20. Where lines have a `domain`, a task's intents are of one:
+sentence each; tested are 5 and 20. Where lines have a `domain`, a task's intents are of
+one:
 
   python -m launch.run --config configs/intents.py:one_domain \\
       --data features/clinc_domains.npz --workdir runs/intents-of-one-domain

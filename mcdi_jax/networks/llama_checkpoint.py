@@ -104,8 +104,8 @@ def _params(config: LlamaConfig, tensors: Tensors) -> Params:
 def write_llama(
   folder: PathLike, config: LlamaConfig, params: Params, like: PathLike
 ) -> None:
-  """A model in float32, with the settings and the tokenizer of another's folder, of which
-  it has the sizes."""
+  """A model with the settings and the tokenizer of another's folder, of which it has the
+  sizes: in float16 if that has all its numbers, else in float32."""
   tensors = {"model.embed_tokens.weight": params["word"]}
   for n, block in enumerate(params["blocks"]):
     name = f"model.layers.{n}"
@@ -117,7 +117,11 @@ def write_llama(
   given, place = files.as_path(like), files.as_path(folder)
   place.mkdir(parents=True, exist_ok=True)
   whole = {name: np.ascontiguousarray(np.asarray(x)) for name, x in tensors.items()}
-  files.write_arrays(place / "model.safetensors", whole)
-  told = read_config(like, setting="config.documents.base") | {"torch_dtype": "float32"}
+  with np.errstate(over="ignore"):
+    half = {name: x.astype(np.float16) for name, x in whole.items()}
+  fits = all(np.array_equal(half[name], x) for name, x in whole.items())
+  files.write_arrays(place / "model.safetensors", half if fits else whole)
+  kind = "float16" if fits else "float32"
+  told = read_config(like, setting="config.documents.base") | {"torch_dtype": kind}
   files.write_json(place / "config.json", told)
   files.write_bytes(place / "tokenizer.json", files.read_bytes(given / "tokenizer.json"))

@@ -39,7 +39,7 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 
 _RATES = {
-  "rate": LogUniform(1e-3, 0.1), "epsilon": LogUniform(1e-8, 1e-4), "decay": (0, 1)
+  "rate": LogUniform(1e-3, 0.1), "epsilon": LogUniform(1e-8, 1e-2), "decay": (False, True)
 }  # fmt: skip
 _EVERY = 100_000_000  # tokens of a document: all of them
 
@@ -197,6 +197,7 @@ def prepare_documents(
 def _trained(
   config: Config, sets: DocumentSets, family: Documents, place: Path, workdir: Path
 ) -> Params:
+  """In numbers that half precision has, so that a checkpoint takes half of the room."""
   if is_finished(place / "base"):
     CONSOLE.print(f"base: found in {place}")
     return load_tree(place / "base", sets.params)
@@ -218,8 +219,9 @@ def _trained(
     save_every=asked.save_every,
     remedy="lower config.documents.training.rate and name another --workdir",
   )
-  save_tree(place / "base", state.params)
-  return state.params
+  params = jax.tree.map(lambda leaf: jnp.float32(jnp.float16(leaf)), state.params)
+  save_tree(place / "base", params)
+  return params
 
 
 def document_rivals(config: Config, prepared: Prepared) -> Rivals:

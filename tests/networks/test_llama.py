@@ -16,9 +16,10 @@ from mcdi_jax.networks.llama import (
   _fused,
   half_split,
   logits,
-  read_llama,
 )
-from tests.checkpoints import write_llama
+from mcdi_jax.networks.llama_checkpoint import read_llama
+from mcdi_jax.networks.llama_checkpoint import write_llama as write_checkpoint
+from tests.checkpoints import write_llama, write_tokenizer
 
 LLAMA3 = {
   "rope_type": "llama3",
@@ -160,3 +161,24 @@ def test_attention_is_the_same_by_either_program():
     both.append((program(q, k, v, seen), *jax.grad(total, (0, 1, 2))(q, k, v)))
   for a, b in zip(*both, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_written_is_read_back_to_the_last_bit(
+  tmp_path: Path, tied: bool, half: bool
+):
+  """In half precision where that is enough."""
+  given = write_llama(tmp_path / "given", tie_word_embeddings=tied)
+  write_tokenizer(given)
+  form, params = read_llama(given)
+  if half:
+    params = jax.tree.map(lambda leaf: jnp.float32(jnp.float16(leaf)), params)
+  write_checkpoint(tmp_path / "out", form, params, given)
+  again, found = read_llama(tmp_path / "out")
+  assert again == form
+  jax.tree.map(np.testing.assert_array_equal, found, params)
+  tensors = files.read_arrays(files.as_path(tmp_path) / "out" / "model.safetensors")
+  assert {x.dtype for x in tensors.values()} == {np.dtype("f2" if half else "f4")}
+  tokenizers = [(tmp_path / n / "tokenizer.json").read_bytes() for n in ("out", "given")]
+  assert tokenizers[0] == tokenizers[1]
