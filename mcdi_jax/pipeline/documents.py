@@ -39,7 +39,7 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 
 _RATES = {
-  "rate": LogUniform(1e-3, 0.1), "epsilon": LogUniform(1e-8, 1e-2), "decay": (False, True)
+  "rate": LogUniform(3e-4, 0.1), "epsilon": LogUniform(1e-8, 1e-2), "decay": (False, True)
 }  # fmt: skip
 _EVERY = 100_000_000  # tokens of a document: all of them
 
