@@ -11,6 +11,7 @@ from mcdi_jax.evaluation.table import print_table
 from mcdi_jax.evaluation.timing import (
   Timing,
   batches,
+  noise_like,
   time_generation,
   time_methods,
   with_share_of_peak,
@@ -32,6 +33,7 @@ __all__ = [
   "latency_line",
   "measure",
   "metric_line",
+  "noise_like",
   "pictures",
   "print_table",
   "reconstructed",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
 from mcdi_jax.families import TaskFamily
@@ -105,7 +106,7 @@ def time_generation(
   noise, whose values the work does not depend on."""
   key = jax.random.key(0)
   given = generator.family.example(Form(form.ways, form.shots))
-  items = jax.random.uniform(key, given.x.shape)
+  items = noise_like(given.x, key)
 
   def internal(g: Generator, x: Any, key: Any) -> Any:
     support = given._replace(x=g.family.embed(g.frozen, x))
@@ -127,6 +128,13 @@ def time_generation(
     found.append(_timing(name, "latency-backbone", latency))
   latency = measure(public, generator, items, key, batch=1, seconds=share)
   return [*found, _timing(name, "latency-public", latency)]
+
+
+def noise_like(items: Any, key: Any) -> Array:
+  """Items of this shape and kind: uniform in [0, 1], or tokens 0."""
+  if jnp.issubdtype(items.dtype, jnp.integer):
+    return jnp.zeros(items.shape, items.dtype)
+  return jax.random.uniform(key, items.shape)
 
 
 def with_share_of_peak(

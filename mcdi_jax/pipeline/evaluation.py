@@ -20,6 +20,7 @@ from mcdi_jax.evaluation import (
   draw_task,
   latency_line,
   metric_line,
+  noise_like,
   score,
   task_keys,
   time_generation,
@@ -306,8 +307,9 @@ def benchmark(generator: Generator, form: Protocol, *, seconds: float) -> list[T
   sizes = batches(generator.family, provenance.platform_used())
   tasks = max(sizes)
   given = generator.family.example(Form(form.ways, form.shots))
-  shape = jax.eval_shape(generator.embed, given.x).shape
-  x = jax.random.normal(jax.random.key(0), (tasks, *shape)) / shape[-1] ** 0.5
+  like = jax.eval_shape(generator.embed, given.x)
+  several = jax.ShapeDtypeStruct((tasks, *like.shape), like.dtype)
+  x = noise_like(several, jax.random.key(0))
   labels = jnp.broadcast_to(given.y, (tasks, *given.y.shape))
   supports = Support(x, labels)
   found = time_methods([method], supports, form.ways, seconds=seconds / 2)

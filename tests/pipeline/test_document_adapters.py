@@ -25,8 +25,10 @@ from mcdi_jax.networks.llama import logits
 from mcdi_jax.networks.llama_checkpoint import read_llama
 from mcdi_jax.pipeline import Config, adapt_to_text, run
 from mcdi_jax.pipeline.documents import load_documents, prepare_documents
+from mcdi_jax.pipeline.evaluation import benchmark
 from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
 from mcdi_jax.preparation import PreparationConfig
+from mcdi_jax.tasks import Protocol
 from mcdi_jax.weights.lora import merge_adapters
 from mcdi_jax.weights.peft import read_peft
 from tests.checkpoints import WORDS, write_llama, write_tokenizer
@@ -123,6 +125,15 @@ def test_the_whole_chain(config: Config, made: Path):
   generator = load_generator(str(made / "seed_0" / "generator"))
   assert isinstance(generator.family, Documents) and generator.family.rank == 1
   assert run(config, made) == lines
+
+
+def test_its_time_is_taken_on_tokens(made: Path):
+  """As a run and `launch.benchmark` take it."""
+  generator = load_generator(str(made / "seed_0" / "generator"))
+  found = benchmark(generator, Protocol(1, 2, 2), seconds=0.01)
+  protocols = {timing.protocol for timing in found}
+  assert protocols == {"latency-head", "latency-backbone", "latency-public"}
+  assert all(timing.latency.median_ms > 0 for timing in found)
 
 
 def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
