@@ -7,7 +7,7 @@ The data are a .jsonl of documents with a `text`, a `source` and a `split`, or a
 a folder of text files a source. Half of the training documents make the model familiar with
 such texts; of the other half the adapters are prepared that a generator learns from. Tested
 are documents of the same sources and of sources that nothing was trained on.
-It runs end to end; nothing of it is measured yet.
+docs/documents.md has what is measured so far.
 """
 
 from ml_collections import ConfigDict
