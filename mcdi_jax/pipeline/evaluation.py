@@ -82,8 +82,9 @@ def evaluate(
     controls = _controls(config, generators, source, number, form, suite)
     sampled = sample_rows(config, generators, form, suite.val)
     controls += [(row.method, UNTUNED) for row in sampled]
-    others = [method.name for method, _ in methods if method.name not in generators]
-    pairs = dict.fromkeys(generators, others)
+    own = [*generators, *(method.name for method in _passes(config, generators))]
+    others = [method.name for method, _ in methods if method.name not in own]
+    pairs = dict.fromkeys(own, others)
     pairs |= {
       row.method.name: [row.against] for row in sampled if row.against != row.method.name
     }
@@ -109,12 +110,7 @@ def methods_of(
     (generated(name, trained.generator, choice.settings["temperature"]), choice)
     for name, (trained, choice) in generators.items()
   ]
-  found += [
-    (iterated(name, trained.generator, choice.settings["temperature"], passes), UNTUNED)
-    for name, (trained, choice) in generators.items()
-    if GENERATORS[name].iterated
-    for passes in range(2, config.finishing.passes + 1)
-  ]
+  found += [(method, UNTUNED) for method in _passes(config, generators)]
   found += [
     tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)
     for tunable in rivals.tunable
@@ -129,6 +125,16 @@ def methods_of(
   return [*found, *((method, UNTUNED) for method in rivals.fixed)]
 
 
+def _passes(config: Config, generators: dict[str, Tuned]) -> list[Method]:
+  """What generators that are trained for several passes make in 2, 3, … of them."""
+  return [
+    iterated(name, trained.generator, choice.settings["temperature"], passes)
+    for name, (trained, choice) in generators.items()
+    if GENERATORS[name].iterated
+    for passes in range(2, config.finishing.passes + 1)
+  ]
+
+
 def _controls(
   config: Config,
   generators: dict[str, Tuned],
@@ -137,7 +143,8 @@ def _controls(
   form: Protocol,
   suite: Suite,
 ) -> Methods:
-  """What a generator that does not read its condition would reach."""
+  """What a generator that does not read its condition would reach; of those that are
+  trained on the query loss each by itself."""
   (generator, _), choice = next(iter(generators.values()))
   family, known = generator.family, Known(generator.family, generator.frozen)
   key = key_for(config.evaluation.eval_seed, "other tasks")
@@ -145,8 +152,16 @@ def _controls(
   bank = bank_of(source, number, form, family)
   supports = _supports_of(bank, family, suite.train, form, key)
   temperature = choice.settings["temperature"]
+  others = other_supports(config, generators, form, test, _OTHER_TASKS)
   found = (
     shuffled(config, generators, form, test, _OTHER_TASKS),
+    *(
+      shuffled_condition(own.generator, tau.settings["temperature"], others)._replace(
+        name=f"shuffled_{name}"
+      )
+      for name, (own, tau) in generators.items()
+      if GENERATORS[name].algorithm == "query_loss"
+    ),
     mean_of_bank(known, bank),
     nearest_of_bank(known, bank, supports, form.ways),
   )

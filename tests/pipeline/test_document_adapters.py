@@ -120,8 +120,13 @@ def test_the_whole_chain(config: Config, made: Path):
   rivals = {"shared", "descent_2", "shuffled_condition", "in_context"} | {"best_of_sources"}
   passes = {"generated_iterated", "generated_iterated_2"}
   assert {"generated"} | rivals | passes <= methods
+  controls = {f"shuffled_{name}" for name in ("generated_finished", "generated_iterated")}
+  assert controls <= methods
   for line in lines:
     assert np.isfinite(line["value"]) and line["value"] < 0
+    if line["method"] in passes:
+      settings = line["settings"]
+      assert "minus_shared" in settings and "minus_generated_iterated_2" not in settings
   generator = load_generator(str(made / "seed_0" / "generator"))
   assert isinstance(generator.family, Documents) and generator.family.rank == 1
   assert run(config, made) == lines

@@ -76,7 +76,8 @@ FIELDS = Config(
 )
 EQUIVARIANT = {"score": ScoreConfig(), "precondition": 0.0}
 CONTROLS = [
-  "shuffled_condition", "mean_of_bank", "nearest_of_bank", "generated_without_*/bias",
+  "shuffled_condition", "shuffled_generated_finished", "mean_of_bank", "nearest_of_bank",
+  "generated_without_*/bias",
   "generated_at_tau_1", "generated_at_equal_spread",
 ]  # fmt: skip
 REFINED = ["refined_generated_2", "refined_init_2"]
