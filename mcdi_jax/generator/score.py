@@ -40,8 +40,8 @@ class ScoreConfig:
     gradient: whether each token is told its own part of the gradient of the support's
       loss, which costs one backward pass of the downstream network (`tokens`).
     position: whether each token is told, beside that gradient, where it was taken: how far
-      from the base, in the unit of generated tokens; `compose.iterate` takes it at weights
-      that were generated before (`tokens`).
+      from the base, in the unit of generated tokens, 0 where the family says where;
+      `compose.iterate` takes it at weights that were generated before (`tokens`).
     facts: whether each token is told its own part of the family's `facts` of a support
       (`tokens`).
     summary: hidden units of what the items say together, of which each token that belongs
