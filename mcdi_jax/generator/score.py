@@ -78,7 +78,7 @@ class ScoreConfig:
     for name in ("gradient", "position", "facts"):
       value = getattr(self, name)
       check(self.network == "tokens" or not value, f"config.score.{name}", value, remedy)
-    remedy, position = "it is where the gradient is taken, set both", self.position
+    remedy, position = "it needs config.score.gradient, set it to False", self.position
     check(self.gradient or not position, "config.score.position", position, remedy)
 
 

@@ -147,7 +147,8 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
     check(asked <= most, f"config.{group}.queries", asked, remedy)
   network, remedy = config.score.network, "this network reads heads, choose 'tokens'"
   check(network == "tokens", "config.score.network", network, remedy)
-  need, remedy = config.documents.view + config.documents.window, "the model sees no more"
+  need = config.documents.view + config.documents.window
+  remedy = f"the model sees {sets.model.most} tokens, lower one of them"
   check(need <= sets.model.most, "config.documents.view + window", need, remedy)
   length, most = config.documents.training.length, sets.base.shape[1]
   remedy = f"documents have {most} tokens, and the model sees {sets.model.most}"

@@ -184,7 +184,11 @@ def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
   [
     ({"base": "no"}, MissingError, "there is no .*no/config.json.*config.documents.base"),
     ({"window": 64}, InputError, "has no document of 256 tokens for any split"),
-    ({"view": 60}, InputError, "config.documents.view . window is 68: the model sees no"),
+    (
+      {"view": 60},
+      InputError,
+      "config.documents.view . window is 68: the model sees 64 tokens",
+    ),
     ({"adapted": "nothing"}, InputError, "the pattern 'nothing' fits no leaf"),
     (
       {"training": BaseTrainingConfig(length=33)},
