@@ -185,11 +185,11 @@ def test_facts_are_told_to_the_tokens_they_are_of():
   diffusion = DiffusionConfig(steps=3, schedule="linear_auto")
   spec = GeneratorSpec(told, diffusion, CONV4, base="init")
   generator = blank(spec, KEY)
-  _, mask, none, facts = generator.given(_support(), 3).inputs[-4:]
+  _, mask, gradient, facts, position = generator.given(_support(), 3).inputs[-5:]
   expected = generator.space.dual.encode(
     CONV4.facts(generator.frozen, _support(), 3), None, jnp.ones(3, bool)
   )
-  assert mask is None and none is None
+  assert mask is None and gradient is None and position is None
   np.testing.assert_allclose(facts, expected, rtol=1e-5)
   assert float(jnp.abs(facts[:3]).max()) == 0 and float(jnp.abs(facts[3:]).max()) > 0.1
 

@@ -45,9 +45,10 @@ class _Training:
     return made
 
   def validation(
-    self, protocols: Any, key: Any, *, tasks: int, temperature: float = 0.0
+    self, protocols: Any, key: Any, *, tasks: int, temperature: float, passes: int
   ) -> Any:
     self.given |= {"validation key": key, "protocols": protocols, "τ": temperature}
+    self.given |= {"validation passes": passes}
     return lambda state, made, items: self.given.update(validated_on=items)
 
   def meta_training(self, config: Any, algorithm: str) -> Any:
@@ -107,6 +108,7 @@ def test_a_generator_is_trained_with_its_seeds_keys_from_its_own_start(
   assert given["protocols"] == CONFIG.forms
   assert given["validated_on"] is material.val
   assert given["τ"] == (0.0 if name == "generated" else 0.3)
+  assert given["validation passes"] == given.get("passes", 1) == 1
   if name == "generated_finished":
     assert given["start"] is start.score
     assert (given["loop steps"], given["steps"]) == (4, 4)
@@ -122,6 +124,22 @@ def test_a_generator_is_trained_with_its_seeds_keys_from_its_own_start(
   else:
     assert (given["loop steps"], given["steps"]) == (11, 11)
     assert given["rate"] == pytest.approx(3e-3)
+
+
+def test_passes_are_trained_and_chosen_by_as_many(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """From the finished generator, in its seconds too."""
+  training = _Training(monkeypatch)
+  config = dataclasses.replace(
+    CONFIG, finishing=dataclasses.replace(CONFIG.finishing, passes=4)
+  )
+  start = make_generator()
+  found = {"generated_finished": Trained(start, 30.0)}
+  given = (_material(tmp_path), as_path(tmp_path / "w"), found)
+  made = prepare_generator(config, "generated_iterated", 5, *given)
+  assert training.given["start"] is start.score and made.seconds == 32
+  assert training.given["passes"] == training.given["validation passes"] == 4
 
 
 @pytest.mark.parametrize("support", ["redrawn", "kept"])
