@@ -19,7 +19,7 @@ from absl import app, flags
 from mcdi_jax.commands.command import command
 from mcdi_jax.commands.encoder import encoder_flags
 from mcdi_jax.data import DataConfig, source_settings
-from mcdi_jax.data.distortions import DISTORTIONS
+from mcdi_jax.data.distortions import DISTORTIONS, check_distortions
 from mcdi_jax.data.texts import are_texts
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
@@ -40,11 +40,11 @@ _DOMAINS = flags.DEFINE_bool(
   False,
   "Whether the folders in --data are domains, each with a folder for each class.",
 )
-_DISTORT = flags.DEFINE_multi_enum(
+_DISTORT = flags.DEFINE_multi_string(
   "distort",
   [],
-  list(DISTORTIONS),
-  "Makes a further domain of the classes that are not for test; give it several times.",
+  "Makes a further domain of the classes that are not for test; give it several times. "
+  f"Of {', '.join(DISTORTIONS)}, or several joined by +.",
 )
 _PER_CLASS = flags.DEFINE_integer(
   "distorted_per_class", 50, "Images of each class that are distorted, in each way.", 1
@@ -64,6 +64,7 @@ def main(argv: list[str]) -> None:
     shape = embed_texts(_DATA.value, _OUT.value, embedding, _DTYPE.value)
     CONSOLE.print(f"{shape[0]} texts in {shape[1]} features: {_OUT.value}")
     return
+  check_distortions(_DISTORT.value, "--distort")
   data = from_mapping(DataConfig, source_settings(_DATA.value, _DATA_DIR.value))
   embedding = open_encoder(*_ENCODER())
   more = {"domains": _DOMAINS.value}

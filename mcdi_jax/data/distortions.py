@@ -137,15 +137,37 @@ DISTORTIONS: dict[str, Distortion] = {
 IMITATING = ("inverted", "edges", "two_tones")
 
 
+def check_distortions(names: Sequence[str], setting: str) -> None:
+  """A name is of `DISTORTIONS`, or several joined by +, each once: `noisy+rotated`.
+
+  Raises:
+    InputError: another name, or one twice; it names the setting.
+  """
+  if len(set(names)) < len(names):
+    raise InputError(f"{setting} {', '.join(names)}: name each once")
+  for name in names:
+    parts = name.split("+")
+    if len(set(parts)) < len(parts) or not set(parts) <= set(DISTORTIONS):
+      raise InputError(
+        f"{setting} is {name!r}: it has {[*DISTORTIONS]}, and several of them joined by +"
+      )
+
+
 def distorted(
   images: UInt8[np.ndarray, "n h w c"], name: str, *, seed: int = 0
 ) -> UInt8[np.ndarray, "n h w c"]:
   """Image i is the same whatever other images there are.
 
   Args:
-    name: of `DISTORTIONS`.
+    name: as in `check_distortions`; of several, one after the other.
     seed: 0: no other is needed.
   """
+  for part in name.split("+"):
+    images = _distorted(images, part, seed)
+  return images
+
+
+def _distorted(images: np.ndarray, name: str, seed: int) -> np.ndarray:
   distort = DISTORTIONS[name]
   root = jax.random.fold_in(jax.random.key(seed), list(DISTORTIONS).index(name))
 
@@ -171,15 +193,14 @@ def with_distortions(
   first and as it is.
 
   Args:
-    names: of `DISTORTIONS`.
+    names: as in `check_distortions`.
     per_class: images of each class that are distorted, in each way.
     setting: that asks for them, for errors.
 
   Raises:
     InputError: a set that has domains already, or does not say which classes are for test.
   """
-  if len(set(names)) < len(names):
-    raise InputError(f"{setting} {', '.join(names)}: name each once")
+  check_distortions(names, setting)
   if raw.domain is not None:
     raise InputError(f"{setting}: {raw.name} has domains already: leave {setting} out")
   order = np.argsort(raw.labels, kind="stable")

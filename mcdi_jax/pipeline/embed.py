@@ -38,8 +38,8 @@ def embed_set(
 
   Args:
     dtype: that features are kept in.
-    distortions: names of `DISTORTIONS`; each is a further domain, of the classes that are
-      not for test.
+    distortions: as in `check_distortions`; each is a further domain, of the classes
+      that are not for test.
     per_class: images of each class that are distorted, in each way.
     domains: whether the folders in a folder are domains, as `read_folder` has it.
 

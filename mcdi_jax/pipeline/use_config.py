@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from mcdi_jax.data.distortions import DISTORTIONS
+from mcdi_jax.data.distortions import check_distortions
 from mcdi_jax.families import Features
 from mcdi_jax.lib.config import check
 
@@ -170,8 +170,8 @@ class AdaptersConfig:
   are tested on `config.features` says (targets, shots, ways, supports, queries).
 
   Attributes:
-    distort: names of distortions (`data/distortions.py`), each a further domain whose
-      tasks are trained and validated on.
+    distort: names of distortions (`data/distortions.py`) or several joined by +, each a
+      further domain whose tasks are trained and validated on.
     distorted_per_class: images of each class that are distorted, in each way.
     closed_form: of the head on the adapted features: `prototypes`, `ridge`, `ridge_loo`.
     statistics: share of the support's own statistics in the encoder that the condition is
@@ -188,10 +188,7 @@ class AdaptersConfig:
     check(0 <= share <= 1, setting, share, "give a share from 0 to 1")
     setting, number = "config.adapters.distorted_per_class", self.distorted_per_class
     check(number >= 1, setting, number, "give at least 1")
-    for name in self.distort:
-      check(
-        name in DISTORTIONS, "config.adapters.distort", name, f"it has {[*DISTORTIONS]}"
-      )
+    check_distortions(self.distort, "config.adapters.distort")
 
 
 @dataclasses.dataclass(frozen=True)

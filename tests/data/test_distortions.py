@@ -1,9 +1,12 @@
 """Domains that are made of images."""
 
+import re
+
 import numpy as np
 import pytest
 
-from mcdi_jax.data.distortions import DISTORTIONS, IMITATING, distorted
+from mcdi_jax.data.distortions import DISTORTIONS, IMITATING, check_distortions, distorted
+from mcdi_jax.lib.errors import InputError
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (5, 12, 10, 3)).astype(np.uint8)
@@ -19,6 +22,28 @@ def test_an_image_is_distorted_alike_whatever_others_there_are(name: str):
   if name not in ("inverted", "edges"):  # drawn anew for each image
     same = distorted(np.repeat(IMAGES[:1], 16, 0), name)
     assert (same != same[0]).any()
+
+
+def test_several_are_one_after_the_other():
+  in_turn = distorted(distorted(IMAGES, "noisy"), "inverted")
+  np.testing.assert_array_equal(distorted(IMAGES, "noisy+inverted"), in_turn)
+  assert (distorted(IMAGES, "inverted+noisy") != in_turn).any()
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (("foggy",), "--distort is 'foggy': it has"),
+    (("noisy+foggy",), "joined by +"),
+    (("noisy+noisy",), "joined by +"),
+    (("noisy", "noisy"), "name each once"),
+    (("",), "--distort is ''"),
+  ],
+)
+def test_other_names_are_refused(names: tuple[str, ...], message: str):
+  check_distortions(("noisy", "noisy+inverted"), "--distort")
+  with pytest.raises(InputError, match=re.escape(message)):
+    check_distortions(names, "--distort")
 
 
 def test_grey_images_stay_grey():
