@@ -28,11 +28,14 @@ class DocumentItems:
   Attributes:
     ids: int32 [n, t] tokens, without the one that begins a text.
     source: int32 [n].
+    length: int32 [n], tokens of each that are there: a task then is a part of a document,
+      which begins anywhere. None: all of them, and a task begins where its document does.
     view: tokens before a query that are seen.
   """
 
   ids: Any
   source: Any
+  length: Any = None
   view: int = dataclasses.field(metadata={"static": True}, default=0)
 
 
@@ -86,10 +89,14 @@ class Documents(TaskFamily):
     *,
     form: Form | None = None,
   ) -> Task:
-    """Nothing is drawn: a document's support is how it begins. Queries may have what is
-    before them in view; windows of a support have not."""
+    """A support is how a document, or a part of it, begins. Queries may have what is before
+    them in view; windows of a support have not."""
     ids, given = items.ids[task], protocol.shots
     number = given + protocol.queries
+    if items.length is not None:
+      free = items.length[task] - number * self.window
+      start = jax.random.randint(key, (), 0, jnp.maximum(free, 0) + 1)
+      ids = jax.lax.dynamic_slice(ids, (start,), (number * self.window,))
     x, y = self.windows(ids, number, items.view)
     asked = Query(x[given:], y[given:])
     return Task(Support(*self.windows(ids, given)), asked)

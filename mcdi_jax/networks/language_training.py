@@ -23,9 +23,9 @@ class LanguageState(NamedTuple):
 def language_training(
   config: LlamaConfig, *, steps: int, rate: float, batch: int, length: int, first: int
 ) -> tuple[Callable[..., LanguageState], Callable[..., Any]]:
-  """`init(params) → state` and the jitted `step(state, key, ids [n, t]) → (state,
-  metrics)`: Adam on the mean loss of all tokens, its rate rising and then falling to 0
-  along a cosine.
+  """`init(params) → state` and the jitted `step(state, key, ids [n, t], tokens [n]) →
+  (state, metrics)`: Adam on the mean loss of all tokens, its rate rising and then falling
+  to 0 along a cosine. Of row i of ids the first `tokens[i]` are there.
 
   Args:
     batch: runs of tokens a step, each from a place of its own in a document.
@@ -41,11 +41,14 @@ def language_training(
 
   @jax.jit
   def step(
-    state: LanguageState, key: Key[Array, ""], ids: Int[Array, "n t"]
+    state: LanguageState,
+    key: Key[Array, ""],
+    ids: Int[Array, "n t"],
+    tokens: Int[Array, " n"],
   ) -> tuple[LanguageState, dict[str, Array]]:
     k_row, k_place = jax.random.split(jax.random.fold_in(key, state.step))
     row = jax.random.randint(k_row, (batch,), 0, len(ids))
-    start = jax.random.randint(k_place, (batch, 1), 0, ids.shape[1] - length + 1)
+    start = jax.random.randint(k_place, (batch,), 0, tokens[row] - length + 1)[:, None]
     y = jnp.take_along_axis(ids[row], start + jnp.arange(length), 1)
     x = jnp.concatenate([jnp.full((batch, 1), first), y[:, :-1]], 1)
 

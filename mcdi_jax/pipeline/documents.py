@@ -48,15 +48,15 @@ class DocumentSets(NamedTuple):
   """Documents as tokens, by split; the training documents in two halves.
 
   Attributes:
-    base: int32 [n, t]; the half that the model is trained on.
-    items: the other half (`train`), and the other splits.
+    base: the half that the model is trained on, whole.
+    items: the other half (`train`), whole, and how those of the other splits begin.
     sources: names, by number.
     model, params: the language model as it was given.
     first: the token that begins a text.
     name, digest, classes: as a `Use` has them.
   """
 
-  base: np.ndarray
+  base: DocumentItems
   items: dict[str, DocumentItems]
   sources: tuple[str, ...]
   model: LlamaConfig
@@ -84,15 +84,19 @@ def load_documents(config: Config) -> DocumentSets:
   kept = np.flatnonzero(whole).tolist()
   if not kept:
     raise _without(config, length, "any split")
-  ids = np.array([tokens[n][1 : length + 1] for n in kept])
+  rows = [tokens[n][1:] for n in kept]
   split = np.array([SPLITS.index(corpus.splits[n]) for n in kept])
   sources = tuple(sorted(set(corpus.sources)))
   source = np.array([sources.index(corpus.sources[n]) for n in kept], np.int32)
-  half = _halves(ids, split)
-  of = lambda which: DocumentItems(ids[which], source[which])  # noqa: E731
-  items = {"train": of(half == 1)}
-  items |= {name: of(split == n) for n, name in enumerate(SPLITS) if n}
-  base = of(half == 0)
+  half, tokens_of = _halves(rows, split), np.array([*map(len, rows)], np.int32)
+  ids = np.zeros((len(rows), tokens_of.max()), np.int32)
+  for n, row in enumerate(rows):
+    ids[n, : len(row)] = row
+  whole_of = lambda which: DocumentItems(ids[which], source[which], tokens_of[which])  # noqa: E731
+  begin_of = lambda which: DocumentItems(ids[which, :length], source[which])  # noqa: E731
+  items = {"train": whole_of(half == 1)}
+  items |= {name: begin_of(split == n) for n, name in enumerate(SPLITS) if n}
+  base = whole_of(half == 0)
   for name, found in {"the model": base, **items}.items():
     if not len(found.ids):
       raise _without(config, length, name)
@@ -101,7 +105,7 @@ def load_documents(config: Config) -> DocumentSets:
     content.update(np.asarray(leaf).tobytes())
   first = _first(tokens, asked.base)
   known = (sources, model, params, first, corpus.name, content.hexdigest())
-  return DocumentSets(base.ids, items, *known)
+  return DocumentSets(base, items, *known)
 
 
 def _first(tokens: Sequence[np.ndarray], base: str) -> int:
@@ -121,9 +125,9 @@ def _without(config: Config, length: int, split: str) -> InputError:
   )
 
 
-def _halves(ids: np.ndarray, split: np.ndarray) -> np.ndarray:
+def _halves(rows: list[np.ndarray], split: np.ndarray) -> np.ndarray:
   """int [n]; 0: for the base, 1: for the bank, −1: neither."""
-  groups = near_duplicates(list(ids))
+  groups = near_duplicates(rows)
   elsewhere = set(groups[split > 0].tolist())
   own = np.array(sorted(set(groups[split == 0].tolist()) - elsewhere), int)
   order = np.random.default_rng(0).permutation(len(own))
@@ -150,7 +154,7 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
   need = config.documents.view + config.documents.window
   remedy = f"the model sees {sets.model.most} tokens, lower one of them"
   check(need <= sets.model.most, "config.documents.view + window", need, remedy)
-  length, most = config.documents.training.length, sets.base.shape[1]
+  length, most = config.documents.training.length, int(sets.base.length.min())
   remedy = f"documents have {most} tokens, and the model sees {sets.model.most}"
   fits = 0 < length <= min(most, sets.model.most)
   check(fits, "config.documents.training.length", length, remedy)
@@ -208,9 +212,10 @@ def _trained(
   names = ("steps", "rate", "batch", "length")
   numbers = {name: getattr(asked, name) for name in names}
   init, step = language_training(sets.model, **numbers, first=family.first)
-  ids, metrics = jnp.asarray(sets.base), workdir / "metrics.jsonl"
+  texts = jnp.asarray(sets.base.ids), jnp.asarray(sets.base.length)
+  metrics = workdir / "metrics.jsonl"
   state = train(
-    lambda state, key: step(state, key, ids),
+    lambda state, key: step(state, key, *texts),
     init(sets.params),
     key_for(config.preparation.seed, "training of the base"),
     steps=asked.steps,

@@ -96,7 +96,7 @@ def asked_of(config: Config, tests: dict[str, Any], most_ways: int) -> Iterator[
     for name, test in tests.items():
       form = _form(config, name, test, ways, shots, most_ways)
       if form is not None:
-        tasks = max(1, round(supports * min(1, _WAYS / form.ways)))
+        tasks = max(2, round(supports * min(1, _WAYS / form.ways)))
         yield Asked(name, test, form, tasks)
 
 

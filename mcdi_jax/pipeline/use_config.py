@@ -97,7 +97,7 @@ class FeaturesConfig:
     ways: of each number of shots, classes that are drawn anew for each support; 0, or
       empty: all of the target's at once.
     supports: how many supports of each number of shots, the same for all methods; of more
-      than ten classes fewer, in proportion, as each has more queries.
+      than ten classes fewer, in proportion, as each has more queries, and 2 at least.
     queries: of each class of a target, at most; all others than the support's if it has
       fewer.
     ready: generators of heads on features that are there already, by name or directory:
@@ -121,8 +121,8 @@ class FeaturesConfig:
     check(project >= 0, f"{where}.project", project, "give at least 0; 0 is all")
     shots, remedy = self.shots, "give numbers of at least 1"
     check(min(shots, default=0) >= 1, f"{where}.shots", shots, remedy)
-    fit = min(self.supports, default=0) >= 1 and len(shots) == len(self.supports)
-    remedy = "give as many as config.features.shots, each at least 1"
+    fit = min(self.supports, default=0) >= 2 and len(shots) == len(self.supports)
+    remedy = "give as many as config.features.shots, each at least 2"
     check(fit, f"{where}.supports", self.supports, remedy)
     ways, remedy = self.ways, "give as many as config.features.shots, each 0 or at least 2"
     fit = not ways or len(ways) == len(shots)

@@ -39,6 +39,19 @@ def test_windows_follow_each_other_and_each_token_is_predicted_once():
     assert (x[:, 0] == FAMILY.first).all()
 
 
+def test_a_part_of_a_document_begins_anywhere_in_it():
+  """And ends in it: what fills up a row is never seen."""
+  items = DocumentItems(jnp.arange(60).reshape(3, 20), ITEMS.source, jnp.array([20, 9, 4]))
+  draw = lambda task: jax.vmap(  # noqa: E731
+    lambda k: FAMILY.examples(k, items, jnp.int32(task), Protocol(1, 1, 1))
+  )(jax.random.split(KEY, 64))
+  for task, starts in ((0, range(13)), (1, range(2)), (2, range(1))):
+    support, query = draw(task)
+    tokens = np.concatenate([support.y, query.y], 1).reshape(64, 8)
+    np.testing.assert_array_equal(tokens - tokens[:, :1], np.tile(np.arange(8), (64, 1)))
+    assert {*(tokens[:, 0] - 20 * task)} == {*starts}
+
+
 @pytest.mark.parametrize("view", [2, 6])
 def test_what_is_in_view_is_seen_and_not_scored(view: int):
   """Before a document's beginning there is nothing but how a text begins."""

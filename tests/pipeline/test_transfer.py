@@ -324,6 +324,7 @@ def test_settings_of_features_are_named_with_what_they_may_be():
     ({"shots": (0,), "supports": (1,)}, "config.features.shots"),
     ({"shots": ()}, "config.features.shots"),
     ({"supports": (5,)}, "config.features.supports"),
+    ({"supports": (1, 1, 1)}, "config.features.supports"),
     ({"queries": 0}, "config.features.queries"),
     ({"ways": (5,)}, "config.features.ways"),
     ({"ways": (5, 1, 0)}, "config.features.ways"),
