@@ -16,7 +16,7 @@ from mcdi_jax.commands.command import command
 from mcdi_jax.evaluation import Facts, latency_line, print_table
 from mcdi_jax.families import Heads
 from mcdi_jax.lib import files, outputs
-from mcdi_jax.pipeline.evaluation import benchmark
+from mcdi_jax.pipeline.timings import benchmark
 from mcdi_jax.tasks import Protocol
 
 _GENERATOR = flags.DEFINE_string("generator", None, "A directory that launch.run wrote.")

@@ -30,20 +30,14 @@ from mcdi_jax.methods import (
 from mcdi_jax.pipeline.backbone import prepare_backbone
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
-from mcdi_jax.pipeline.evaluation import (
-  UNTUNED,
-  Methods,
-  bank_of,
-  compare,
-  latencies,
-  methods_of,
-  other_supports,
-)
+from mcdi_jax.pipeline.controls import bank_of, other_supports
+from mcdi_jax.pipeline.evaluation import compare, methods_of
 from mcdi_jax.pipeline.heads import check_pretraining
 from mcdi_jax.pipeline.kept_scores import KeptScores
 from mcdi_jax.pipeline.on_features import OnFeatures
 from mcdi_jax.pipeline.targets import add_target, asked_of, content_of, read_images
-from mcdi_jax.pipeline.tuning import Tuned
+from mcdi_jax.pipeline.timings import latencies
+from mcdi_jax.pipeline.tuning import UNTUNED, Methods, Tuned
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 from mcdi_jax.tasks import Protocol, check_protocol
 

@@ -22,7 +22,7 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.methods import RIDGE, Method, Statistics, Tunable, draw_settings, generated
 from mcdi_jax.methods.alignment import ALIGNMENTS
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.evaluation import UNTUNED, compare, latencies
+from mcdi_jax.pipeline.evaluation import compare
 from mcdi_jax.pipeline.sources import (
   Sources,
   aligned,
@@ -31,8 +31,9 @@ from mcdi_jax.pipeline.sources import (
   members,
   pooled,
 )
+from mcdi_jax.pipeline.timings import latencies
 from mcdi_jax.pipeline.transfer import open_ready
-from mcdi_jax.pipeline.tuning import Choice, Tuned, best_of, once
+from mcdi_jax.pipeline.tuning import UNTUNED, Choice, Tuned, best_of, once
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol, Support
 

@@ -26,8 +26,7 @@ from mcdi_jax.methods import (
 )
 from mcdi_jax.networks import Params
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.evaluation import Methods
-from mcdi_jax.pipeline.tuning import tuned_baseline
+from mcdi_jax.pipeline.tuning import Methods, tuned_baseline
 from mcdi_jax.tasks import Protocol, Support
 
 _ROWS = (PROTOTYPES, COSINE, RIDGE, RIDGE_LOO, RIDGE_ENSEMBLE, LOGISTIC)

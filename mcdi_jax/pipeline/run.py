@@ -18,7 +18,8 @@ from mcdi_jax.pipeline.bank import prepare_banks
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.documents import DOCUMENTS_USE
 from mcdi_jax.pipeline.domains import DOMAINS_USE
-from mcdi_jax.pipeline.evaluation import evaluate, result_facts
+from mcdi_jax.pipeline.evaluation import evaluate
+from mcdi_jax.pipeline.facts import result_facts
 from mcdi_jax.pipeline.features import FEATURES_USE
 from mcdi_jax.pipeline.fields import FIELDS_USE
 from mcdi_jax.pipeline.generator import Material

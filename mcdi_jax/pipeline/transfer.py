@@ -17,17 +17,12 @@ from mcdi_jax.methods import generated, tunable_about, unlabelled_centre
 from mcdi_jax.methods.ridge import RIDGE
 from mcdi_jax.methods.ridge_loo import RIDGE_LOO
 from mcdi_jax.pipeline.config import Config
-from mcdi_jax.pipeline.evaluation import (
-  UNTUNED,
-  Methods,
-  compare,
-  latencies,
-  methods_of,
-  shuffled,
-)
+from mcdi_jax.pipeline.controls import shuffled
+from mcdi_jax.pipeline.evaluation import compare, methods_of
 from mcdi_jax.pipeline.kept_scores import KeptScores
 from mcdi_jax.pipeline.targets import asked_of
-from mcdi_jax.pipeline.tuning import Tuned, tuned_baseline
+from mcdi_jax.pipeline.timings import latencies
+from mcdi_jax.pipeline.tuning import UNTUNED, Methods, Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
 from mcdi_jax.tasks import Protocol
 

@@ -45,6 +45,10 @@ class Choice(NamedTuple):
   quality: float | None
 
 
+UNTUNED = Choice({}, 1, [], None)
+Methods = list[tuple[Method, Choice]]
+
+
 class Tuned(NamedTuple):
   """A generator, and what was chosen for it: `rate_factor` and `temperature`."""
 

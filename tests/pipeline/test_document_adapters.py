@@ -25,7 +25,7 @@ from mcdi_jax.networks.llama import logits
 from mcdi_jax.networks.llama_checkpoint import read_llama
 from mcdi_jax.pipeline import Config, adapt_to_text, run
 from mcdi_jax.pipeline.documents import load_documents, prepare_documents
-from mcdi_jax.pipeline.evaluation import benchmark
+from mcdi_jax.pipeline.timings import benchmark
 from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol

@@ -29,7 +29,7 @@ from mcdi_jax.pipeline.domains import (
   load_domains,
   prepare_domains,
 )
-from mcdi_jax.pipeline.evaluation import result_facts
+from mcdi_jax.pipeline.facts import result_facts
 from mcdi_jax.pipeline.generalisation import evaluate_domains
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
