@@ -382,7 +382,7 @@ FAMILIES = _in(
   (
     "a base as large whatever it explains",
     "features",
-    "least + (most - least) * path.explained",
+    "least + (most - least) * explained",
     "least + (most - least) * 0.3",
     "tests/families/test_features.py",
   ),
@@ -1054,9 +1054,9 @@ PIPELINE = _in(
   ),
   (
     "the latency of the first generator for all",
-    "evaluation",
-    "_fit_to(trained.generator, form, test), form)",
-    '_fit_to(generators["generated"].trained.generator, form, test), form)',
+    "timings",
+    "fit_to(trained.generator, form, test), form)",
+    'fit_to(generators["generated"].trained.generator, form, test), form)',
     TESTED,
   ),
   (
