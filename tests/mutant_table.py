@@ -395,9 +395,9 @@ FAMILIES = _in(
   ),
   (
     "the encoder's own head instead of the adapted one",
-    "adapters",
-    'return support._replace(x=self.features(frozen, params["film"], x))',
-    "return support._replace(x=self.encoder.apply(frozen, x))",
+    "inside",
+    "return support._replace(x=self.features(frozen, params, x))",
+    "return support._replace(x=plain_features(self, frozen, x))",
     "tests/families/test_adapters.py",
   ),
   (

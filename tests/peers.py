@@ -180,7 +180,10 @@ def _check_texts(out: Path, sentence: str) -> None:
   from mcdi_jax.weights.peft import read_peft
 
   for name in ("bert", "roberta"):
-    (form, params, _), pair = read_bert(out / name), np.load(out / f"{name}.npz")
+    (form, params), pair = (
+      read_bert(out / name, setting="--sentence"),
+      np.load(out / f"{name}.npz"),
+    )
     found = hidden_states(form, params, pair["ids"], pair["mask"])
     _say(name, np.asarray(found)[pair["mask"]], pair["y"][pair["mask"]])
   for name in ("llama", "llama3"):

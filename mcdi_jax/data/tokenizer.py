@@ -37,9 +37,10 @@ class Tokenizer(NamedTuple):
   most: int
   content: bytes
 
-  def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
-    """int32 [t] of each, with the special tokens of the checkpoint. A text that is longer
-    than the network can see is cut, and that is said."""
+  def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[np.ndarray]:
+    """int32 [t] of each, with the special tokens of the checkpoint; of two texts together
+    as the checkpoint has pairs. What is longer than the network can see is cut, and that is
+    said."""
     found = [np.asarray(t.ids, np.int32) for t in self.library.encode_batch([*texts])]
     cut = sum(len(ids) > self.most for ids in found)
     if not cut:

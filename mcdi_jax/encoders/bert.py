@@ -2,12 +2,12 @@
 distilled from them, such as MiniLM, from folders in the Hugging Face layout with a
 `tokenizer.json`."""
 
+import dataclasses
 import functools
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.data.tokenizer import open_tokenizer
 from mcdi_jax.encoders.encoder import Params, TextEncoder
@@ -23,24 +23,42 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.lib.hugging_face import Tensors, check_numbers, read_config, read_tensors
 
-_NUMBERS = (
-  "hidden_size",
-  "num_hidden_layers",
-  "num_attention_heads",
-  "intermediate_size",
-  "max_position_embeddings",
-  "vocab_size",
-)
+_NUMBERS = {
+  "vocabulary": "vocab_size",
+  "width": "hidden_size",
+  "hidden": "intermediate_size",
+  "layers": "num_hidden_layers",
+  "heads": "num_attention_heads",
+  "most": "max_position_embeddings",
+}
 
 
-class BertForm(NamedTuple):
-  """Static: heads of the attention, the ε of the normalisation, the activation's name, and
-  the place of the first token among the positions (RoBERTa begins after its padding)."""
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+  """Sizes.
 
-  heads: int
-  epsilon: float
-  activation: str
-  first: int
+  Attributes:
+    vocabulary: tokens that there are.
+    width, hidden: of a token's state, and inside the feed-forward part.
+    layers: of the network.
+    heads: of the attention.
+    most: positions that there are.
+    kinds: of texts that a token may be of; all are of the first.
+    first: the place of the first token among them (RoBERTa begins after its padding).
+    epsilon: of the normalisation.
+    activation: its name.
+  """
+
+  vocabulary: int = 8
+  width: int = 8
+  hidden: int = 12
+  layers: int = 2
+  heads: int = 2
+  most: int = 40
+  kinds: int = 2
+  first: int = 0
+  epsilon: float = 1e-12
+  activation: str = "gelu"
 
 
 def bert(folder: PathLike) -> TextEncoder:
@@ -49,17 +67,22 @@ def bert(folder: PathLike) -> TextEncoder:
   Raises:
     MissingError, InputError: no such folder, or the checkpoint of another network.
   """
-  form, params, most = read_bert(folder)
-  apply = functools.partial(_pooled, form)
-  return TextEncoder(params, apply, open_tokenizer(folder, most), tuple(form))
+  config, params = read_bert(folder, setting="--encoder_weights")
+  apply = functools.partial(pooled, config)
+  tokenizer = open_tokenizer(folder, config.most - config.first)
+  form = (config.heads, config.epsilon, config.activation, config.first)
+  return TextEncoder(params, apply, tokenizer, form)
 
 
-def read_bert(folder: PathLike) -> tuple[BertForm, Params, int]:
-  """Also how many tokens it sees."""
-  config = read_config(folder, setting="--encoder_weights")
+def read_bert(folder: PathLike, *, setting: str) -> tuple[BertConfig, Params]:
+  """
+  Args:
+    setting: that names the folder, for errors.
+  """
+  config = read_config(folder, setting=setting)
   kind, kinds = config.get("model_type"), ("bert", "roberta", "xlm-roberta")
   check(kind in kinds, "model_type of config.json", kind, f"this reads {list(kinds)}")
-  check_numbers(config, _NUMBERS)
+  check_numbers(config, _NUMBERS.values())
   check_activation(config.get("hidden_act", "gelu"))
   places = config.get("position_embedding_type", "absolute")
   remedy = "this reads checkpoints with absolute positions"
@@ -67,20 +90,24 @@ def read_bert(folder: PathLike) -> tuple[BertForm, Params, int]:
   width, heads = config["hidden_size"], config["num_attention_heads"]
   remedy = f"it must divide hidden_size {width}"
   check(width % heads == 0, "num_attention_heads of config.json", heads, remedy)
-  first = 0 if kind == "bert" else config.get("pad_token_id", 1) + 1
-  epsilon = config.get("layer_norm_eps", 1e-12)
-  form = BertForm(heads, epsilon, config.get("hidden_act", "gelu"), first)
+  numbers = {own: config[name] for own, name in _NUMBERS.items()}
+  form = BertConfig(
+    **numbers,
+    kinds=config.get("type_vocab_size", 2),
+    first=0 if kind == "bert" else config.get("pad_token_id", 1) + 1,
+    epsilon=config.get("layer_norm_eps", 1e-12),
+    activation=config.get("hidden_act", "gelu"),
+  )
   tensors = read_tensors(folder, "bert." if kind == "bert" else "roberta.")
-  most = config["max_position_embeddings"] - first
-  return form, jax.tree.map(jnp.asarray, _params(config, tensors)), most
+  return form, jax.tree.map(jnp.asarray, _params(form, tensors))
 
 
-def _params(config: dict[str, Any], tensors: Tensors) -> Params:
-  width, hidden = config["hidden_size"], config["intermediate_size"]
+def _params(config: BertConfig, tensors: Tensors) -> Params:
+  width, hidden = config.width, config.hidden
   linear, norm = functools.partial(linear_of, tensors), functools.partial(norm_of, tensors)
   table = lambda name, rows: tensors.take(f"embeddings.{name}.weight", rows, width)  # noqa: E731
   blocks = []
-  for n in range(config["num_hidden_layers"]):
+  for n in range(config.layers):
     name = f"encoder.layer.{n}"
     parts = ("query", "key", "value")
     blocks.append(
@@ -93,18 +120,41 @@ def _params(config: dict[str, Any], tensors: Tensors) -> Params:
         "norm2": norm(f"{name}.output.LayerNorm", width),
       }
     )
-  kinds = config.get("type_vocab_size", 2)
   return {
-    "word": table("word_embeddings", config["vocab_size"]),
-    "position": table("position_embeddings", config["max_position_embeddings"]),
-    "kind": table("token_type_embeddings", kinds)[0],  # one text alone
+    "word": table("word_embeddings", config.vocabulary),
+    "position": table("position_embeddings", config.most),
+    "kind": table("token_type_embeddings", config.kinds)[0],  # one text alone
     "first": norm("embeddings.LayerNorm", width),
     "blocks": blocks,
   }
 
 
+def init_bert(config: BertConfig, key: Key[Array, ""]) -> Params:
+  """Untrained: matrices of sd 0.02."""
+  keys = iter(jax.random.split(key, 2 + 6 * config.layers))
+  drawn = lambda *shape: 0.02 * jax.random.normal(next(keys), shape)  # noqa: E731
+  width, hidden = config.width, config.hidden
+  norm = {"gain": jnp.ones(width), "bias": jnp.zeros(width)}
+  linear = lambda a, b: {"kernel": drawn(a, b), "bias": jnp.zeros(b)}  # noqa: E731
+  block = lambda: {  # noqa: E731
+    "qkv": [linear(width, width) for _ in range(3)],
+    "out": linear(width, width),
+    "norm1": norm,
+    "fc1": linear(width, hidden),
+    "fc2": linear(hidden, width),
+    "norm2": norm,
+  }
+  return {
+    "word": drawn(config.vocabulary, width),
+    "position": drawn(config.most, width),
+    "kind": jnp.zeros(width),
+    "first": norm,
+    "blocks": [block() for _ in range(config.layers)],
+  }
+
+
 def hidden_states(
-  form: BertForm, params: Params, ids: Int[Array, "n t"], mask: Bool[Array, "n t"]
+  form: BertConfig, params: Params, ids: Int[Array, "n t"], mask: Bool[Array, "n t"]
 ) -> Float[Array, "n t D"]:
   """Of the last layer. Tokens that do not count change none of those that do."""
   positions = form.first + jnp.maximum(jnp.cumsum(mask, 1) - 1, 0)
@@ -116,7 +166,7 @@ def hidden_states(
 
 
 def _block(
-  form: BertForm, block: Params, x: Float[Array, "n t D"], mask: Bool[Array, "n t"]
+  form: BertConfig, block: Params, x: Float[Array, "n t D"], mask: Bool[Array, "n t"]
 ) -> Float[Array, "n t D"]:
   n, length, width = x.shape
   heads = lambda part: affine(part, x).reshape(n, length, form.heads, -1)  # noqa: E731
@@ -128,9 +178,10 @@ def _block(
   return normalised(block["norm2"], x + told, form.epsilon)
 
 
-def _pooled(
-  form: BertForm, params: Params, ids: Int[Array, "n t"], mask: Bool[Array, "n t"]
+def pooled(
+  form: BertConfig, params: Params, ids: Int[Array, "n t"], mask: Bool[Array, "n t"]
 ) -> Float[Array, "n D"]:
+  """The mean of the last hidden states of the tokens that count."""
   x = hidden_states(form, params, ids, mask)
   number = jnp.maximum(mask.sum(1, keepdims=True), 1)
   return jnp.sum(jnp.where(mask[..., None], x, 0.0), 1) / number

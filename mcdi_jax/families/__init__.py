@@ -8,6 +8,7 @@ from mcdi_jax.families.features import Features
 from mcdi_jax.families.fields import FieldItems, Fields
 from mcdi_jax.families.heads import Heads
 from mcdi_jax.families.networks import Networks
+from mcdi_jax.families.sentences import Sentences
 
 __all__ = [
   "Adapters",
@@ -21,6 +22,7 @@ __all__ = [
   "Metric",
   "Networks",
   "PrepareOn",
+  "Sentences",
   "TaskFamily",
   "family_from_json",
   "family_to_json",

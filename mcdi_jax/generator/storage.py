@@ -18,6 +18,7 @@ from mcdi_jax.families import (
   Fields,
   Heads,
   Networks,
+  Sentences,
   TaskFamily,
   family_from_json,
   family_to_json,
@@ -32,7 +33,7 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.tasks import Form
 from mcdi_jax.weights import Roots, weight_space
 
-_KNOWN = (Heads, Fields, Networks, Features, Adapters, Documents)
+_KNOWN = (Heads, Fields, Networks, Features, Adapters, Documents, Sentences)
 FAMILIES: dict[str, type[TaskFamily]] = {family.name: family for family in _KNOWN}
 _FORMAT = 4
 _READABLE = (2, 3, 4)  # 2 has its weights always in weights/; before 4 all were heads

@@ -50,21 +50,22 @@ def _adapt_shuffled(
 def shuffled_adapters(
   generator: Generator, temperature: float, supports: Support
 ) -> Method:
-  """Scales and shifts of another task, as `shuffled_condition`, with the head that the
-  task's own support makes in closed form: what is left without reading the condition."""
+  """What is inside the encoder of another task's, as `shuffled_condition`, with the head
+  that its own support makes in closed form: what is left without reading the condition."""
   variables = (generator, kept(temperature), supports)
   told = {"temperature": temperature}
   return Method(
-    "shuffled_condition", _adapt_shuffled_film, _predict_shuffled, variables, told
+    "shuffled_condition", _adapt_shuffled_inside, _predict_shuffled, variables, told
   )
 
 
-def _adapt_shuffled_film(
+def _adapt_shuffled_inside(
   variables: tuple[Any, ...], support: Support, key: Key[Array, ""], ways: int
 ) -> Params:
   generator, found = variables[0], _adapt_shuffled(variables, support, key, ways)
-  head = jax.tree.map(jnp.zeros_like, found["head"])
-  return generator.settled({"film": found["film"], "head": head}, support)
+  own = {name: leaf for name, leaf in found.items() if name != "settled"}
+  head = jax.tree.map(jnp.zeros_like, own["head"])
+  return generator.settled({**own, "head": head}, support)
 
 
 def _predict_shuffled(

@@ -14,8 +14,8 @@ from mcdi_jax.data.distortions import with_distortions
 from mcdi_jax.data.load import load_images, load_raw, split_raw
 from mcdi_jax.data.raw import in_canonical_order
 from mcdi_jax.evaluation import Facts
-from mcdi_jax.families import Features
-from mcdi_jax.families.adapters import embedded
+from mcdi_jax.families import Adapters, Features
+from mcdi_jax.families.inside import embedded
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.files import Path
 from mcdi_jax.meta import TaskSource
@@ -86,14 +86,14 @@ def check_adapters(config: Config, sets: ImageSets) -> None:
   need, asked = shots + config.evaluation.queries, config.features.shots
   remedy = f"a class of the val split has {fewest} images, lower it or evaluation.queries"
   check(need <= fewest, "config.features.shots", asked, remedy)
-  _check_unused(config)
+  check_unused(config, Adapters.name)
   check_family_has(config, task_family(config, sets.plain.image_shape))
   network, remedy = config.score.network, "this network reads heads alone, choose 'tokens'"
   check(network == "tokens", "config.score.network", network, remedy)
 
 
-def _check_unused(config: Config) -> None:
-  """Settings that mean nothing here."""
+def check_unused(config: Config, family: str) -> None:
+  """Settings that mean nothing to weights inside an encoder."""
   data, asked, on = config.data, config.evaluation, config.features
   for name, value, none in (
     ("data.rotations", data.rotations, False),
@@ -105,7 +105,7 @@ def _check_unused(config: Config) -> None:
     ("features.across", on.across, 0),
     ("features.ready", on.ready, ()),
   ):
-    check(value == none, f"config.{name}", value, f"adapters have none, set it to {none!r}")
+    check(value == none, f"config.{name}", value, f"{family} have none, set it to {none!r}")
 
 
 def prepare_adapters(

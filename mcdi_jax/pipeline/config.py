@@ -19,6 +19,7 @@ from mcdi_jax.pipeline.use_config import (
   FeaturesConfig,
   FieldsConfig,
   NetworksConfig,
+  SentencesConfig,
 )
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol
@@ -87,7 +88,8 @@ class Config:
       same, tested on a domain that is left out), `fields` (all weights of a network that
       holds an image), `networks` (all weights of a few-shot
       classifier), `adapters` (scales and shifts inside a backbone), `documents` (low-rank
-      adapters of a language model), `own` (of the config's own file).
+      adapters of a language model), `sentences` (the same of a sentence encoder, with a
+      head), `own` (of the config's own file).
     base: that generated weights are a difference from: `none`; `init`, θ_0; or
       `renormalised`, which adapters have.
     delta_base: that those of `generated_delta` are a difference from: `prototypes`, or
@@ -124,6 +126,7 @@ class Config:
     "networks",
     "adapters",
     "documents",
+    "sentences",
     "own",
   ] = "heads"
   base: Literal["none", "init", "renormalised"] = "none"
@@ -135,6 +138,7 @@ class Config:
   networks: NetworksConfig = NetworksConfig()
   adapters: AdaptersConfig = AdaptersConfig()
   documents: DocumentsConfig = DocumentsConfig()
+  sentences: SentencesConfig = SentencesConfig()
   backbone: BackboneConfig = BackboneConfig()
   initial: InitialConfig = InitialConfig()
   preparation: PreparationConfig = PreparationConfig()

@@ -14,7 +14,7 @@ from mcdi_jax.data.load import in_domains
 from mcdi_jax.data.npz import read_features
 from mcdi_jax.data.raw import Raw, in_canonical_order
 from mcdi_jax.families import Adapters
-from mcdi_jax.families.adapters import embedded
+from mcdi_jax.families.inside import embedded
 from mcdi_jax.generator import Generator
 from mcdi_jax.generator.storage import fingerprint, load_generator
 from mcdi_jax.lib.config import check

@@ -11,8 +11,8 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.data import ClassSet
 from mcdi_jax.evaluation import Scores
-from mcdi_jax.families import Adapters, Features, TaskFamily
-from mcdi_jax.families.adapters import plain_features
+from mcdi_jax.families import Features, TaskFamily
+from mcdi_jax.families.inside import Inside, plain_features
 from mcdi_jax.lib.files import Path
 from mcdi_jax.methods import (
   COSINE,
@@ -34,7 +34,7 @@ _MORE_TASKS, _MORE_TRIALS = 8, 2  # than methods inside the encoder: these take 
 
 
 class OnFeatures:
-  def __init__(self, family: Adapters, frozen: Params, val: ClassSet):
+  def __init__(self, family: Inside, frozen: Params, val: ClassSet):
     """
     Args:
       val: the validation classes, embedded.

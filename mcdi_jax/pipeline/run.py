@@ -25,6 +25,7 @@ from mcdi_jax.pipeline.fields import FIELDS_USE
 from mcdi_jax.pipeline.generator import Material
 from mcdi_jax.pipeline.heads import HEADS_USE
 from mcdi_jax.pipeline.networks import NETWORKS_USE
+from mcdi_jax.pipeline.sentences import SENTENCES_USE
 from mcdi_jax.pipeline.tuning import Tuned, tuned_generator
 from mcdi_jax.pipeline.use import Prepared, Stage, Use, cache
 from mcdi_jax.pipeline.workdir import claim, gather_results, read_results, write_results
@@ -38,6 +39,7 @@ USES = {
   "features": FEATURES_USE,
   "fields": FIELDS_USE,
   "networks": NETWORKS_USE,
+  "sentences": SENTENCES_USE,
 }
 
 

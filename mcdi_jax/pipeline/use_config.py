@@ -203,3 +203,35 @@ class NetworksConfig:
 
   def __post_init__(self):
     check(self.width >= 1, "config.networks.width", self.width, "give at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class SentencesConfig:
+  """Low-rank adapters inside a sentence encoder, with heads, in `sentences`; what they are
+  tested with `config.features` says (shots, ways, supports, queries).
+
+  Attributes:
+    base: folder of a BERT or RoBERTa checkpoint in the Hugging Face layout.
+    held_out: tasks of `config.data.path` that are tested on.
+    validation: those that settings are chosen on; all others are trained on.
+    rank: of the adapters.
+    adapted: patterns of the paths of the matrices that have them.
+    length: tokens of a text; the rest is left out.
+    closed_form: of the head on the adapted features: `prototypes`, `ridge`, `ridge_loo`.
+  """
+
+  base: str = ""
+  held_out: tuple[str, ...] = ()
+  validation: tuple[str, ...] = ()
+  rank: int = 4
+  adapted: str = "blocks/*/qkv/[02]/kernel"
+  length: int = 64
+  closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
+
+  def __post_init__(self):
+    where = "config.sentences"
+    check(self.rank >= 1, f"{where}.rank", self.rank, "give at least 1")
+    check(self.length >= 3, f"{where}.length", self.length, "give at least 3")
+    both = sorted({*self.held_out} & {*self.validation})
+    remedy = f"{both} are held out, too, name others"
+    check(not both, f"{where}.validation", self.validation, remedy)

@@ -28,7 +28,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Path:
 
 
 def test_hidden_states_are_those_of_the_formulas(checkpoint: Path):
-  form, params, _ = read_bert(checkpoint)
+  form, params = read_bert(checkpoint, setting="--encoder_weights")
   found = hidden_states(form, params, *map(jnp.asarray, filled(IDS, 5)))
   tensors = files.read_arrays(files.as_path(checkpoint) / "model.safetensors")
   config = json.loads((checkpoint / "config.json").read_text())
@@ -78,7 +78,7 @@ def test_a_texts_features_do_not_depend_on_the_others(checkpoint: Path):
   for n, text in enumerate(texts):
     np.testing.assert_allclose(Embedder(embedding)([text])[0], found[n], atol=1e-6)
   encoder = embedding.encoder
-  form, params, _ = read_bert(checkpoint)
+  form, params = read_bert(checkpoint, setting="--encoder_weights")
   (row,) = encoder.tokenizer(["one three"])
   states = hidden_states(form, params, *map(jnp.asarray, filled([row], len(row))))
   np.testing.assert_allclose(found[2], states[0].mean(0), rtol=1e-4, atol=1e-4)

@@ -66,11 +66,11 @@ def test_every_scale_and_shift_changes_features_and_the_full_tree_has_them(
   assert len(leaves) == 2 * norms
   for n in range(len(leaves)):
     one = [leaf if i == n else jnp.zeros_like(leaf) for i, leaf in enumerate(leaves)]
-    found = family.features(frozen, jax.tree.unflatten(tree, one), x)
+    found = family.features(frozen, {"film": jax.tree.unflatten(tree, one)}, x)
     assert float(jnp.abs(found - plain).max()) > 1e-4
   full = family.merge(frozen, params)["backbone"]
   np.testing.assert_allclose(
-    family.encoder.apply(full, x), family.features(frozen, params["film"], x), atol=1e-5
+    family.encoder.apply(full, x), family.features(frozen, params, x), atol=1e-5
   )
 
 
@@ -157,7 +157,7 @@ def test_renormalised_is_the_encoder_with_other_statistics(family: Adapters):
   own, _ = bare.apply_own(frozen["network"]["weights"], support.x[:6])
   for share, expected in ((1.0, own), (0.0, None)):
     film = family.renormalised(frozen, counted, share)
-    found = family.features(frozen, film, support.x[:6])
+    found = family.features(frozen, {"film": film}, support.x[:6])
     if expected is None:
       expected = family.encoder.apply(frozen, support.x[:6])
     else:
@@ -171,7 +171,7 @@ def test_the_condition_is_of_the_base(share: float):
   family = dataclasses.replace(RESNET, statistics=share)
   frozen, support = _frozen(family), _support()
   base = family.base(frozen, "renormalised", support, 3)
-  on = support._replace(x=family.features(frozen, base["film"], support.x))
+  on = support._replace(x=family.features(frozen, base, support.x))
   (found, _), _ = family.condition(frozen, support, 3)
   (expected, _), _ = family.heads.condition({}, on, 3)
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
