@@ -69,10 +69,10 @@ def _arrays(
   """One program: piece by piece, most of the time would go into many small compilations."""
   k_chain, k_plane = jax.random.split(key)
   prepare = functools.partial(_prepared, generator, preparation, form)
+  error, gap = _along_chain(generator, prepare, (train, test), form.ways, k_chain)
   found = {"chain_boundaries": generator.chain().stop}
-  for name, items in (("train", train), ("test", test)):
-    error, gap = _along_chain(generator, prepare, items, form.ways, k_chain)
-    found |= {f"chain_error_{name}": error, f"chain_gap_{name}": gap}
+  for n, name in enumerate(("train", "test")):
+    found |= {f"chain_error_{name}": error[n], f"chain_gap_{name}": gap[n]}
   k_task, k_items, k_walks = jax.random.split(k_plane, 3)
   task = prepare(test, k_task)
   number = form.shots + form.queries
@@ -106,12 +106,16 @@ def _prepared(
 
 
 def _along_chain(
-  generator: Generator, prepare: Any, items: Any, ways: int, key: Key[Array, ""]
-) -> tuple[Float[Array, " T"], Float[Array, " b"]]:
-  """The mean over tasks of the squared error and gap of the chain at τ = 0, as rms."""
+  generator: Generator,
+  prepare: Any,
+  sets: tuple[Any, ...],
+  ways: int,
+  key: Key[Array, ""],
+) -> tuple[Float[Array, "s T"], Float[Array, "s b"]]:
+  """The mean over tasks of each set of the squared error and gap of the chain at τ = 0, as
+  rms."""
 
-  def one(key: Key[Array, ""]) -> tuple[Array, Array]:
-    task = prepare(items, key)
+  def one(task: PreparedTask) -> tuple[Array, Array]:
     condition = generator.condition(task.support, ways)
     chain, estimates = generator.chain(), _estimates(generator, condition)
     error = _mean_square(generator, estimates - task.targets[chain.segment])
@@ -121,9 +125,12 @@ def _along_chain(
 
   many = _TASKS // (4 if generator.family.one_by_one else 1)  # as each takes long
   keys = jax.random.split(key, many)
-  in_turn = generator.family.one_by_one
-  squares = over_tasks(one, keys, most=_AT_ONCE, one_by_one=in_turn)
-  return jax.tree.map(lambda s: jnp.sqrt(s.mean(0)), squares)
+  order = {"most": _AT_ONCE, "one_by_one": generator.family.one_by_one}
+  tasks = [over_tasks(lambda k, s=items: prepare(s, k), keys, **order) for items in sets]
+  together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *tasks)  # traced once
+  squares = over_tasks(one, together, **order)
+  mean = lambda s: s.reshape(len(sets), many, *s.shape[1:]).mean(1)  # noqa: E731
+  return jax.tree.map(lambda s: jnp.sqrt(mean(s)), squares)
 
 
 def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T S W"]:

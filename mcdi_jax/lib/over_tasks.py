@@ -5,12 +5,15 @@ from typing import Any
 
 import jax
 
+from mcdi_jax.lib.provenance import platform_used
+
 
 def over_tasks(
   fn: Callable[..., Any], *arguments: Any, most: int = 0, one_by_one: bool = True
 ) -> Any:
   """`vmap(fn)`, which fills an accelerator. On CPU one task follows the other, so that what
-  a task has of its own stays in cache.
+  a task has of its own stays in cache. It is chosen when it is traced, of the device that
+  is used: what is to be exported has `jax.lax.platform_dependent`, which traces both.
 
   Args:
     most: tasks at once, for memory; 0: all.
@@ -26,6 +29,5 @@ def over_tasks(
   def in_turn(*arguments: Any) -> Any:
     return jax.lax.map(lambda own: fn(*own), arguments)
 
-  if not one_by_one:
-    return at_once(*arguments)
-  return jax.lax.platform_dependent(*arguments, cpu=in_turn, default=at_once)
+  order = in_turn if one_by_one and platform_used() == "cpu" else at_once
+  return order(*arguments)

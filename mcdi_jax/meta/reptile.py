@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from mcdi_jax.lib.provenance import platform_used
 from mcdi_jax.networks import Params
 
 Loss = Callable[..., tuple[Array, Any]]  # (params, task, key) → (loss, info)
@@ -76,7 +77,8 @@ def _mean_over_tasks(
     total, losses = jax.lax.scan(add, zeros, (tasks, keys))
     return jax.tree.map(lambda m: m / keys.shape[0], total), losses
 
-  return jax.lax.platform_dependent(tasks, keys, cpu=one_by_one, default=at_once)
+  order = one_by_one if platform_used() == "cpu" else at_once
+  return order(tasks, keys)
 
 
 def mean_gradient_by_platform(

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.lib.provenance import platform_used
 from mcdi_jax.networks.network import Params
 from mcdi_jax.networks.normalised import Normalised, apply_in_groups
 
@@ -123,4 +124,5 @@ def gradient_over_groups(loss: Callable[..., Any], weights: Params, *groups: Any
 
     return jax.value_and_grad(mean, has_aux=True)(weights)
 
-  return jax.lax.platform_dependent(weights, groups, cpu=in_turn, default=at_once)
+  order = in_turn if platform_used() == "cpu" else at_once
+  return order(weights, groups)

@@ -15,6 +15,7 @@ from mcdi_jax.data import ClassSet
 from mcdi_jax.data.augment import cropped, flipped, jittered, warp
 from mcdi_jax.data.class_set import to_unit
 from mcdi_jax.lib.config import check, chosen
+from mcdi_jax.lib.provenance import platform_used
 from mcdi_jax.networks.backbones import Architecture, Kind, architecture
 from mcdi_jax.networks.network import Params
 from mcdi_jax.networks.normalised import Normalised, fresh_statistics
@@ -223,6 +224,6 @@ def embed(apply: Callable[..., Any], params: Params, images: ClassSet) -> ClassS
 def features_of(apply: Callable[..., Any], params: Params, x: Array) -> Array:
   """[n, D] of images [n, h, w, c]."""
   one = lambda x: apply(params, to_unit(x)[None])[0]  # noqa: E731
-  in_batches = lambda number: lambda x: jax.lax.map(one, x, batch_size=number)  # noqa: E731
   # On CPU as many images as stay in cache: twice as fast as 256.
-  return jax.lax.platform_dependent(x, cpu=in_batches(16), default=in_batches(256))
+  number = 16 if platform_used() == "cpu" else 256
+  return jax.lax.map(one, x, batch_size=number)

@@ -75,9 +75,9 @@ def along_chain(generator, features, task, offset=0.0):
   target = own_sample(generator, task.support) + offset
   prepared = task._replace(targets=jnp.stack([target] * SEGMENTS))
   error, gap = module._along_chain(
-    generator, lambda features, key: prepared, features, WAYS, jax.random.key(2)
+    generator, lambda features, key: prepared, (features,), WAYS, jax.random.key(2)
   )
-  return np.asarray(error), np.asarray(gap)
+  return np.asarray(error[0]), np.asarray(gap[0])
 
 
 def free_direction():
@@ -171,13 +171,14 @@ def test_a_step_is_measured_against_the_target_of_its_own_segment(
   prepared = task[0]
 
   def measure(targets):
-    return module._along_chain(
+    error, gap = module._along_chain(
       generator,
       lambda features, key: prepared._replace(targets=targets),
-      features,
+      (features,),
       WAYS,
       jax.random.key(2),
     )
+    return error[0], gap[0]
 
   before = measure(prepared.targets)
   after = measure(prepared.targets.at[1].add(free_direction()))
