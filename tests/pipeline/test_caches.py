@@ -26,6 +26,7 @@ from mcdi_jax.pipeline.config import (
   FeaturesConfig,
   FieldsConfig,
   NetworksConfig,
+  SentencesConfig,
   task_family,
 )
 from mcdi_jax.pipeline.use import Prepared, Suite
@@ -83,6 +84,7 @@ OTHERS: dict[str, Any] = {
   "fields": FieldsConfig(hidden=8),
   "networks": NetworksConfig(width=8),
   "documents": DocumentsConfig(rank=2),
+  "sentences": SentencesConfig(rank=2),
   "adapters": AdaptersConfig(closed_form="ridge", distort=("noisy",)),
   "initial": InitialConfig(tasks=7),
   "diffusion": DiffusionConfig(steps=30, handover=0.5, end=0.03, ancestral=True),

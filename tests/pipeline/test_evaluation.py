@@ -23,7 +23,7 @@ from mcdi_jax.evaluation import (
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
 from mcdi_jax.methods import HEADS
-from mcdi_jax.pipeline import Config, evaluation
+from mcdi_jax.pipeline import Config, evaluation, timings
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.heads import head_rivals
 from mcdi_jax.pipeline.tuning import Choice, Tuned
@@ -84,7 +84,7 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   methods = lambda config, family, generators, form, *rest: [(rival, (family, form, rest))]  # noqa: E731
   controls = lambda config, generators, *rest: [rest]  # noqa: E731
   monkeypatch.setattr(evaluation, "methods_of", methods)
-  monkeypatch.setattr(evaluation, "_controls", controls)
+  monkeypatch.setattr(evaluation, "controls_of", controls)
   monkeypatch.setattr(evaluation, "compare", _note(compared))
   evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
   found = []
@@ -194,12 +194,12 @@ def test_each_generator_is_timed_as_it_is_used(
 ):
   """Its own network at its own temperature; methods on the supports of the form."""
   timed: list[Any] = []
-  monkeypatch.setattr(evaluation, "time_methods", _note([]))
-  monkeypatch.setattr(evaluation, "time_generation", _note(timed))
+  monkeypatch.setattr(timings, "time_methods", _note([]))
+  monkeypatch.setattr(timings, "time_generation", _note(timed))
   form = Protocol(WAYS, SHOTS, 4)
   call = (CONFIG, FACTS, [], generators, form, UPRIGHT)
-  monkeypatch.setattr(evaluation, "batches", lambda *_: (1, 2))
-  evaluation.latencies(*call)
+  monkeypatch.setattr(timings, "batches", lambda *_: (1, 2))
+  timings.latencies(*call)
   for n, (name, made, of_form, settings) in enumerate(timed):
     assert (name, of_form) == (CONFIG.generators[n], form)
     assert made is generators[name].trained.generator
