@@ -267,7 +267,7 @@ def test_every_method_is_timed_with_the_first_seed(
     (_noisy({"noise": 1.0}), None),
   ]
   monkeypatch.setattr(evaluation, "methods_of", lambda *_: methods)
-  monkeypatch.setattr(evaluation, "_controls", lambda *_: [])
+  monkeypatch.setattr(evaluation, "controls_of", lambda *_: [])
   facts = Facts("conv4-4", "highest", FAMILY, data="toys", seed=seed)
   suite, rivals = Suite(val, val, {"toys-6": val}, 6), Rivals((), None, ())
   found = {"generated": _tuned(make_generator())}
