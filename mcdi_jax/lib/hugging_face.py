@@ -40,11 +40,13 @@ class Tensors:
 
 
 def read_config(folder: PathLike, *, setting: str) -> dict[str, Any]:
-  """Raises `MissingError` or `DamagedError` where there is none.
+  """Raises `InputError`, `MissingError` or `DamagedError` where there is none.
 
   Args:
     setting: where the folder was given.
   """
+  if not str(folder):
+    raise InputError(f"{setting} is empty: name the folder of a checkpoint")
   place = files.as_path(folder) / "config.json"
   try:
     return files.read_json(place)

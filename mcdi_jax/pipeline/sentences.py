@@ -71,11 +71,11 @@ def load_sentences(config: Config) -> SentenceSets:
       f"{config.data.path} has no task but {sorted(named)}: leave one of them out of "
       "config.sentences.held_out and validation"
     )
-  tokenizer = open_tokenizer(asked.base, length)
+  tokens = _tokens(open_tokenizer(asked.base, length), found)
   content = hashlib.sha256()
   sets = {}
   for task, own in found.items():
-    sets[task] = from_labels(_tokens(tokenizer, own), own.labels)
+    sets[task] = from_labels(tokens[task], own.labels)
     content.update(repr((task, own.classes)).encode() + sets[task].x.tobytes())
     content.update(own.labels.tobytes())
   for leaf in jax.tree.leaves(params):
@@ -91,13 +91,14 @@ def load_sentences(config: Config) -> SentenceSets:
   return SentenceSets(train, val, tests, model, params, name, content.hexdigest(), classes)
 
 
-def _tokens(tokenizer: Tokenizer, task: TextTask) -> np.ndarray:
-  """int32 [n, t], filled up."""
-  rows = tokenizer(task.texts)
+def _tokens(tokenizer: Tokenizer, tasks: dict[str, TextTask]) -> dict[str, np.ndarray]:
+  """Of each task int32 [n, t], filled up. All at once: what is cut is said once."""
+  rows = tokenizer([text for task in tasks.values() for text in task.texts])
   ids = np.full((len(rows), tokenizer.most), FILLED, np.int32)
   for n, row in enumerate(rows):
     ids[n, : len(row)] = row
-  return ids
+  ends = np.cumsum([len(task.texts) for task in tasks.values()])
+  return dict(zip(tasks, np.split(ids, ends[:-1]), strict=True))
 
 
 def _together(sets: Sequence[ClassSet]) -> ClassSet:

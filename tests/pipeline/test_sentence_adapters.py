@@ -126,6 +126,7 @@ def test_what_is_kept_generates_for_texts(made: Path, config: Config):
     ({"held_out": ("fifth",)}, "config.sentences.held_out is ('fifth',): name some of"),
     ({"validation": ()}, "config.sentences.validation is (): name some of"),
     ({"length": 41}, "config.sentences.length is 41: the encoder sees 40 tokens"),
+    ({"base": ""}, "config.sentences.base is empty: name the folder"),
     ({"base": "nowhere"}, "name the folder of a checkpoint with config.sentences.base"),
     ({"held_out": ("first", "third", "fourth")}, "leave one of them out"),
     ({"adapted": "nothing"}, "the pattern 'nothing' fits no leaf"),
