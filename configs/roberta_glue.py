@@ -7,7 +7,7 @@ queries and values of RoBERTa-base, and heads, for tasks of GLUE; MRPC and QNLI 
 A line of the data is `{"task": "sst2", "a": …, "b": …, "label": …}`, `b` where a task is of
 two texts. The folder is one of Hugging Face's layout, with `model.safetensors`,
 `config.json` and `tokenizer.json`; one of BERT or MiniLM fits, too. The paper has 89.43 on
-MRPC and 91.86 on QNLI, and of LoRA that is trained 89.7 and 93.3 (its table 4): these are
+MRPC and 91.86 on QNLI, and of LoRA that is trained 89.7 and 93.3: these are
 not comparable with what this prints, which has a few labelled texts of a task that it never
 saw where they have all of its training set.
 """

@@ -31,12 +31,16 @@ class DocumentItems:
     length: int32 [n], tokens of each that are there: a task then is a part of a document,
       which begins anywhere. None: all of them, and a task begins where its document does.
     view: tokens before a query that are seen.
+    reach: tokens that a task takes at most from where it begins. Where it begins depends on
+      this and not on how many queries are asked, so that a support that is drawn again is
+      the same.
   """
 
   ids: Any
   source: Any
   length: Any = None
   view: int = dataclasses.field(metadata={"static": True}, default=0)
+  reach: int = dataclasses.field(metadata={"static": True}, default=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,12 @@ class Documents(TaskFamily):
     ids, given = items.ids[task], protocol.shots
     number = given + protocol.queries
     if items.length is not None:
-      free = items.length[task] - number * self.window
+      if number * self.window > items.reach:
+        raise InputError(
+          f"a task takes {number * self.window} tokens, and items.reach is {items.reach}: "
+          "raise it"
+        )
+      free = items.length[task] - items.reach
       start = jax.random.randint(key, (), 0, jnp.maximum(free, 0) + 1)
       ids = jax.lax.dynamic_slice(ids, (start,), (number * self.window,))
     x, y = self.windows(ids, number, items.view)

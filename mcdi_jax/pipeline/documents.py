@@ -92,7 +92,9 @@ def load_documents(config: Config) -> DocumentSets:
   ids = np.zeros((len(rows), tokens_of.max()), np.int32)
   for n, row in enumerate(rows):
     ids[n, : len(row)] = row
-  whole_of = lambda which: DocumentItems(ids[which], source[which], tokens_of[which])  # noqa: E731
+  whole_of = lambda which: DocumentItems(  # noqa: E731
+    ids[which], source[which], tokens_of[which], reach=length
+  )
   begin_of = lambda which: DocumentItems(ids[which, :length], source[which])  # noqa: E731
   items = {"train": whole_of(half == 1)}
   items |= {name: begin_of(split == n) for n, name in enumerate(SPLITS) if n}
@@ -101,6 +103,7 @@ def load_documents(config: Config) -> DocumentSets:
     if not len(found.ids):
       raise _without(config, length, name)
   content = hashlib.sha256(ids.tobytes() + split.tobytes() + source.tobytes())
+  content.update(tokens_of.tobytes() + str(length).encode())
   for leaf in jax.tree.leaves(params):
     content.update(np.asarray(leaf).tobytes())
   first = _first(tokens, asked.base)

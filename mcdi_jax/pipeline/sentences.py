@@ -14,7 +14,7 @@ from mcdi_jax.data.class_set import from_labels
 from mcdi_jax.data.text_tasks import TextTask, read_text_tasks
 from mcdi_jax.data.tokenizer import Tokenizer, open_tokenizer
 from mcdi_jax.encoders.bert import BertConfig, read_bert
-from mcdi_jax.families import Sentences
+from mcdi_jax.families import Sentences, family_to_json
 from mcdi_jax.families.sentences import FILLED
 from mcdi_jax.lib.config import check, content_hash
 from mcdi_jax.lib.errors import InputError
@@ -72,7 +72,7 @@ def load_sentences(config: Config) -> SentenceSets:
       "config.sentences.held_out and validation"
     )
   tokens = _tokens(open_tokenizer(asked.base, length), found)
-  content = hashlib.sha256()
+  content = hashlib.sha256(repr((rest, asked.validation, asked.held_out)).encode())
   sets = {}
   for task, own in found.items():
     sets[task] = from_labels(tokens[task], own.labels)
@@ -158,7 +158,7 @@ def prepare_sentences(
   return Prepared(
     family,
     frozen,
-    content_hash({"data": sets.digest, "seed": own}),
+    content_hash({"data": sets.digest, "seed": own, "family": family_to_json(family)}),
     None,
     Suite(train, val, tests, shown=next(iter(tests.values()))),
     family.versions(train),

@@ -41,7 +41,8 @@ def test_windows_follow_each_other_and_each_token_is_predicted_once():
 
 def test_a_part_of_a_document_begins_anywhere_in_it():
   """And ends in it: what fills up a row is never seen."""
-  items = DocumentItems(jnp.arange(60).reshape(3, 20), ITEMS.source, jnp.array([20, 9, 4]))
+  length = jnp.array([20, 9, 8])
+  items = DocumentItems(jnp.arange(60).reshape(3, 20), ITEMS.source, length, reach=8)
   draw = lambda task: jax.vmap(  # noqa: E731
     lambda k: FAMILY.examples(k, items, jnp.int32(task), Protocol(1, 1, 1))
   )(jax.random.split(KEY, 64))
@@ -50,6 +51,22 @@ def test_a_part_of_a_document_begins_anywhere_in_it():
     tokens = np.concatenate([support.y, query.y], 1).reshape(64, 8)
     np.testing.assert_array_equal(tokens - tokens[:, :1], np.tile(np.arange(8), (64, 1)))
     assert {*(tokens[:, 0] - 20 * task)} == {*starts}
+
+
+def test_a_support_is_the_same_however_many_queries_are_asked():
+  """That of the bank's trajectory is drawn again, by its key, as the condition."""
+  length = jnp.array([20, 18, 17])
+  items = DocumentItems(jnp.arange(60).reshape(3, 20), ITEMS.source, length, reach=16)
+  for key in jax.random.split(KEY, 8):
+    kept = FAMILY.support(key, items, jnp.int32(0), 1)
+    for queries in (1, 2, 3):
+      batch = FAMILY.preparation_items(
+        key, items, jnp.int32(0), "support_and_query", shots=1, queries=queries
+      )
+      np.testing.assert_array_equal(batch.x[:1], kept.x)
+      np.testing.assert_array_equal(batch.y[:1], kept.y)
+  with pytest.raises(InputError, match="items.reach is 16: raise it"):
+    FAMILY.support(KEY, items, jnp.int32(0), 4)
 
 
 @pytest.mark.parametrize("view", [2, 6])

@@ -1,5 +1,6 @@
 """Adapters inside a sentence encoder, from tasks of texts to lines of results."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -21,7 +22,7 @@ from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, run
-from mcdi_jax.pipeline.sentences import check_sentences, load_sentences
+from mcdi_jax.pipeline.sentences import check_sentences, load_sentences, prepare_sentences
 from mcdi_jax.pipeline.use_config import FeaturesConfig, SentencesConfig
 from mcdi_jax.preparation import PreparationConfig
 from tests.checkpoints import WORDS, write_bert
@@ -91,6 +92,26 @@ def test_tasks_are_kept_apart(config: Config):
   for c in range(2):
     assert of(val, c) == of(sets.val, c)
     assert of(val, 2 + c) == of(sets.tests["third"], c)
+
+
+def test_a_bank_is_of_its_training_tasks_and_its_adapters(config: Config, tmp_path: Path):
+  """With another task held out, or another rank, it is another: else it could hold tasks
+  that are tested."""
+  timed = lambda _: contextlib.nullcontext()  # noqa: E731
+
+  def digest(**changes: Any) -> str:
+    own = dataclasses.replace(config.sentences, **changes)
+    changed = dataclasses.replace(config, sentences=own)
+    return prepare_sentences(changed, load_sentences(changed), 0, tmp_path, timed).digest
+
+  changes = (
+    {},
+    {"held_out": ("third",)},
+    {"rank": 2},
+    {"adapted": "blocks/*/qkv/1/kernel"},
+  )
+  assert len({digest(**own) for own in changes}) == len(changes)
+  assert digest() == digest()
 
 
 @pytest.fixture(scope="module")
