@@ -29,8 +29,9 @@ class TextTask(NamedTuple):
 
 def read_text_tasks(path: PathLike, *, setting: str) -> dict[str, TextTask]:
   """Of a `.jsonl` (or `.jsonl.xz`) file, by name: each line has a `task`, a text as `a`,
-  optionally a second one as `b`, and a `label`: a name, or a place among `choices`. Tasks
-  whose choices are others in each line are left out, and that is said.
+  optionally a second one as `b`, and a `label`: a name, which is one of `choices` where
+  a line has these, or as a whole number a place among them from 0. Tasks whose choices are others
+  in each line are left out, and that is said.
 
   Raises:
     MissingError, DamagedError, InputError: no file, none of text, or a line without these.
@@ -41,9 +42,9 @@ def read_text_tasks(path: PathLike, *, setting: str) -> dict[str, TextTask]:
     name = field_of(line, "task", number, path)
     given = tuple(map(str, line.get("choices") or ()))
     choices.setdefault(name, set()).add(given)
-    text: Text = field_of({"text": line.get("a")}, "text", number, path)
+    text: Text = field_of(line, "a", number, path)
     if line.get("b") is not None:
-      text = (text, field_of({"text": line["b"]}, "text", number, path))
+      text = (text, field_of(line, "b", number, path))
     rows.setdefault(name, []).append((text, _label(line, given, number, path)))
   varied = sorted(name for name, own in choices.items() if len(own) > 1)
   if varied:
@@ -62,14 +63,15 @@ def _label(
   label = field_of(line, "label", number, path)
   if not choices:
     return label
-  if label in choices:
-    return label
-  if not (label.isdecimal() and int(label) < len(choices)):
+  place = line["label"]
+  if isinstance(place, int) and 0 <= place < len(choices):
+    return choices[place]
+  if isinstance(place, int) or label not in choices:
     raise InputError(
       f"line {number} of {path} has the label {label!r}: it must be one of its choices "
-      f"{[*choices]}, or a place among them from 0"
+      f"{[*choices]}, or as a whole number a place among them from 0"
     )
-  return choices[int(label)]
+  return label
 
 
 def _task(rows: list[tuple[Text, str]]) -> TextTask:

@@ -15,6 +15,7 @@ from mcdi_jax.lib.files import PathLike
 
 _ENDINGS = (".jsonl", ".jsonl.xz", ".txt")
 _SPLITS = ("train", "val", "test")
+_TEXTS = ("text", "a", "b")  # fields that are kept as they are
 
 
 class Texts(NamedTuple):
@@ -112,7 +113,7 @@ def field_of(line: dict[str, Any], name: str, number: int, path: PathLike) -> st
   value = line.get(name)
   if value is None or isinstance(value, (dict, list)) or not str(value).strip():
     raise InputError(f"line {number} of {path} has no {name!r}: each line must have one")
-  return str(value) if name == "text" else printable(str(value))
+  return str(value) if name in _TEXTS else printable(str(value))
 
 
 def _split(

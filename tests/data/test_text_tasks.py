@@ -38,6 +38,12 @@ def test_labels_are_names_or_places_among_choices(tmp_path: Path):
   assert one.labels.tolist() == [1, 0] and two.labels.tolist() == [0, 1]
 
 
+def test_a_whole_number_is_a_place_also_where_choices_are_numbers(tmp_path: Path):
+  lines = [_line("t", "x", given, choices=[1, 0]) for given in (0, "0", "1")]
+  (task,) = read_text_tasks(_file(tmp_path, *lines), setting="--data").values()
+  assert [task.classes[label] for label in task.labels] == ["1", "0", "1"]
+
+
 def test_tasks_with_choices_of_each_line_are_left_out(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -57,11 +63,12 @@ def test_tasks_with_choices_of_each_line_are_left_out(
   [
     ([_line("t", "x", 2, choices=["a", "b"])], "line 1 of"),
     ([_line("t", "x", -1, choices=["a", "b"])], "a place among them from 0"),
+    ([_line("t", "x", "c", choices=["a", "b"])], "a place among them from 0"),
     ([_line("t", "x", 0, choices=["a", "b"])], "t has one label"),
-    ([_line("t", "", 0)], "has no 'text'"),
+    ([_line("t", "", 0)], "has no 'a'"),
     ([{"a": "x", "label": 1}], "has no 'task'"),
     ([_line("t", "x", None)], "has no 'label'"),
-    ([_line("t", "x", "p"), _line("t", "y", "q", b=" ")], "line 2 of"),
+    ([_line("t", "x", "p"), _line("t", "y", "q", b=" ")], "has no 'b'"),
   ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, lines: list[Any], message: str):

@@ -20,6 +20,7 @@ from mcdi_jax.families import Sentences
 from mcdi_jax.generator import ScoreConfig
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.pipeline import Config, run
 from mcdi_jax.pipeline.sentences import check_sentences, load_sentences, prepare_sentences
@@ -97,12 +98,13 @@ def test_tasks_are_kept_apart(config: Config):
 def test_a_bank_is_of_its_training_tasks_and_its_adapters(config: Config, tmp_path: Path):
   """With another task held out, or another rank, it is another: else it could hold tasks
   that are tested."""
+  place = as_path(tmp_path)
   timed = lambda _: contextlib.nullcontext()  # noqa: E731
 
   def digest(**changes: Any) -> str:
     own = dataclasses.replace(config.sentences, **changes)
     changed = dataclasses.replace(config, sentences=own)
-    return prepare_sentences(changed, load_sentences(changed), 0, tmp_path, timed).digest
+    return prepare_sentences(changed, load_sentences(changed), 0, place, timed).digest
 
   changes = (
     {},
