@@ -30,8 +30,8 @@ class TextTask(NamedTuple):
 def read_text_tasks(path: PathLike, *, setting: str) -> dict[str, TextTask]:
   """Of a `.jsonl` (or `.jsonl.xz`) file, by name: each line has a `task`, a text as `a`,
   optionally a second one as `b`, and a `label`: a name, which is one of `choices` where
-  a line has these, or as a whole number a place among them from 0. Tasks whose choices are others
-  in each line are left out, and that is said.
+  a line has these, or as a whole number a place among them from 0. Tasks whose choices are
+  others in each line are left out, and that is said.
 
   Raises:
     MissingError, DamagedError, InputError: no file, none of text, or a line without these.
