@@ -39,6 +39,9 @@ class ScoreConfig:
     compute: dtype of the activations and products; params are float32 (`tokens`).
     gradient: whether each token is told its own part of the gradient of the support's
       loss, which costs one backward pass of the downstream network (`tokens`).
+    descends: whether the output has a part along that gradient, with rates that are learned
+      for each place and from each token; else it is seen through `width` numbers a token
+      alone (`tokens`).
     position: whether each token is told, beside that gradient, where it was taken: how far
       from the base, in the unit of generated tokens, 0 where the family says where;
       `compose.iterate` takes it at weights that were generated before (`tokens`).
@@ -58,6 +61,7 @@ class ScoreConfig:
   remat: bool = False
   compute: Literal["float32", "bfloat16"] = "float32"
   gradient: bool = False
+  descends: bool = False
   position: bool = False
   facts: bool = False
   summary: int = 4
@@ -75,11 +79,13 @@ class ScoreConfig:
     has = self.network == "equivariant" or not self.ridge
     check(has, "config.score.ridge", self.ridge, remedy)
     remedy = "of these networks only 'tokens' reads it, set it to False"
-    for name in ("gradient", "position", "facts"):
+    for name in ("gradient", "descends", "position", "facts"):
       value = getattr(self, name)
       check(self.network == "tokens" or not value, f"config.score.{name}", value, remedy)
-    remedy, position = "it needs config.score.gradient, set it to False", self.position
-    check(self.gradient or not position, "config.score.position", position, remedy)
+    remedy = "it needs config.score.gradient, set it to False"
+    for name in ("descends", "position"):
+      value = getattr(self, name)
+      check(self.gradient or not value, f"config.score.{name}", value, remedy)
 
 
 _OCTAVES = 6  # the fastest wave tells neighbouring steps apart up to T = 64

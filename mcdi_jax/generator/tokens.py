@@ -24,12 +24,14 @@ class TokenCondition(NamedTuple):
     mask: bool [m]; those that count.
     by_class: [N, w], added to the tokens of classes; N may be 0.
     by_place: [S − N, w], added to the other tokens.
+    gradient: [S, W] of the support's loss, where the output has a part along it; else None.
   """
 
   tokens: Any
   mask: Any
   by_class: Any
   by_place: Any
+  gradient: Any = None
 
 
 def attention(
@@ -155,7 +157,8 @@ class TokenNetwork(ScoreNetwork):
       if given is not None:
         seen = getattr(self, f"{name}_encoder")(given)
         by_class, by_place = by_class + seen[:ways], by_place + seen[ways:]
-    return TokenCondition(self.item_encoder(x), mask, by_class, by_place)
+    along = gradient if self.config.descends else None
+    return TokenCondition(self.item_encoder(x), mask, by_class, by_place, along)
 
   def _by_place(
     self, x: Float[Array, "m d"], mask: Bool[Array, " m"]
@@ -186,4 +189,15 @@ class TokenNetwork(ScoreNetwork):
     for n in range(c.layers):
       h = block(c, name=f"block_{n}")(h, valid, context, modulation)
     h = nn.LayerNorm(dtype=c.compute, name="norm")(h)
-    return nn.Dense(x.shape[-1], dtype=c.compute, name="out")(h).astype(x.dtype)
+    out = nn.Dense(x.shape[-1], dtype=c.compute, name="out")(h).astype(x.dtype)
+    return out if context.gradient is None else out + self._along(h, context.gradient)
+
+  def _along(self, h: Float[Array, "S w"], gradient: Float[Array, "S W"]) -> Array:
+    """A step along the gradient with a rate for each number, learned for its place and from
+    its token: what is told of a gradient is of fewer dimensions than it has."""
+    width = gradient.shape[-1]
+    zeros = nn.initializers.zeros
+    rate = self.param("rate", zeros, (self.own, width))
+    rate = jnp.pad(rate, ((len(gradient) - self.own, 0), (0, 0)))
+    told = nn.Dense(width, dtype=self.config.compute, kernel_init=zeros, name="told")(h)
+    return (rate + told.astype(gradient.dtype)) * gradient

@@ -15,6 +15,7 @@ from mcdi_jax import Support, generate
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, compose
 from mcdi_jax.generator.storage import blank
+from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.meta.finishing import query_loss
 from mcdi_jax.tasks import Query, Task
@@ -65,6 +66,25 @@ def test_each_token_is_told_its_own_part(generator: Generator):
   deaf = dataclasses.replace(generator, score=score)
   seen = [g.condition(support, 1).context.by_place for g in (generator, deaf)]
   np.testing.assert_allclose(seen[0] - seen[1], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_along_the_gradient_has_a_rate_for_each_number():
+  """What the output has beside the same network without it is told rates of a place and of
+  its token, times the gradient; both are 0 in a fresh network."""
+  config = ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, descends=True)
+  network = TokenNetwork(config, own=3)
+  gradient = jax.random.normal(KEY, (3, 5))
+  items = (jnp.ones((4, 6)), jnp.zeros((4, 0)), jnp.ones(4, bool), gradient)
+  inputs = (items, jnp.ones(0, bool), jnp.ones((3, 5)), 0.5)
+  fresh = network.init(KEY, *inputs)["params"]
+  rates = jnp.arange(15.0).reshape(3, 5)
+  biased = {**fresh, "rate": rates, "told": {**fresh["told"], "bias": jnp.ones(5)}}
+  without = dataclasses.replace(config, descends=False)
+  plain = {name: p for name, p in fresh.items() if name not in ("rate", "told")}
+  found, unmoved = (network.apply({"params": p}, *inputs) for p in (biased, fresh))
+  expected = TokenNetwork(without, own=3).apply({"params": plain}, *inputs)
+  np.testing.assert_allclose(unmoved, expected, rtol=1e-6)
+  np.testing.assert_allclose(found - expected, (rates + 1) * gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_iterated_goes_on_from_what_was_generated(generator: Generator):
