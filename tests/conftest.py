@@ -20,8 +20,11 @@ if jax.__version_info__ < (0, 11):  # later ones have one emitter, and end at un
   flags = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
   os.environ["XLA_FLAGS"] = " ".join(flags)
 
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU
+
 jax.config.update("jax_default_matmul_precision", "highest")
-jax.config.update("jax_disable_most_optimizations", True)
+if jax.default_backend() == "cpu":  # a GPU's convolutions cannot be compiled without them
+  jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(_CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
