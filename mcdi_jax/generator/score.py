@@ -39,9 +39,9 @@ class ScoreConfig:
     compute: dtype of the activations and products; params are float32 (`tokens`).
     gradient: whether each token is told its own part of the gradient of the support's
       loss, which costs one backward pass of the downstream network (`tokens`).
-    descends: whether the output has a part along that gradient, with rates that are learned
-      for each place and from each token; else it is seen through `width` numbers a token
-      alone (`tokens`).
+    descends: whether the output has a part along that gradient and along its softened
+      signs, with rates that are learned for each place and from each token; else the
+      gradient is seen through `width` numbers a token alone (`tokens`).
     position: whether each token is told, beside that gradient, where it was taken: how far
       from the base, in the unit of generated tokens, 0 where the family says where;
       `compose.iterate` takes it at weights that were generated before (`tokens`).

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float
 from mcdi_jax.generator.score import Mlp, ScoreConfig, ScoreNetwork, time_features
 from mcdi_jax.tasks import class_means
 
+_SOFT = 0.3  # of the gradient's rms: numbers far above it count as their signs
+
 
 class TokenCondition(NamedTuple):
   """What is known of a task.
@@ -193,11 +195,14 @@ class TokenNetwork(ScoreNetwork):
     return out if context.gradient is None else out + self._along(h, context.gradient)
 
   def _along(self, h: Float[Array, "S w"], gradient: Float[Array, "S W"]) -> Array:
-    """A step along the gradient with a rate for each number, learned for its place and from
-    its token: what is told of a gradient is of fewer dimensions than it has."""
-    width = gradient.shape[-1]
-    zeros = nn.initializers.zeros
-    rate = self.param("rate", zeros, (self.own, width))
-    rate = jnp.pad(rate, ((len(gradient) - self.own, 0), (0, 0)))
-    told = nn.Dense(width, dtype=self.config.compute, kernel_init=zeros, name="told")(h)
-    return (rate + told.astype(gradient.dtype)) * gradient
+    """Steps along the gradient and along its softened signs, as which Adam's begin, with a
+    rate for each number, learned for its place and from its token: what a token is told of
+    the gradient is of fewer dimensions than it has."""
+    signs = gradient / (_SOFT + jnp.abs(gradient))
+    along, zeros = jnp.stack([gradient, signs], 1), nn.initializers.zeros
+    shape, classes = along.shape[1:], len(gradient) - self.own
+    rate = self.param("rate", zeros, (self.own, *shape))
+    rate = jnp.pad(rate, ((classes, 0), (0, 0), (0, 0)))
+    dtype, name = self.config.compute, "told"
+    told = nn.DenseGeneral(shape, dtype=dtype, kernel_init=zeros, name=name)(h)
+    return jnp.sum((rate + told.astype(rate.dtype)) * along, 1)

@@ -69,22 +69,24 @@ def test_each_token_is_told_its_own_part(generator: Generator):
 
 
 def test_a_step_along_the_gradient_has_a_rate_for_each_number():
-  """What the output has beside the same network without it is told rates of a place and of
-  its token, times the gradient; both are 0 in a fresh network."""
+  """What the output has beside the same network without it are rates of a place and of its
+  token, times the gradient and its signs; all are 0 in a fresh network."""
   config = ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, descends=True)
   network = TokenNetwork(config, own=3)
   gradient = jax.random.normal(KEY, (3, 5))
   items = (jnp.ones((4, 6)), jnp.zeros((4, 0)), jnp.ones(4, bool), gradient)
   inputs = (items, jnp.ones(0, bool), jnp.ones((3, 5)), 0.5)
   fresh = network.init(KEY, *inputs)["params"]
-  rates = jnp.arange(15.0).reshape(3, 5)
-  biased = {**fresh, "rate": rates, "told": {**fresh["told"], "bias": jnp.ones(5)}}
+  rates = jnp.arange(30.0).reshape(3, 2, 5)
+  biased = {**fresh, "rate": rates, "told": {**fresh["told"], "bias": jnp.ones((2, 5))}}
   without = dataclasses.replace(config, descends=False)
   plain = {name: p for name, p in fresh.items() if name not in ("rate", "told")}
   found, unmoved = (network.apply({"params": p}, *inputs) for p in (biased, fresh))
   expected = TokenNetwork(without, own=3).apply({"params": plain}, *inputs)
   np.testing.assert_allclose(unmoved, expected, rtol=1e-6)
-  np.testing.assert_allclose(found - expected, (rates + 1) * gradient, rtol=1e-4, atol=1e-5)
+  signs = gradient / (jnp.abs(gradient) + 0.3)
+  step = (rates[:, 0] + 1) * gradient + (rates[:, 1] + 1) * signs
+  np.testing.assert_allclose(found - expected, step, rtol=1e-4, atol=1e-5)
 
 
 def test_iterated_goes_on_from_what_was_generated(generator: Generator):
