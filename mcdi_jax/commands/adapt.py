@@ -27,6 +27,12 @@ _BASE = flags.DEFINE_string(
 )
 _TEXT = flags.DEFINE_string("text", None, "A file in UTF-8.")
 _OUT = flags.DEFINE_string("out", None, "The folder that the adapter is written to.")
+_PASSES = flags.DEFINE_integer(
+  "passes",
+  0,
+  "How often the generator goes on from what it generated; 0: as it was trained to.",
+  lower_bound=0,
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
 flags.mark_flags_as_required(["generator", "text", "out"])
 
@@ -36,7 +42,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"{argv[1]!r} is no flag")
   call = (_GENERATOR.value, _BASE.value, _TEXT.value, _OUT.value)
-  found = adapt_to_text(*call, seed=_SEED.value)
+  found = adapt_to_text(*call, passes=_PASSES.value, seed=_SEED.value)
   CONSOLE.print(f"adapter from the first {found.support} tokens: {_OUT.value}")
   if math.isnan(found.after):
     CONSOLE.print("the text has no further whole window to look at")

@@ -106,12 +106,14 @@ def prepare_generator(
     generator = load_generator(directory, family=type(material.family))
     return Trained(generator, about["seconds"])
   plan = _plan(_faster(config, rate_factor), name, seed, material, found)
+  passes = {"passes": config.finishing.passes} if plan.recipe.iterated else {}
   phase = name if rate_factor == 1 else f"{name}, rate × {rate_factor:g}"
   trained, quality = _trained(config, plan._replace(name=phase), seed, material, place)
   about = {
     "method": name,
     "seed": seed,
     "seconds": trained.seconds,
+    **passes,
     f"validation_{material.family.metric.name}": quality,
     **material.about,
     "config": content_hash(config),

@@ -11,8 +11,8 @@ from jaxtyping import Array
 from mcdi_jax.data.documents import read_document
 from mcdi_jax.data.tokenizer import open_tokenizer
 from mcdi_jax.families import Documents
-from mcdi_jax.generator import Generator, generate, load_generator
-from mcdi_jax.generator.storage import find_generator
+from mcdi_jax.generator import Generator, generate, iterate, load_generator
+from mcdi_jax.generator.storage import about_generator, find_generator
 from mcdi_jax.lib import outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
@@ -39,7 +39,13 @@ class Adapted(NamedTuple):
 
 
 def adapt_to_text(
-  generator: PathLike, base: PathLike, text: PathLike, out: PathLike, *, seed: int = 0
+  generator: PathLike,
+  base: PathLike,
+  text: PathLike,
+  out: PathLike,
+  *,
+  passes: int = 0,
+  seed: int = 0,
 ) -> Adapted:
   """Writes the adapter that is generated for a text from how it begins.
 
@@ -49,6 +55,7 @@ def adapt_to_text(
       `base/` in the generator's own, where those that ship have it.
     text: a file in UTF-8.
     out: the adapter's folder; a new one.
+    passes: of `compose.iterate`; 0: as many as the generator was trained with.
 
   Raises:
     InputError: a generator of something else, another base than the generator's, or a text
@@ -71,7 +78,9 @@ def adapt_to_text(
       "a longer text"
     )
   support = family.as_support(ids[:given])
-  params = generate(model, support, jax.random.key(seed))
+  passes = passes or about_generator(generator).get("passes", 1)
+  source = iterate(model, passes) if passes > 1 else model
+  params = generate(source, support, jax.random.key(seed))
   write_peft(place, model.frozen["a"], params["b"], base=str(base))
   number = len(ids) // family.window
   windows = family.windows(jnp.asarray(ids), number)

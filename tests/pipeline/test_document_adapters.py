@@ -66,7 +66,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     ),
     diffusion=DiffusionConfig(steps=3, segments=3, schedule="linear_auto"),
     score=ScoreConfig(
-      "tokens", width=8, layers=1, heads=2, gradient=True, position=True, summary=0
+      "tokens",
+      width=8,
+      layers=1,
+      heads=2,
+      gradient=True,
+      descends=True,
+      position=True,
+      summary=0,
     ),
     meta=MetaConfig(
       ways=(1,), shots=(2,), support="kept", steps=2, tasks=2, draws=2, validation_tasks=2
@@ -176,6 +183,20 @@ def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
   with pytest.raises(InputError, match="generates heads: --generator needs"):
     adapt_to_text("omniglot-5way", made / "base", text, tmp_path / "refused")
   assert not (tmp_path / "refused").exists()
+
+
+def test_an_adapter_is_made_in_as_many_passes_as_were_trained(made: Path, tmp_path: Path):
+  """Unless another number is asked for; one is what the generator makes."""
+  text = tmp_path / "text.txt"
+  text.write_text("two one one " * 20)
+  generator = made / "seed_0" / "generated_iterated" / "generator"
+
+  def after(out: str, passes: int) -> float:
+    return adapt_to_text(
+      generator, made / "base", text, tmp_path / out, passes=passes
+    ).after
+
+  assert after("as trained", 0) == after("twice", 2) != after("once", 1)
 
 
 @pytest.mark.parametrize(
