@@ -67,10 +67,28 @@ def init_adapters(key: Key[Array, ""], base: Params, pattern: str, rank: int) ->
 
 
 def merge_adapters(params: Params) -> Params:
-  """The base's tree with A B added."""
+  """The base's tree with A B added.
+
+  Raises:
+    InputError: an adapter of a leaf that the base has not, or has in another shape.
+  """
   base, a, b = (leaves_by_path(params[name]) for name in ("base", "a", "b"))
+  _check_fit(base, a, b)
   adapted = {path: base[path] + (a[path] @ b[path]).reshape(base[path].shape) for path in a}
   return merged(params["base"], nested(adapted))
+
+
+def _check_fit(base: Params, a: Params, b: Params) -> None:
+  of_another = "the adapter is of another base"
+  if a.keys() != b.keys():
+    raise InputError(f"A and B are of different leaves: {sorted(a.keys() ^ b.keys())}")
+  for path in a:
+    if path not in base:
+      raise InputError(f"{of_another}: this one has no leaf {path}")
+    shape = base[path].shape
+    (inputs, _), (_, outputs) = a[path].shape, b[path].shape
+    if (math.prod(shape[:-1]), shape[-1]) != (inputs, outputs):
+      raise InputError(f"{of_another}: leaf {path} is {shape}, A B {(inputs, outputs)}")
 
 
 def canonical(

@@ -80,6 +80,20 @@ def _pair(seed: int) -> tuple[Any, Any]:
   return (jnp.asarray(rng.normal(size=shape)) for shape in ((7, 3), (3, 5)))
 
 
+def test_an_adapter_of_another_base_is_refused():
+  """In one sentence that names the leaf, whether it is not there or has another shape."""
+  base = {"one": jnp.ones((6, 5)), "two": jnp.ones((4, 3))}
+  params = init_adapters(jax.random.key(0), base, "*", 2)
+  for other, said in (
+    ({"one": base["one"]}, "of another base: this one has no leaf two"),
+    ({**base, "two": jnp.ones((4, 7))}, r"leaf two is \(4, 7\), A B \(4, 3\)"),
+  ):
+    with pytest.raises(InputError, match=said):
+      merge_adapters({"base": other, **params})
+  with pytest.raises(InputError, match=r"different leaves: \['two'\]"):
+    merge_adapters({"base": base, "a": params["a"], "b": {"one": params["b"]["one"]}})
+
+
 def test_all_pairs_of_a_product_have_one_canonical_form():
   """Whatever invertible matrix stands between them, signs included; float64."""
   with jax.enable_x64(True):
