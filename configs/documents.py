@@ -68,4 +68,7 @@ def get_config() -> ConfigDict:
   config.evaluation.queries = 4
   config.evaluation.temperatures = (0.0,)
   config.evaluation.descent_steps = (1, 3, 5, 10, 30)
+  config.evaluation.refine_from = ("generated_finished",)
+  config.evaluation.refine_steps = (1, 3)
+  config.evaluation.ensemble = 8
   return config

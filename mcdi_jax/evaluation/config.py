@@ -30,6 +30,8 @@ class EvaluationConfig:
       which these are the base's, which `config.base` must name.
     samples: a task, from which the spread of generators that are trained on weights is
       known, for rows of their samples at τ = 1 and at equal spread; 0: no such rows.
+    ensemble: samples of the first generator at τ = 1, for a row in which their outputs are
+      averaged; 0: no such row.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -49,6 +51,7 @@ class EvaluationConfig:
   refine_from: tuple[str, ...] = ("generated", "init")
   without: tuple[str, ...] = ()
   samples: int = 0
+  ensemble: int = 0
   latency: bool = True
   latency_s: float = 4.0
 
@@ -60,8 +63,10 @@ class EvaluationConfig:
       check(value >= number, f"{where}.{name}", value, f"give at least {number}")
     distinct = len(self.without) == len(set(self.without))
     check(distinct, f"{where}.without", self.without, "give different patterns")
-    few = self.samples == 0 or self.samples >= 2
-    check(few, f"{where}.samples", self.samples, "give at least 2, or 0 for no such rows")
+    for name in ("samples", "ensemble"):
+      value = getattr(self, name)
+      few, remedy = value == 0 or value >= 2, "give at least 2, or 0 for no such row"
+      check(few, f"{where}.{name}", value, remedy)
     rates, temperatures = self.generator_rates, self.temperatures
     positive = len(rates) == len(set(rates)) > 0 and min(rates) > 0
     check(positive, f"{where}.generator_rates", rates, "give different positive factors")

@@ -13,7 +13,7 @@ from mcdi_jax.families.family import Metric, TaskFamily
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.llama import LlamaConfig, hidden_states, init_llama, logits
-from mcdi_jax.tasks import Form, Protocol, Query, Support, Task
+from mcdi_jax.tasks import Form, Protocol, Query, Support, Task, log_mean_probability
 from mcdi_jax.weights import Cut
 from mcdi_jax.weights.lora import init_adapters, merge_adapters
 
@@ -169,6 +169,10 @@ class Documents(TaskFamily):
     log = jax.nn.log_softmax(output)
     found = -jnp.take_along_axis(log, jnp.maximum(y, 0)[..., None], -1)[..., 0]
     return jnp.mean(found, -1, where=y != UNSCORED)
+
+  def average(self, outputs: Float[Array, "m n s V"]) -> Float[Array, "n s V"]:
+    """Logits of the mean of the probabilities."""
+    return log_mean_probability(outputs)
 
   def condition(
     self, frozen: Params, support: Support, ways: int

@@ -21,6 +21,7 @@ from mcdi_jax.tasks import (
   Query,
   Support,
   Task,
+  log_mean_probability,
   sample_classes,
   sample_examples,
   sample_support,
@@ -129,8 +130,7 @@ class FewShot(TaskFamily):
 
   def average(self, outputs: Float[Array, "m n N"]) -> Float[Array, "n N"]:
     """Logits of the mean of the probabilities."""
-    log_p = jax.nn.log_softmax(outputs)
-    return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(outputs))
+    return log_mean_probability(outputs)
 
   def quality(self, output: Float[Array, "n N"], query: Query) -> Float[Array, ""]:
     """The share of right answers."""

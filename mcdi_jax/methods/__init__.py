@@ -12,7 +12,7 @@ from mcdi_jax.methods.controls import (
 from mcdi_jax.methods.cosine import COSINE
 from mcdi_jax.methods.descent import descent
 from mcdi_jax.methods.finetune import FINETUNE, FINETUNE_SGD
-from mcdi_jax.methods.generated import generated, iterated
+from mcdi_jax.methods.generated import ensembled, generated, iterated
 from mcdi_jax.methods.in_context import in_context
 from mcdi_jax.methods.logistic import LOGISTIC
 from mcdi_jax.methods.method import Known, Method, Tunable
@@ -60,6 +60,7 @@ __all__ = [
   "best_of_sources",
   "descent",
   "draw_settings",
+  "ensembled",
   "generated",
   "generated_without",
   "in_context",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Key, Shaped
 
-from mcdi_jax.generator import Generator, generate_from_features, iterate
+from mcdi_jax.generator import Generator, ensemble, generate_from_features, iterate
 from mcdi_jax.generator.model import Model
 from mcdi_jax.methods.method import Method
 from mcdi_jax.tasks import Support
@@ -71,3 +71,29 @@ def _adapt_in(passes: int) -> Any:
     return generate_from(iterate(generator, passes), temperature, support, key, ways)
 
   return adapt
+
+
+def ensembled(name: str, generator: Generator, samples: int) -> Method:
+  """`NAME_ensemble`: samples at τ = 1, whose outputs are averaged as the family does it."""
+  method = generated(f"{name}_ensemble", generator, 1.0)
+  adapt, predict = _of_ensemble(samples)
+  settings = {**method.settings, "samples": samples}
+  return method._replace(adapt=adapt, predict=predict, settings=settings)
+
+
+@functools.cache
+def _of_ensemble(samples: int) -> tuple[Any, Any]:
+  def adapt(
+    variables: tuple[Generator, Any], support: Support, key: Key[Array, ""], ways: int
+  ) -> Any:
+    generator, temperature = variables
+    model = ensemble(generator, samples=samples)
+    support = support._replace(x=(support.x,))
+    return generate_from(model, temperature, support, key, ways)
+
+  def predict(
+    variables: tuple[Generator, Any], params: Any, x: Shaped[Array, "m ..."]
+  ) -> Array:
+    return ensemble(variables[0], samples=samples).outputs(params, (x,))
+
+  return adapt, predict

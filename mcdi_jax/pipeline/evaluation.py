@@ -20,7 +20,7 @@ from mcdi_jax.generator import Generator
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.meta import TaskSource
-from mcdi_jax.methods import Method, generated, iterated, refined
+from mcdi_jax.methods import Method, ensembled, generated, iterated, refined
 from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.pipeline.controls import controls_of
 from mcdi_jax.pipeline.spread import sample_rows
@@ -81,6 +81,9 @@ def methods_of(
     for name, (trained, choice) in generators.items()
   ]
   found += [(method, UNTUNED) for method in _passes(config, generators)]
+  if samples := config.evaluation.ensemble:
+    first, (trained, _) = next(iter(generators.items()))
+    found += [(ensembled(first, trained.generator, samples), UNTUNED)]
   found += [
     tuned_baseline(config, tunable, form, family, suite.val, rivals.given, choices)
     for tunable in rivals.tunable

@@ -64,6 +64,12 @@ def membership(support: Support, ways: int) -> Float[Array, "n N"]:
   return member if support.mask is None else member * support.mask[:, None]
 
 
+def log_mean_probability(logits: Float[Array, " m *s"]) -> Float[Array, " *s"]:
+  """Of m networks; the last axis is what is chosen among."""
+  log_p = jax.nn.log_softmax(logits)
+  return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(logits))
+
+
 def mean_over_items(
   losses: Float[Array, " n"], mask: Bool[Array, " n"] | None
 ) -> Float[Array, ""]:

@@ -213,3 +213,9 @@ def test_an_adapter_of_a_source_is_chosen_by_the_support():
       for p in (params, known.frozen["init"])
     ]
     assert losses[0] < losses[1] - 0.1
+
+
+def test_several_models_say_the_mean_of_their_probabilities():
+  outputs = jax.random.normal(KEY, (3, 2, 4, 20))
+  found = jax.nn.softmax(FAMILY.average(outputs))
+  np.testing.assert_allclose(found, jax.nn.softmax(outputs).mean(0), rtol=1e-5)

@@ -16,6 +16,7 @@ from mcdi_jax.generator import compose, generate_from_features
 from mcdi_jax.methods import (
   Known,
   descent,
+  ensembled,
   generated_without,
   mean_of_bank,
   nearest_of_bank,
@@ -218,3 +219,17 @@ def test_heads_are_a_family_like_any_other():
   np.testing.assert_allclose(
     found["head"]["bias"], own.weights["head"]["bias"][:, -1, :2].mean(0), rtol=1e-6
   )
+
+
+def test_an_ensemble_says_the_mean_of_what_its_samples_say():
+  """Which are different ones, at τ = 1; here of probabilities."""
+  generator, key = make_generator(), jax.random.key(3)
+  x = jax.random.normal(jax.random.key(4), (WAYS * SHOTS, WIDTH))
+  support = Support(x, jnp.arange(WAYS * SHOTS) % WAYS)
+  method = ensembled("generated", generator, 3)
+  params = method.adapt(method.variables, support, key, WAYS)
+  (own,) = params
+  said = jax.vmap(lambda one: generator.outputs(one, x))(own)
+  assert float(jnp.std(said, axis=0).min()) > 0
+  found = jax.nn.softmax(method.predict(method.variables, params, x))
+  np.testing.assert_allclose(found, jax.nn.softmax(said).mean(0), rtol=1e-4, atol=1e-6)

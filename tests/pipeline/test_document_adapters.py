@@ -81,7 +81,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     finishing=FinishingConfig(steps=2, tasks=2, queries=2, passes=2, feature_noise=0.0),
     generators=("generated", "generated_finished", "generated_iterated"),
     evaluation=EvaluationConfig(
-      tasks=4, tuning_tasks=2, trials=2, queries=2, descent_steps=(2,), latency=False
+      tasks=4,
+      tuning_tasks=2,
+      trials=2,
+      queries=2,
+      descent_steps=(2,),
+      ensemble=2,
+      latency=False,
     ),
   )
 
@@ -125,7 +131,7 @@ def test_the_whole_chain(config: Config, made: Path):
   methods = {line["method"] for line in lines}
   rivals = {"shared", "descent_2", "shuffled_condition", "in_context"} | {"best_of_sources"}
   passes = {"generated_iterated", "generated_iterated_2"}
-  assert {"generated"} | rivals | passes <= methods
+  assert {"generated", "generated_ensemble"} | rivals | passes <= methods
   controls = {f"shuffled_{name}" for name in ("generated_finished", "generated_iterated")}
   assert controls <= methods
   for line in lines:
