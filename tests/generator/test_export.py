@@ -19,6 +19,7 @@ from mcdi_jax.lib.errors import InputError
 
 FORM = {"ways": WAYS, "shots": SHOTS}
 ROUNDING = 1e-5  # float32, through T = 6 steps of a network
+HERE = ({"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()),)
 
 # First with this package out of reach, then with it, in one process that starts fresh.
 ELSEWHERE = """
@@ -70,7 +71,7 @@ def found(tmp_path_factory, make_generator) -> dict[str, np.ndarray]:
   place = tmp_path_factory.mktemp("elsewhere")
   generator, support = make_generator(), make_support()
   export_generate(place / "cold", generator, **FORM)
-  export_generate(place / "warm", generator, **FORM, temperature=1.0, platforms=("cpu",))
+  export_generate(place / "warm", generator, **FORM, temperature=1.0, platforms=HERE)
   own = export.export(jax.jit(predicted))(generator, support, key_data(0))
   (place / "own").write_bytes(own.serialize())
   save_generator(place / "generator", generator)
@@ -105,7 +106,7 @@ def test_a_file_gives_what_generate_gives_without_this_package(
 def test_a_file_takes_unequal_classes_and_what_only_fills_up(tmp_path, make_generator):
   """Which may have any label that is no class, and hold anything."""
   path, generator, key = tmp_path / "f.jax", make_generator(), jax.random.key(0)
-  settings = {"ways": WAYS, "shots": SHOTS, "platforms": ("cpu",)}
+  settings = {"ways": WAYS, "shots": SHOTS, "platforms": HERE}
   export_generate(path, generator, **settings)
   call = export.deserialize(bytearray(path.read_bytes())).call
   x, _, _ = make_support()
@@ -211,7 +212,7 @@ def test_numbers_out_of_range_are_refused_by_name(
 
 def test_a_shipped_generator_is_exported_for_any_number_of_ways(tmp_path):
   export_generate(
-    tmp_path / "seven", load_generator("omniglot-5way"), ways=7, shots=1, platforms=("cpu",)
+    tmp_path / "seven", load_generator("omniglot-5way"), ways=7, shots=1, platforms=HERE
   )
   function = export.deserialize(bytearray((tmp_path / "seven").read_bytes()))
   assert function.in_avals[0].shape == (7, 28, 28, 1)
