@@ -71,4 +71,5 @@ def get_config() -> ConfigDict:
   config.evaluation.refine_from = ("generated_finished",)
   config.evaluation.refine_steps = (1, 3)
   config.evaluation.ensemble = 8
+  config.evaluation.passes = 6
   return config

@@ -32,6 +32,8 @@ class EvaluationConfig:
       known, for rows of their samples at τ = 1 and at equal spread; 0: no such rows.
     ensemble: samples of the first generator at τ = 1, for a row in which their outputs are
       averaged; 0: no such row.
+    passes: most passes of generators that are trained for several, such as
+      `generated_iterated`, each with a row from 2 on; 0: as many as they were trained for.
     temperatures: τ of the generated weights, to choose among.
     latency: whether to measure it, of every method, with the first seed.
     latency_s: seconds of timed calls, of all methods and forms together; compilation and
@@ -52,6 +54,7 @@ class EvaluationConfig:
   without: tuple[str, ...] = ()
   samples: int = 0
   ensemble: int = 0
+  passes: int = 0
   latency: bool = True
   latency_s: float = 4.0
 
@@ -63,6 +66,7 @@ class EvaluationConfig:
       check(value >= number, f"{where}.{name}", value, f"give at least {number}")
     distinct = len(self.without) == len(set(self.without))
     check(distinct, f"{where}.without", self.without, "give different patterns")
+    check(self.passes >= 0, f"{where}.passes", self.passes, "give at least 0")
     for name in ("samples", "ensemble"):
       value = getattr(self, name)
       few, remedy = value == 0 or value >= 2, "give at least 2, or 0 for no such row"

@@ -100,11 +100,12 @@ def methods_of(
 
 def _passes(config: Config, generators: dict[str, Tuned]) -> list[Method]:
   """What generators that are trained for several passes make in 2, 3, … of them."""
+  most = config.evaluation.passes or config.finishing.passes
   return [
     iterated(name, trained.generator, choice.settings["temperature"], passes)
     for name, (trained, choice) in generators.items()
     if GENERATORS[name].iterated
-    for passes in range(2, config.finishing.passes + 1)
+    for passes in range(2, most + 1)
   ]
 
 

@@ -87,6 +87,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
       queries=2,
       descent_steps=(2,),
       ensemble=2,
+      passes=3,
       latency=False,
     ),
   )
@@ -130,7 +131,7 @@ def test_the_whole_chain(config: Config, made: Path):
   assert {line["protocol"] for line in lines} == {*protocols, *in_view}
   methods = {line["method"] for line in lines}
   rivals = {"shared", "descent_2", "shuffled_condition", "in_context"} | {"best_of_sources"}
-  passes = {"generated_iterated", "generated_iterated_2"}
+  passes = {"generated_iterated", "generated_iterated_2", "generated_iterated_3"}
   assert {"generated", "generated_ensemble"} | rivals | passes <= methods
   controls = {f"shuffled_{name}" for name in ("generated_finished", "generated_iterated")}
   assert controls <= methods
