@@ -5,9 +5,9 @@
 
 The argument names the form of task: 5w1s (default), 5w5s, 20w1s, each with three seeds; or
 `mixed`, one generator for 2 to 20 ways and 1 to 5 shots. Backbone and bank are shared
-through runs/cache. On one CPU core, per seed: backbone an hour, once; then two or three
-minutes each for a generator and for the test; the first seed trains every generator at
-three rates and tries 24 settings of each method.
+through runs/cache. Per seed: backbone half an hour on two CPU cores, once; then on one
+two or three minutes each for a generator and for the test; the first seed trains every
+generator at three rates and tries 24 settings of each method.
 BUILD_NOTES.md has the figures; how fast the result is, python -m launch.benchmark says.
 """
 

@@ -8,8 +8,6 @@ does, so that other tools load it on top of the base. Printed is how well the ba
 the rest of the text, without it and with it.
 """
 
-import math
-
 from absl import app, flags
 
 from mcdi_jax.commands.command import command
@@ -44,7 +42,7 @@ def main(argv: list[str]) -> None:
   call = (_GENERATOR.value, _BASE.value, _TEXT.value, _OUT.value)
   found = adapt_to_text(*call, passes=_PASSES.value, seed=_SEED.value)
   CONSOLE.print(f"adapter from the first {found.support} tokens: {_OUT.value}")
-  if math.isnan(found.after):
+  if not found.rest:
     CONSOLE.print("the text has no further whole window to look at")
     return
   CONSOLE.print(

@@ -27,7 +27,10 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Where everything is written; an interrupted run continues there."
 )
 _DATA = flags.DEFINE_string(
-  "data", None, "A folder of class folders, an .npz, tfds:NAME, or glyphs."
+  "data",
+  None,
+  "A folder of class folders, an .npz of images or features, tfds:NAME, a .jsonl of texts, "
+  "a folder of folders of texts, or glyphs.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS sets lie; default: TFDS's own.")
 flags.mark_flags_as_required(["config", "workdir"])

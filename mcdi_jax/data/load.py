@@ -32,8 +32,9 @@ class DataConfig:
   Attributes:
     source: `tfds` reads the set `name`; `folder` reads a folder of class folders; `npz`
       an archive; `texts` a `.jsonl`; `glyphs` draws characters and needs no file.
-    path: the folder; the `.npz` with `images` [n, h, w, c], `labels` [n] and optionally
-      `classes` and `class_split` (`read_npz`); TFDS's data_dir (empty: its default).
+    path: the folder; the `.jsonl`; the `.npz` with `images` [n, h, w, c], `labels` [n]
+      and optionally `classes` and `class_split` (`read_npz`); TFDS's data_dir (empty: its
+      default).
     name: of a TFDS set.
     parts: TFDS splits to merge; empty: all.
     grey: colours become one channel.

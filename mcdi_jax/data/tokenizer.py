@@ -29,12 +29,12 @@ class Tokenizer(NamedTuple):
 
   Attributes:
     library: a `tokenizers.Tokenizer`.
-    most: tokens of a text that a network can see.
+    most: tokens of a text that a network can see; None: any number.
     content: the file's, which tells it from another.
   """
 
   library: Any
-  most: int
+  most: int | None
   content: bytes
 
   def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ class Tokenizer(NamedTuple):
     as the checkpoint has pairs. What is longer than the network can see is cut, and that is
     said."""
     found = [np.asarray(t.ids, np.int32) for t in self.library.encode_batch([*texts])]
-    cut = sum(len(ids) > self.most for ids in found)
+    cut = 0 if self.most is None else sum(len(ids) > self.most for ids in found)
     if not cut:
       return found
     which = f"{cut} of {len(texts)} texts are" if len(texts) > 1 else "the text is"
@@ -53,7 +53,7 @@ class Tokenizer(NamedTuple):
     return shorter
 
 
-def open_tokenizer(folder: PathLike, most: int) -> Tokenizer:
+def open_tokenizer(folder: PathLike, most: int | None = None) -> Tokenizer:
   """Of a checkpoint's folder.
 
   Raises:
@@ -77,6 +77,19 @@ def open_tokenizer(folder: PathLike, most: int) -> Tokenizer:
   library.no_padding()
   library.no_truncation()
   return Tokenizer(library, most, content)
+
+
+def check_tokens(rows: Sequence[np.ndarray], vocabulary: int, folder: PathLike) -> None:
+  """
+  Raises:
+    InputError: a token that a model with so many does not know.
+  """
+  most = max((int(row.max()) for row in rows if len(row)), default=0)
+  if most >= vocabulary:
+    raise InputError(
+      f"the tokenizer.json of {folder} makes token {most}, and its model knows 0 to "
+      f"{vocabulary - 1}: bring the tokenizer that the model came with"
+    )
 
 
 def filled(rows: Sequence[np.ndarray], length: int) -> Tokens:

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from mcdi_jax.families import Fields, Heads
+from mcdi_jax.families import Documents, Fields, Heads
 from mcdi_jax.lib.progress import CONSOLE
 
 SOURCES = {
@@ -14,8 +14,8 @@ SOURCES = {
   "latency-backbone": "images",
   "latency-public": "images, mcdi_jax.generate",
 }
-METRICS = {family.name: family.metric for family in (Heads, Fields)}
-UNITS = {metric.name: metric.unit for metric in METRICS.values()}
+METRICS = {family.name: family.metric for family in (Heads, Fields, Documents)}
+UNITS = {family.metric.name: family.metric.unit for family in (Heads, Fields)}
 Line = dict[str, Any]
 
 
@@ -104,5 +104,6 @@ def task_form(line: Line) -> str:
 def metric_title(line: Line) -> str:
   """Such as `accuracy in %`."""
   name = line.get("metric") or "accuracy"
-  unit = UNITS.get(name)
+  known = METRICS.get(str(line.get("family")))
+  unit = known.unit if known and known.name == name else UNITS.get(name)
   return f"{name} in {unit}" if unit else str(name)

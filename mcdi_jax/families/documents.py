@@ -111,7 +111,8 @@ class Documents(TaskFamily):
     return Task(Support(*self.windows(ids, given)), asked)
 
   def as_support(self, ids: Int[np.ndarray, " t"]) -> Support:
-    """What `generate` takes, from a text's tokens: its whole windows."""
+    """What `generate` takes, from how a text begins: whole windows of its tokens, without
+    the token that begins a text; as many as the generator was trained with do best."""
     number = len(ids) // self.window
     if not number:
       raise InputError(
@@ -190,10 +191,10 @@ class Documents(TaskFamily):
     return x
 
   def check_items(self, name: str, x: Any) -> None:
-    shape = (jnp.shape(x)[:1], self.item_shape)
-    if jnp.ndim(x) != 2 or jnp.shape(x)[1:] != self.item_shape:
+    shape = jnp.shape(x)
+    if len(shape) != 2 or shape[1:] != self.item_shape or not shape[0]:
       raise InputError(
-        f"{name} has shape {jnp.shape(x)}: give windows {[*shape]} as "
+        f"{name} has shape {shape}: give windows [n, {self.window}], at least one, as "
         "generator.family.as_support(tokens) does"
       )
     if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
@@ -203,11 +204,14 @@ class Documents(TaskFamily):
     x, y = support.x, support.y
     if jnp.shape(y) != jnp.shape(x):
       raise InputError(f"support.y has shape {jnp.shape(y)}: give one of x's, {x.shape}")
-    if isinstance(x, jax.core.Tracer):
-      return
-    least, most = int(jnp.min(x)), int(jnp.max(x))
-    if least < 0 or most >= self.model.vocabulary:
-      raise InputError(
-        f"support.x has tokens from {least} to {most}, the model knows 0 to "
-        f"{self.model.vocabulary - 1}: it is of another tokenizer"
-      )
+    if not jnp.issubdtype(jnp.result_type(y), jnp.integer):
+      raise InputError(f"support.y is {jnp.result_type(y)}: give tokens, int32")
+    for name, given, lowest in (("x", x, 0), ("y", y, UNSCORED)):
+      if isinstance(given, jax.core.Tracer):
+        continue
+      least, most = int(jnp.min(given)), int(jnp.max(given))
+      if least < lowest or most >= self.model.vocabulary:
+        raise InputError(
+          f"support.{name} has tokens from {least} to {most}, the model knows 0 to "
+          f"{self.model.vocabulary - 1}: it is of another tokenizer"
+        )

@@ -1,6 +1,7 @@
 """Documents: adapters of a language model, generated from how a document begins."""
 
 import dataclasses
+import fnmatch
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mcdi_jax.data.documents import SPLITS, near_duplicates, read_corpus
-from mcdi_jax.data.tokenizer import open_tokenizer
+from mcdi_jax.data.tokenizer import check_tokens, open_tokenizer
 from mcdi_jax.families import DocumentItems, Documents, family_to_json
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import Checkpoints, is_finished, load_tree, save_tree
@@ -37,11 +38,14 @@ from mcdi_jax.networks.llama_checkpoint import read_llama, write_llama
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
+from mcdi_jax.weights.leaves import leaves_by_path
 
 _RATES = {
   "rate": LogUniform(3e-4, 0.1), "epsilon": LogUniform(1e-8, 1e-2), "decay": (False, True)
 }  # fmt: skip
-_EVERY = 100_000_000  # tokens of a document: all of them
+
+
+_LONGEST = 65_536  # tokens of a document: all are filled up to the longest
 
 
 class DocumentSets(NamedTuple):
@@ -73,7 +77,8 @@ def load_documents(config: Config) -> DocumentSets:
   asked = config.documents
   model, params = read_llama(asked.base, setting="config.documents.base")
   corpus = read_corpus(config.data.path)
-  tokens = open_tokenizer(asked.base, _EVERY)(corpus.texts)
+  tokens = open_tokenizer(asked.base)(corpus.texts)
+  check_tokens(tokens, model.vocabulary, asked.base)
   length = (config.meta.shots[0] + config.evaluation.queries) * asked.window
   whole = np.array([len(row) > length for row in tokens])
   if not whole.all():
@@ -81,10 +86,12 @@ def load_documents(config: Config) -> DocumentSets:
       f"{(~whole).sum()} of {len(tokens)} documents have fewer than {length} tokens: they "
       "are left out"
     )
+  if cut := sum(len(row) > _LONGEST for row in tokens):
+    CONSOLE.print(f"of {cut} documents the first {_LONGEST:,} tokens are used")
   kept = np.flatnonzero(whole).tolist()
   if not kept:
     raise _without(config, length, "any split")
-  rows = [tokens[n][1:] for n in kept]
+  rows = [tokens[n][1 : _LONGEST + 1] for n in kept]
   split = np.array([SPLITS.index(corpus.splits[n]) for n in kept])
   sources = tuple(sorted(set(corpus.sources)))
   source = np.array([sources.index(corpus.sources[n]) for n in kept], np.int32)
@@ -154,6 +161,10 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
     check(asked <= most, f"config.{group}.queries", asked, remedy)
   network, remedy = config.score.network, "this network reads heads, choose 'tokens'"
   check(network == "tokens", "config.score.network", network, remedy)
+  adapted, remedy = config.documents.adapted, "such as blocks/*/[qkvogud]*"
+  others = [path for path in leaves_by_path(sets.params) if not path.startswith("blocks/")]
+  none = not fnmatch.filter(others, adapted)
+  check(none, "config.documents.adapted", adapted, f"name matrices of blocks, {remedy}")
   need = config.documents.view + config.documents.window
   remedy = f"the model sees {sets.model.most} tokens, lower one of them"
   check(need <= sets.model.most, "config.documents.view + window", need, remedy)

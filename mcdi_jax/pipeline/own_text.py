@@ -9,18 +9,16 @@ import numpy as np
 from jaxtyping import Array
 
 from mcdi_jax.data.documents import read_document
-from mcdi_jax.data.tokenizer import open_tokenizer
+from mcdi_jax.data.tokenizer import check_tokens, open_tokenizer
 from mcdi_jax.families import Documents
 from mcdi_jax.generator import Generator, generate, iterate, load_generator
 from mcdi_jax.generator.storage import about_generator, find_generator
-from mcdi_jax.lib import outputs
+from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.llama_checkpoint import read_llama
-from mcdi_jax.weights.peft import write_peft
-
-_EVERY = 100_000_000  # tokens of a text: all of them
+from mcdi_jax.weights.peft import CONFIG, write_peft
 
 
 class Adapted(NamedTuple):
@@ -62,6 +60,8 @@ def adapt_to_text(
       that is shorter than a support.
   """
   place = outputs.checked(out, "--out", folder=True)
+  if place.exists() and any(place.iterdir()) and not (place / CONFIG).exists():
+    raise InputError(f"--out {place} holds other files: name a new folder")
   model = load_generator(generator)
   family = model.family
   if not isinstance(family, Documents):
@@ -70,7 +70,9 @@ def adapt_to_text(
     )
   base = base or find_generator(generator) / "base"
   _check_base(model, base, generator)
-  ids = open_tokenizer(base, _EVERY)([read_document(text)])[0][1:]
+  tokens = open_tokenizer(base)([read_document(text)])
+  check_tokens(tokens, family.model.vocabulary, base)
+  ids = tokens[0][1:]
   given = family.shots[0] * family.window
   if len(ids) < given:
     raise InputError(
@@ -81,7 +83,7 @@ def adapt_to_text(
   passes = passes or about_generator(generator).get("passes", 1)
   source = iterate(model, passes) if passes > 1 else model
   params = generate(source, support, jax.random.key(seed))
-  write_peft(place, model.frozen["a"], params["b"], base=str(base))
+  write_peft(place, model.frozen["a"], params["b"], base=str(files.as_path(base)))
   number = len(ids) // family.window
   windows = family.windows(jnp.asarray(ids), number)
   x, y = (part[family.shots[0] :] for part in windows)

@@ -12,7 +12,7 @@ import numpy as np
 from mcdi_jax.data import ClassSet
 from mcdi_jax.data.class_set import from_labels
 from mcdi_jax.data.text_tasks import TextTask, read_text_tasks
-from mcdi_jax.data.tokenizer import Tokenizer, open_tokenizer
+from mcdi_jax.data.tokenizer import Tokenizer, check_tokens, open_tokenizer
 from mcdi_jax.encoders.bert import BertConfig, read_bert
 from mcdi_jax.families import Sentences, family_to_json
 from mcdi_jax.families.sentences import FILLED
@@ -72,6 +72,7 @@ def load_sentences(config: Config) -> SentenceSets:
       "config.sentences.held_out and validation"
     )
   tokens = _tokens(open_tokenizer(asked.base, length), found)
+  check_tokens([*tokens.values()], model.vocabulary, asked.base)
   content = hashlib.sha256(repr((rest, asked.validation, asked.held_out)).encode())
   sets = {}
   for task, own in found.items():

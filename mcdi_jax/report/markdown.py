@@ -42,7 +42,7 @@ def against_tables(lines: list[Line], methods: list[str], rivals: list[str]) -> 
     InputError: no line knows such a difference.
   """
   groups = group([line for line in lines if line.get("value") is not None])
-  shots = sorted({tasks.shots for tasks in groups})
+  shots = sorted({tasks.shots for tasks in groups}, key=lambda n: n or 0)
   sets = dict.fromkeys((tasks.protocol, tasks.ways) for tasks in groups)
   found = {(t.protocol, t.ways, t.shots): rows for t, rows in groups.items()}
   title = next((tasks.metric_title for tasks in groups), "")
@@ -53,9 +53,11 @@ def against_tables(lines: list[Line], methods: list[str], rivals: list[str]) -> 
         here = [found.get((name, ways, k), {}).get(method) for k in shots]
         cells = ["–" if row is None else cell(row) for row in here]
         if set(cells) != {"–"}:
-          yield f"| {name}, {ways} ways | `{method}` | {' | '.join(cells)} |"
+          title = f"{name}, {ways} ways" if ways else name
+          yield f"| {title} | `{method}` | {' | '.join(cells)} |"
 
-  parts = [_by_set(title, shots, list(rows([*methods, *rivals], _figure)))]
+  shown = list(dict.fromkeys([*methods, *rivals]))
+  parts = [_by_set(title, shots, list(rows(shown, _figure)))]
   for rival in rivals:
     own = list(rows(methods, lambda row, rival=rival: _minus(row, rival)))
     if not own:
@@ -66,8 +68,10 @@ def against_tables(lines: list[Line], methods: list[str], rivals: list[str]) -> 
   return "\n\n".join([*parts, *latency_tables(timed)])
 
 
-def _by_set(title: str, shots: list[int], rows: list[str]) -> str:
-  columns = " | ".join("1 shot" if n == 1 else f"{n} shots" for n in shots)
+def _by_set(title: str, shots: list[int | None], rows: list[str]) -> str:
+  """shots: None of tasks without classes, which need no name."""
+  named = {None: "", 1: "1 shot"}
+  columns = " | ".join(named.get(n, f"{n} shots") for n in shots)
   head = f"| {title} | | {columns} |\n|---|---|{'---|' * len(shots)}"
   return "\n".join([head, *rows])
 

@@ -8,7 +8,7 @@ from mcdi_jax.report.workdir import Line
 _READING = (
   "Further up is better, further left is faster: methods that nothing is above and to the "
   "left of are on the dotted line. The time is the median for one task, from what the "
-  "method is given to its classifier; methods that were not timed are left out."
+  "method is given to its weights; methods that were not timed are left out."
 )
 Trades = dict[str, tuple[float, float]]
 

@@ -15,7 +15,7 @@ from mcdi_jax.networks import Params
 from mcdi_jax.networks.llama import MATRICES
 from mcdi_jax.weights.leaves import leaves_by_path, nested
 
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model.model.layers."
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d+)\.(.+)\.lora_([AB])\.weight")
 
@@ -31,7 +31,7 @@ def write_peft(folder: PathLike, a: Params, b: Params, *, base: str = "") -> Non
   tensors, ranks, names = {}, set(), set()
   own = leaves_by_path(a)
   for path, leaf in leaves_by_path(b).items():
-    _, layer, name = path.split("/")
+    layer, name = _place(path)
     place = f"{_PREFIX}{layer}.{MATRICES[name]}"
     tensors[f"{place}.lora_A.weight"] = np.ascontiguousarray(np.asarray(own[path]).T)
     tensors[f"{place}.lora_B.weight"] = np.ascontiguousarray(np.asarray(leaf).T)
@@ -53,7 +53,18 @@ def write_peft(folder: PathLike, a: Params, b: Params, *, base: str = "") -> Non
   place = files.as_path(folder)
   place.mkdir(parents=True, exist_ok=True)
   files.write_arrays(place / _WEIGHTS, tensors)
-  files.write_json(place / _CONFIG, config)
+  files.write_json(place / CONFIG, config)
+
+
+def _place(path: str) -> tuple[str, str]:
+  """Layer and name of a matrix within the blocks."""
+  parts = path.split("/")
+  if len(parts) != 3 or parts[0] != "blocks" or parts[2] not in MATRICES:
+    raise InputError(
+      f"leaf {path} is no matrix of a block: this layout has adapters of "
+      f"blocks/N/NAME, NAME of {sorted(MATRICES)}"
+    )
+  return parts[1], parts[2]
 
 
 def read_peft(folder: PathLike) -> tuple[Params, Params]:
@@ -64,13 +75,14 @@ def read_peft(folder: PathLike) -> tuple[Params, Params]:
     InputError: adapters of another kind, or of matrices that a Llama has not.
   """
   place = files.as_path(folder)
-  for name in (_CONFIG, _WEIGHTS):
+  for name in (CONFIG, _WEIGHTS):
     if not (place / name).exists():
       raise MissingError(f"there is no {place / name}: give a folder that peft wrote")
-  config = files.read_json(place / _CONFIG)
-  kind, where = config.get("peft_type"), f"of {place / _CONFIG}"
+  config = files.read_json(place / CONFIG, "r", "lora_alpha")
+  kind, where = config.get("peft_type"), f"of {place / CONFIG}"
   check(kind == "LORA", f"peft_type {where}", kind, "this reads 'LORA' alone")
-  for name in ("use_dora", "use_rslora", "fan_in_fan_out"):
+  own_scales = ("alpha_pattern", "rank_pattern")
+  for name in ("use_dora", "use_rslora", "fan_in_fan_out", *own_scales):
     on = config.get(name, False)
     check(not on, f"{name} {where}", on, "this reads adapters without it")
   bias = config.get("bias", "none")

@@ -15,7 +15,7 @@ from mcdi_jax.generator.storage import blank, load_generator, save_generator
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.methods import Known, best_of_sources, in_context
 from mcdi_jax.networks.llama import LlamaConfig, logits
-from mcdi_jax.tasks import Protocol, mean_over_items
+from mcdi_jax.tasks import Protocol, Support, mean_over_items
 
 KEY = jax.random.key(0)
 MODEL = LlamaConfig(
@@ -219,3 +219,20 @@ def test_several_models_say_the_mean_of_their_probabilities():
   outputs = jax.random.normal(KEY, (3, 2, 4, 20))
   found = jax.nn.softmax(FAMILY.average(outputs))
   np.testing.assert_allclose(found, jax.nn.softmax(outputs).mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("x", "y", "said"),
+  [
+    (np.zeros((2, 3), int), None, r"support.x has shape \(2, 3\): give windows \[n, 4\]"),
+    (np.zeros((0, 4), int), None, "at least one"),
+    (np.zeros((2, 4), int), np.zeros((2, 4)), "support.y is float32: give tokens"),
+    (np.zeros((2, 4), int), np.full((2, 4), 20), "support.y has tokens from 20 to 20"),
+    (np.full((2, 4), 20), None, "support.x has tokens from 20 to 20, .* 0 to 19"),
+  ],
+)
+def test_what_is_no_support_of_windows_is_told(x: Array, y: Array | None, said: str):
+  given = Support(jnp.asarray(x), jnp.asarray(x if y is None else y))
+  with pytest.raises(InputError, match=said):
+    FAMILY.check_items("support.x", given.x)
+    FAMILY.check_support(given, 1)

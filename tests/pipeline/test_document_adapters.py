@@ -187,6 +187,10 @@ def test_a_text_gets_its_adapter(made: Path, tmp_path: Path):
   ):
     with pytest.raises(InputError, match=said):
       adapt_to_text(generator, base, tmp_path / name, tmp_path / "refused")
+  (tmp_path / "mine").mkdir()
+  (tmp_path / "mine" / "letter.txt").write_text("keep")
+  with pytest.raises(InputError, match="--out .*mine holds other files"):
+    adapt_to_text(generator, made / "base", text, tmp_path / "mine")
   with pytest.raises(InputError, match="generates heads: --generator needs"):
     adapt_to_text("omniglot-5way", made / "base", text, tmp_path / "refused")
   assert not (tmp_path / "refused").exists()
@@ -210,6 +214,7 @@ def test_an_adapter_is_made_in_as_many_passes_as_were_trained(made: Path, tmp_pa
   ("changes", "error", "message"),
   [
     ({"base": "no"}, MissingError, "there is no .*no/config.json.*config.documents.base"),
+    ({"adapted": "*"}, InputError, "config.documents.adapted.*name matrices of blocks"),
     ({"window": 64}, InputError, "has no document of 256 tokens for any split"),
     (
       {"view": 60},

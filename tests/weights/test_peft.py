@@ -69,6 +69,7 @@ def test_what_is_no_such_adapter_is_told(tmp_path: Path):
   for change, said in (
     ({"peft_type": "IA3"}, "this reads 'LORA' alone"),
     ({"use_dora": True}, "this reads adapters without it"),
+    ({"alpha_pattern": {"q_proj": 2}}, "this reads adapters without it"),
     ({"bias": "all"}, "this reads adapters without biases"),
   ):
     place.write_text(json.dumps({**config, **change}))
@@ -83,3 +84,9 @@ def test_what_is_no_such_adapter_is_told(tmp_path: Path):
   )
   with pytest.raises(InputError, match="a Llama has no such matrix"):
     read_peft(tmp_path / "a")
+  del config["lora_alpha"]
+  place.write_text(json.dumps(config))
+  with pytest.raises(InputError, match="lora_alpha"):
+    read_peft(tmp_path / "a")
+  with pytest.raises(InputError, match="leaf word is no matrix of a block"):
+    write_peft(tmp_path / "w", {"word": np.ones((5, 1))}, {"word": np.ones((1, 3))})
