@@ -49,3 +49,5 @@ def main(argv: list[str]) -> None:
     f"nats a token on the next {found.rest}: {found.before:.3f} before, {found.after:.3f} "
     "after"
   )
+  if found.after >= found.before:
+    CONSOLE.print("note: this text is better off without it, see docs/documents.md")

@@ -270,9 +270,12 @@ class Iterated(_Around):
   def from_features(
     self, support: Support, key: Key[Array, ""], *, temperature: Any, ways: int
   ) -> Params:
-    params, model = None, self.model.of_items(support.x.shape[1:])
+    model = self.model.of_items(support.x.shape[1:])
     settings = {"temperature": temperature, "ways": ways}
-    for n in range(self.times):
-      own = key if n == 0 else jax.random.fold_in(key, n)
-      params = model.sampled_from(params, support, own, **settings)
-    return params
+
+    def again(n: Any, params: Params) -> Params:
+      return model.sampled_from(params, support, jax.random.fold_in(key, n), **settings)
+
+    # A loop, so that more passes take no longer to compile.
+    first = model.sampled(support, key, **settings)
+    return jax.lax.fori_loop(1, self.times, again, first) if self.times > 1 else first

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
@@ -107,15 +108,23 @@ def query_loss(
   generator = dataclasses.replace(generator, score=score)
   family, (x, y, mask) = generator.spec.family, task.query
   settings = {"temperature": temperature, "ways": family.largest.ways}
-  params = generate_from_features(generator, task.support, key, **settings)
-  losses = []
-  for n in range(passes):
-    if n:
-      start, own = jax.lax.stop_gradient(params), jax.random.fold_in(key, n)
-      params = generator.sampled_from(start, task.support, own, **settings)
+
+  def scored(params: Params) -> tuple[Array, Array]:
     output = family.apply(generator.frozen, params, x)
-    losses.append(mean_over_items(family.loss(output, y), mask))
-  return sum(losses) / passes, family.quality(output, task.query)
+    quality = family.quality(output, task.query)
+    return mean_over_items(family.loss(output, y), mask), quality
+
+  def again(params: Params, n: Any) -> tuple[Params, tuple[Array, Array]]:
+    start, own = jax.lax.stop_gradient(params), jax.random.fold_in(key, n)
+    params = generator.sampled_from(start, task.support, own, **settings)
+    return params, scored(params)
+
+  params = generate_from_features(generator, task.support, key, **settings)
+  loss, quality = scored(params)
+  if passes == 1:
+    return loss, quality
+  _, (losses, qualities) = jax.lax.scan(again, params, jnp.arange(1, passes))
+  return (loss + losses.sum()) / passes, qualities[-1]
 
 
 def noisy_task(
