@@ -511,6 +511,20 @@ DIFFUSION = _in(
 GENERATOR = _in(
   "generator",
   (
+    "rates along the gradient that do not depend on the token",
+    "tokens",
+    "(rate + told.astype(rate.dtype)) * along",
+    "rate * along",
+    "tests/generator/test_gradient.py",
+  ),
+  (
+    "a pass too few",
+    "compose",
+    "jax.lax.fori_loop(1, self.times,",
+    "jax.lax.fori_loop(2, self.times,",
+    "tests/generator/test_gradient.py",
+  ),
+  (
     "means by row instead of class",
     "equivariant",
     "x - take_by_class(member, mean)",
