@@ -23,6 +23,7 @@ from mcdi_jax.meta import TaskSource
 from mcdi_jax.methods import Method, ensembled, generated, iterated, refined
 from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.pipeline.controls import controls_of
+from mcdi_jax.pipeline.kept_scores import KeptScores
 from mcdi_jax.pipeline.spread import sample_rows
 from mcdi_jax.pipeline.timings import fit_to, latencies
 from mcdi_jax.pipeline.tuning import UNTUNED, Methods, Tuned, tuned_baseline
@@ -47,6 +48,8 @@ def evaluate(
     choices: the directory that tuned settings are kept in.
   """
   lines, timings = [], []
+  # Where tasks are taken one by one, they take long, and rivals are the same for all seeds.
+  scored = KeptScores(choices / "scores") if facts.family.one_by_one else score
   for number, form in enumerate(config.forms):
     methods = methods_of(config, facts.family, generators, form, suite, rivals, choices)
     controls = controls_of(config, generators, source, number, form, suite)
@@ -60,7 +63,7 @@ def evaluate(
     }
     for protocol, test in suite.tests.items():
       call = (config, facts, methods + controls, generators, form, protocol, test)
-      lines += compare(*call, suite.clusters, pairs)
+      lines += compare(*call, suite.clusters, pairs, scored)
     if config.evaluation.latency and facts.seed == config.seeds[0]:
       found, test = [method for method, _ in methods], next(iter(suite.tests.values()))
       timings += latencies(config, facts, found, generators, form, test)
