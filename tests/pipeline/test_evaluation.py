@@ -88,7 +88,8 @@ def test_every_form_is_tested_upright_and_rotated_with_its_own_methods(
   monkeypatch.setattr(evaluation, "compare", _note(compared))
   evaluation.evaluate(CONFIG, FACTS, generators, source, SUITE, RIVALS, PLACE)
   found = []
-  for _, facts, of_form, given, form, protocol, test, clusters, pairs in compared:
+  for _, facts, of_form, given, form, protocol, test, clusters, pairs, scored in compared:
+    assert scored is evaluation.score  # none of these is taken one by one
     assert (facts, given, clusters) == (FACTS, generators, 5)
     assert pairs == {name: ["rival"] for name in generators}
     number = forms.index((form.ways, form.shots))
