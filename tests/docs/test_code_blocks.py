@@ -40,7 +40,6 @@ SMALL = [
   "--config.finishing.steps=2",
   "--config.finishing.queries=2",
   "--config.finishing.tasks=2",
-  "--config.seeds=(0,)",
   "--config.evaluation.queries=2",
   "--config.evaluation.tasks=20",
   "--config.evaluation.tuning_tasks=10",
@@ -48,6 +47,7 @@ SMALL = [
   "--config.evaluation.generator_rates=(1.0,)",
   "--config.evaluation.latency=False",
 ]
+ONE = "--config.seeds=(0,)"
 FEW = "--config.generators=('generated','generated_finished')"  # of those a config has
 QUICK = {
   **os.environ,
@@ -69,8 +69,9 @@ def _run(block: str, folder: Path) -> None:
     arguments = shlex.split(line, comments=True)
     assert arguments[:2] == ["python", "-m"], f"not a command of ours: {line}"
     small = SMALL if arguments[2] == "launch.run" else []
-    if small and not any(a.startswith("--config.generators") for a in arguments):
-      small = [*small, FEW]
+    for setting in (ONE, FEW) if small else ():
+      if not any(a.startswith(setting.split("=")[0]) for a in arguments):
+        small = [*small, setting]
     command = [sys.executable, *arguments[1:], *small]
     made = subprocess.run(
       command,
