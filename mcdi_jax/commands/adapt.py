@@ -1,6 +1,7 @@
 """From a text to an adapter of a language model for it, in one go.
 
-  python -m launch.adapt --generator runs/documents/seed_0/generated_finished/generator \\
+  python -m launch.adapt --generator document-adapters --text setup.cfg --out adapter/
+  python -m launch.adapt --generator runs/documents/seed_0/generated_iterated/generator \\
       --base runs/documents/base --text document.txt --out adapter/
 
 The adapter (LoRA) is generated from how the text begins and written as the library `peft`
@@ -15,7 +16,9 @@ from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import adapt_to_text
 
 _GENERATOR = flags.DEFINE_string(
-  "generator", None, "A generator of configs/documents.py: a directory."
+  "generator",
+  None,
+  "A generator of configs/documents.py: a directory, or `document-adapters`, which ships.",
 )
 _BASE = flags.DEFINE_string(
   "base",

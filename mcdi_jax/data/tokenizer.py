@@ -80,9 +80,10 @@ def open_tokenizer(folder: PathLike, most: int | None = None) -> Tokenizer:
 
 
 def check_tokens(rows: Sequence[np.ndarray], vocabulary: int, folder: PathLike) -> None:
-  """
+  """That a model with so many tokens knows all of these rows, int32 [t] each.
+
   Raises:
-    InputError: a token that a model with so many does not know.
+    InputError: a token that it does not know.
   """
   most = max((int(row.max()) for row in rows if len(row)), default=0)
   if most >= vocabulary:

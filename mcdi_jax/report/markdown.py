@@ -53,8 +53,8 @@ def against_tables(lines: list[Line], methods: list[str], rivals: list[str]) -> 
         here = [found.get((name, ways, k), {}).get(method) for k in shots]
         cells = ["–" if row is None else cell(row) for row in here]
         if set(cells) != {"–"}:
-          title = f"{name}, {ways} ways" if ways else name
-          yield f"| {title} | `{method}` | {' | '.join(cells)} |"
+          tasks = f"{name}, {ways} ways" if ways else name
+          yield f"| {tasks} | `{method}` | {' | '.join(cells)} |"
 
   shown = list(dict.fromkeys([*methods, *rivals]))
   parts = [_by_set(title, shots, list(rows(shown, _figure)))]
