@@ -21,6 +21,7 @@ from mcdi_jax.generator.generator import Generator
 from mcdi_jax.generator.model import Model
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.errors import InputError
+from mcdi_jax.lib.keys import key_of_pass
 from mcdi_jax.networks import Params
 from mcdi_jax.tasks import Support, mean_over_items
 
@@ -274,7 +275,7 @@ class Iterated(_Around):
     settings = {"temperature": temperature, "ways": ways}
 
     def again(n: Any, params: Params) -> Params:
-      return model.sampled_from(params, support, jax.random.fold_in(key, n), **settings)
+      return model.sampled_from(params, support, key_of_pass(key, n), **settings)
 
     # A loop, so that more passes take no longer to compile.
     first = model.sampled(support, key, **settings)

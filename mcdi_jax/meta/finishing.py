@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate_from_features
 from mcdi_jax.lib.config import check
+from mcdi_jax.lib.keys import key_of_pass
 from mcdi_jax.meta.batch import TaskSource
 from mcdi_jax.meta.reptile import mean_gradient, mean_gradient_by_platform
 from mcdi_jax.meta.training import Training, adam, outer_training
@@ -115,7 +116,7 @@ def query_loss(
     return mean_over_items(family.loss(output, y), mask), quality
 
   def again(params: Params, n: Any) -> tuple[Params, tuple[Array, Array]]:
-    start, own = jax.lax.stop_gradient(params), jax.random.fold_in(key, n)
+    start, own = jax.lax.stop_gradient(params), key_of_pass(key, n)
     params = generator.sampled_from(start, task.support, own, **settings)
     return params, scored(params)
 

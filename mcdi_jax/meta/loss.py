@@ -45,7 +45,7 @@ def task_loss(
     example = draw(key, task.targets, chain, draw_noise)
     known = condition
     if drop:
-      k_drop = jax.random.fold_in(key, 1)
+      k_drop = jax.random.fold_in(key, 3)  # the draw splits it in three
       known = condition.dropped(jax.random.bernoulli(k_drop, drop))
     output = generator.predict(known, example.x, example.t)
     residual = objective.residual(output, example, chain, objective.form)

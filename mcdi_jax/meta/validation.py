@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mcdi_jax.generator import Generator
+from mcdi_jax.lib.keys import key_of_pass
 from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.meta.training import MetaState
 from mcdi_jax.tasks import Form, Protocol
@@ -48,7 +49,7 @@ def validation(
     params = generator.decode(tokens, condition, support)
     settings = {"temperature": temperature, "ways": largest.ways}
     for n in range(1, passes):
-      own = jax.random.fold_in(k_sample, n)
+      own = key_of_pass(k_sample, n)
       params = generator.sampled_from(params, support, own, **settings)
     quality = family.quality(family.apply(generator.frozen, params, query.x), query)
     rms = generator.space.leaf_rms(tokens, condition.present)

@@ -3,7 +3,7 @@ import itertools
 import jax
 import numpy as np
 
-from mcdi_jax.lib.keys import key_for
+from mcdi_jax.lib.keys import key_for, key_of_pass
 
 
 def test_each_seed_and_purpose_has_a_key_of_its_own():
@@ -23,3 +23,10 @@ def test_a_key_is_the_same_every_time():
   assert (
     data == jax.random.key_data(jax.random.fold_in(jax.random.key(5), 0xD860BF7A)).tolist()
   )
+
+
+def test_passes_have_keys_that_the_first_has_not():
+  """It splits its own in two, and `split(key, n)[i]` is `fold_in(key, i)`."""
+  key = jax.random.key(5)
+  keys = [*jax.random.split(key), *(key_of_pass(key, n) for n in range(1, 4))]
+  assert len({tuple(jax.random.key_data(k).tolist()) for k in keys}) == 5

@@ -379,7 +379,9 @@ def test_a_gradient_that_is_not_finite_is_never_saved(training, generator, tmp_p
 @pytest.mark.parametrize("algorithm", ["reptile", "single_level"])
 @pytest.mark.parametrize("support", ["redrawn", "kept"])
 def test_no_key_is_used_twice_in_a_step(generator, source, algorithm, support):
-  config = dataclasses.replace(CONFIG, support=support, draws=2, tasks=2)
+  config = dataclasses.replace(
+    CONFIG, support=support, draws=2, tasks=2, drop_condition=0.5
+  )
   diffusion = dataclasses.replace(generator.spec.diffusion, handover=0.5)
   spec = dataclasses.replace(generator.spec, diffusion=diffusion)
   generator = dataclasses.replace(generator, spec=spec)
