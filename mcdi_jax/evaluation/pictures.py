@@ -68,13 +68,19 @@ def _arrays(
 ) -> dict[str, Array]:
   """One program: piece by piece, most of the time would go into many small compilations."""
   k_chain, k_plane = jax.random.split(key)
+  most, in_turn = _AT_ONCE, generator.family.one_by_one
+  over = functools.partial(over_tasks, most=most, one_by_one=in_turn)
+  keys = jax.random.split(k_chain, _TASKS // (4 if in_turn else 1))  # as each takes long
   prepare = functools.partial(_prepared, generator, preparation, form)
-  error, gap = _along_chain(generator, prepare, (train, test), form.ways, k_chain)
+  tasks = [over(lambda k, s=items: prepare(s, k), keys) for items in (train, test)]
+  together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *tasks)  # traced once
+  squares = over(lambda task: _along_chain(generator, task, form.ways), together)
   found = {"chain_boundaries": generator.chain().stop}
-  for n, name in enumerate(("train", "test")):
-    found |= {f"chain_error_{name}": error[n], f"chain_gap_{name}": gap[n]}
-  k_task, k_items, k_walks = jax.random.split(k_plane, 3)
-  task = prepare(test, k_task)
+  for name, values in zip(("error", "gap"), squares, strict=True):
+    for part, own in zip(("train", "test"), jnp.split(values, 2), strict=True):
+      found[f"chain_{name}_{part}"] = jnp.sqrt(own.mean(0))
+  k_items, k_walks = jax.random.split(k_plane)
+  task = jax.tree.map(lambda leaf: leaf[0], tasks[1])
   number = form.shots + form.queries
   items = generator.family.support(k_items, test, task.number, number)
   return found | _plane(generator, task, items, form.ways, k_walks)
@@ -106,31 +112,15 @@ def _prepared(
 
 
 def _along_chain(
-  generator: Generator,
-  prepare: Any,
-  sets: tuple[Any, ...],
-  ways: int,
-  key: Key[Array, ""],
-) -> tuple[Float[Array, "s T"], Float[Array, "s b"]]:
-  """The mean over tasks of each set of the squared error and gap of the chain at τ = 0, as
-  rms."""
-
-  def one(task: PreparedTask) -> tuple[Array, Array]:
-    condition = generator.condition(task.support, ways)
-    chain, estimates = generator.chain(), _estimates(generator, condition)
-    error = _mean_square(generator, estimates - task.targets[chain.segment])
-    handed_over = estimates[chain.stop[:-1] - 1]
-    gap = _mean_square(generator, handed_over - task.targets[1:])
-    return error, chain.handover_shift()[1:] ** 2 * gap
-
-  many = _TASKS // (4 if generator.family.one_by_one else 1)  # as each takes long
-  keys = jax.random.split(key, many)
-  order = {"most": _AT_ONCE, "one_by_one": generator.family.one_by_one}
-  tasks = [over_tasks(lambda k, s=items: prepare(s, k), keys, **order) for items in sets]
-  together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *tasks)  # traced once
-  squares = over_tasks(one, together, **order)
-  mean = lambda s: s.reshape(len(sets), many, *s.shape[1:]).mean(1)  # noqa: E731
-  return jax.tree.map(lambda s: jnp.sqrt(mean(s)), squares)
+  generator: Generator, task: PreparedTask, ways: int
+) -> tuple[Float[Array, " T"], Float[Array, " b"]]:
+  """Squared error and gap of a task's chain at τ = 0."""
+  condition = generator.condition(task.support, ways)
+  chain, estimates = generator.chain(), _estimates(generator, condition)
+  error = _mean_square(generator, estimates - task.targets[chain.segment])
+  handed_over = estimates[chain.stop[:-1] - 1]
+  gap = _mean_square(generator, handed_over - task.targets[1:])
+  return error, chain.handover_shift()[1:] ** 2 * gap
 
 
 def _estimates(generator: Generator, condition: Condition) -> Float[Array, "T S W"]:

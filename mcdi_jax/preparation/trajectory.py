@@ -38,7 +38,7 @@ def trajectory(
   """
   gradient = jax.grad(loss)
 
-  def step(carry, m):
+  def step(m, carry):
     params, state = carry
     batch = draw(jax.random.fold_in(key, m))
     g = gradient(params, batch)
@@ -46,13 +46,14 @@ def trajectory(
       reach = sam_radius / (optax.tree.norm(g) + 1e-12)
       g = gradient(jax.tree.map(lambda p, d: p + reach * d, params, g), batch)
     updates, state = optimiser.update(g, state, params)
-    return (optax.apply_updates(params, updates), state), None
+    return optax.apply_updates(params, updates), state
 
-  kept, losses, carry, done = [], [], (params, optimiser.init(params)), 0
-  for m in record:
-    carry, _ = jax.lax.scan(step, carry, jnp.arange(done, m))
-    kept.append(carry[0])
-    losses.append(loss(carry[0], draw(jax.random.fold_in(key, m))))
-    done = m
-  weights = jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
-  return Trajectory(weights, jnp.stack(losses))
+  def to_next_target(carry, first_and_last):
+    """A loop in a loop, so that the gradient is compiled once, not for each target."""
+    first, last = first_and_last
+    carry = jax.lax.fori_loop(first, last, step, carry)
+    return carry, Trajectory(carry[0], loss(carry[0], draw(jax.random.fold_in(key, last))))
+
+  last = jnp.array(record)
+  first = jnp.array((0, *record[:-1]))
+  return jax.lax.scan(to_next_target, (params, optimiser.init(params)), (first, last))[1]

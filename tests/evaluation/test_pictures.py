@@ -70,14 +70,11 @@ def own_sample(generator, support):
   return generator.space.encode(params)
 
 
-def along_chain(generator, features, task, offset=0.0):
-  """Of tasks whose local targets all are the generator's own sample, plus an offset."""
+def along_chain(generator, task, offset=0.0):
+  """Of a task whose local targets all are the generator's own sample, plus an offset."""
   target = own_sample(generator, task.support) + offset
   prepared = task._replace(targets=jnp.stack([target] * SEGMENTS))
-  error, gap = module._along_chain(
-    generator, lambda features, key: prepared, (features,), WAYS, jax.random.key(2)
-  )
-  return np.asarray(error[0]), np.asarray(gap[0])
+  return map(np.sqrt, module._along_chain(generator, prepared, WAYS))
 
 
 def free_direction():
@@ -140,45 +137,36 @@ def test_the_same_classes_have_the_same_chains_seen_or_unseen(found):
 
 
 @pytest.mark.parametrize("sampler", ["windowed", "published"])
-def test_the_last_estimate_is_what_is_generated(features, task, sampler):
+def test_the_last_estimate_is_what_is_generated(task, sampler):
   """A target that is the generator's own output has error 0 there, and not before; a
   target 2 units away has error 2."""
   generator = make_generator(sampler=sampler)
-  error, _ = along_chain(generator, features, task[0])
+  error, _ = along_chain(generator, task[0])
   assert error.shape == (STEPS,)
   assert error[-1] < ROUNDING
   assert error[:-1].min() > 1e-3
-  error, _ = along_chain(generator, features, task[0], 2 * free_direction())
+  error, _ = along_chain(generator, task[0], 2 * free_direction())
   np.testing.assert_allclose(error[-1], 2, atol=ROUNDING)
 
 
 def test_the_gap_is_the_error_against_the_next_target_in_units_of_the_noise(
-  generator, features, task
+  generator, task
 ):
   """`method.md` 3.4, by hand: T = 6, k = 3, so b = 2, 4. All targets are alike here, so
   that the error before a boundary is that against the next one too."""
-  error, gap = along_chain(generator, features, task[0], free_direction())
+  error, gap = along_chain(generator, task[0], free_direction())
   alpha = np.float64(generator.schedule.alpha)
   for i, bar in enumerate([alpha[2] * alpha[3], alpha[4] * alpha[5]]):
     expected = np.sqrt(bar / (1 - bar)) * error[2 * i + 1]
     np.testing.assert_allclose(gap[i], expected, rtol=1e-4)
 
 
-def test_a_step_is_measured_against_the_target_of_its_own_segment(
-  generator, features, task
-):
+def test_a_step_is_measured_against_the_target_of_its_own_segment(generator, task):
   """Moving one target moves the errors of its segment, and the gap before it."""
   prepared = task[0]
 
   def measure(targets):
-    error, gap = module._along_chain(
-      generator,
-      lambda features, key: prepared._replace(targets=targets),
-      (features,),
-      WAYS,
-      jax.random.key(2),
-    )
-    return error[0], gap[0]
+    return module._along_chain(generator, prepared._replace(targets=targets), WAYS)
 
   before = measure(prepared.targets)
   after = measure(prepared.targets.at[1].add(free_direction()))

@@ -54,8 +54,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
       queries=5,
     ),
     backbone=BackboneConfig(
-      network="resnet12",
-      widths=(4, 4, 4, 6),
+      width=6,
       objective="classification",
       steps=3,
       ways=5,
