@@ -1,7 +1,7 @@
 """Ways to adapt to a task, generation among them: one file a method, one interface."""
 
 from mcdi_jax.methods.base import base_alone
-from mcdi_jax.methods.by_source import best_of_sources
+from mcdi_jax.methods.by_source import best_of_sources, source_adapters
 from mcdi_jax.methods.controls import (
   generated_without,
   mean_of_bank,
@@ -71,6 +71,7 @@ __all__ = [
   "refined",
   "shuffled_adapters",
   "shuffled_condition",
+  "source_adapters",
   "tunable_about",
   "unlabelled_centre",
   "whole_descent",

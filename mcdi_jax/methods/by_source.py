@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
@@ -17,22 +18,27 @@ from mcdi_jax.tasks import Protocol, Support, mean_over_items
 _STEPS, _DOCUMENTS = 60, 4  # of Adam, and documents a step
 
 
-def best_of_sources(
+def source_adapters(
   known: Known, items: DocumentItems, form: Protocol, key: Key[Array, ""], *, rate: float
-) -> Method:
-  """An adapter is trained for each source of these documents, on all of their windows; a
-  task is given the one under which its support's loss is least.
+) -> Params:
+  """An adapter for each source of these documents, trained on all of their windows;
+  leaves with a leading axis of the sources in rising order.
 
   Args:
     form: how many windows a document has.
     rate: of Adam, which falls to 0 along a cosine.
   """
-  family, number = known.family, jnp.unique(items.source)
-  train = _training(family, form, rate)
-  adapters = train(known.frozen, items, number, jax.random.split(key, len(number)))
+  number = np.unique(items.source)
+  train = _training(known.family, form, rate)
+  return train(known.frozen, items, number, jax.random.split(key, len(number)))
+
+
+def best_of_sources(known: Known, adapters: Params) -> Method:
+  """A task is given the one of `source_adapters` under which its support's loss is
+  least."""
   variables = {"frozen": known.frozen, "adapters": adapters}
-  told = {"sources": len(number), "steps": _STEPS, "rate": rate}
-  functions = (_adapt_for(family), network_outputs(family))
+  told = {"sources": len(jax.tree.leaves(adapters)[0]), "steps": _STEPS}
+  functions = (_adapt_for(known.family), network_outputs(known.family))
   return Method("best_of_sources", *functions, variables, told)
 
 

@@ -30,6 +30,7 @@ from mcdi_jax.methods import (
   best_of_sources,
   descent,
   in_context,
+  source_adapters,
 )
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.language_training import language_training
@@ -200,6 +201,8 @@ def prepare_documents(
   digest = content_hash(content | {"family": family_to_json(family)})
   on_device = lambda name: jax.tree.map(jnp.asarray, sets.items[name])  # noqa: E731
   train, unseen = on_device("train"), "unseen_source"
+  with timed("adapters of sources"), files.exclusive(place, wait=True):
+    by_source = _of_sources(config, Known(family, frozen), train, place)
   val = [on_device(name) for name in ("val", f"val_{unseen}")]
   both = jax.tree.map(lambda *parts: jnp.concatenate(parts), *val)
   tests = {
@@ -210,7 +213,8 @@ def prepare_documents(
     seen = {n: dataclasses.replace(items, view=view) for n, items in tests.items()}
     tests |= {f"{name}-in-view": items for name, items in seen.items()}
   about = {"data": sets.name}
-  return Prepared(family, frozen, digest, None, Suite(train, both, tests), train, about)
+  suite = Suite(train, both, tests)
+  return Prepared(family, frozen, digest, None, suite, train, about, by_source)
 
 
 def _trained(
@@ -244,15 +248,27 @@ def _trained(
   return params
 
 
+def _of_sources(config: Config, known: Known, train: DocumentItems, place: Path) -> Params:
+  """Kept beside the base: they are the same for all seeds."""
+  form, rate = config.forms[0], config.preparation.rate
+  key = key_for(config.preparation.seed, "adapters of sources")
+  make = lambda: source_adapters(known, train, form, key, rate=rate)  # noqa: E731
+  told = {"family": family_to_json(known.family), "form": form, "rate": rate}
+  place = place / f"sources-{content_hash(told)[:16]}"
+  if is_finished(place):
+    return load_tree(place, jax.eval_shape(make))
+  adapters = make()
+  save_tree(place, adapters)
+  return adapters
+
+
 def document_rivals(config: Config, prepared: Prepared) -> Rivals:
   """Gradient descent, the model with the support before it, the trained model without any
   adapter: `shared`, and an adapter of each training source."""
   known = Known(prepared.family, prepared.frozen)
   descents = [descent(n, _RATES) for n in config.evaluation.descent_steps]
   shared = base_alone(known, "init")._replace(name="shared")
-  given = (known, prepared.suite.train, config.forms[0])
-  key = key_for(config.preparation.seed, "adapters of sources")
-  by_source = best_of_sources(*given, key, rate=config.preparation.rate)
+  by_source = best_of_sources(known, prepared.known)
   return Rivals((in_context(known.family), *descents), known, (shared, by_source))
 
 

@@ -13,7 +13,7 @@ from mcdi_jax.families import DocumentItems, Documents
 from mcdi_jax.generator import GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank, load_generator, save_generator
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.methods import Known, best_of_sources, in_context
+from mcdi_jax.methods import Known, best_of_sources, in_context, source_adapters
 from mcdi_jax.networks.llama import LlamaConfig, logits
 from mcdi_jax.tasks import Protocol, Support, mean_over_items
 
@@ -200,8 +200,8 @@ def test_an_adapter_of_a_source_is_chosen_by_the_support():
   ids = jnp.stack([jnp.full(16, token) for token in (3, 3, 7, 7)])
   items = DocumentItems(ids, jnp.array([4, 4, 9, 9]))
   known, form = Known(FAMILY, _frozen()), Protocol(1, 2, 2)
-  method = best_of_sources(known, items, form, KEY, rate=0.02)
-  adapters = method.variables["adapters"]
+  adapters = source_adapters(known, items, form, KEY, rate=0.02)
+  method = best_of_sources(known, adapters)
   for task, own in ((0, 0), (3, 1)):
     support, query = FAMILY.examples(KEY, items, jnp.int32(task), form)
     params = method.adapt(method.variables, support, KEY, 1)

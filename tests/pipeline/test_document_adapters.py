@@ -23,7 +23,7 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import FinishingConfig, MetaConfig
 from mcdi_jax.networks.llama import logits
 from mcdi_jax.networks.llama_checkpoint import read_llama
-from mcdi_jax.pipeline import Config, adapt_to_text, run
+from mcdi_jax.pipeline import Config, adapt_to_text, documents, run
 from mcdi_jax.pipeline.documents import load_documents, prepare_documents
 from mcdi_jax.pipeline.timings import benchmark
 from mcdi_jax.pipeline.use_config import BaseTrainingConfig, DocumentsConfig
@@ -121,6 +121,20 @@ def made(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
   place = tmp_path_factory.mktemp("made")
   run(config, place)
   return place
+
+
+def test_adapters_of_sources_are_made_once_for_all_seeds(
+  config: Config, made: Path, monkeypatch: pytest.MonkeyPatch
+):
+  sets = load_documents(config)
+  again = [config, sets, 0, as_path(made), lambda title: contextlib.nullcontext()]
+  kept = prepare_documents(*again)
+  monkeypatch.setattr(documents, "source_adapters", None)  # which is not callable
+  jax.tree.map(np.testing.assert_array_equal, prepare_documents(*again).known, kept.known)
+  faster = dataclasses.replace(config.preparation, rate=0.05)
+  again[0] = dataclasses.replace(config, preparation=faster)
+  with pytest.raises(TypeError):  # others are to be made
+    prepare_documents(*again)
 
 
 def test_the_whole_chain(config: Config, made: Path):
