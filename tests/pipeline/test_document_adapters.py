@@ -124,12 +124,12 @@ def made(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_adapters_of_sources_are_made_once_for_all_seeds(
-  config: Config, made: Path, monkeypatch: pytest.MonkeyPatch
+  config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
   sets = load_documents(config)
-  again = [config, sets, 0, as_path(made), lambda title: contextlib.nullcontext()]
+  again = [config, sets, 0, as_path(tmp_path), lambda title: contextlib.nullcontext()]
   kept = prepare_documents(*again)
-  monkeypatch.setattr(documents, "source_adapters", None)  # which is not callable
+  monkeypatch.setattr(documents, "save_tree", None)  # which is not callable
   jax.tree.map(np.testing.assert_array_equal, prepare_documents(*again).known, kept.known)
   faster = dataclasses.replace(config.preparation, rate=0.05)
   again[0] = dataclasses.replace(config, preparation=faster)
