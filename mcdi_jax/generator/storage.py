@@ -24,7 +24,8 @@ from mcdi_jax.families import (
   family_to_json,
 )
 from mcdi_jax.families.heads import spec_with_heads
-from mcdi_jax.generator.generator import Generator, GeneratorSpec, init_score
+from mcdi_jax.generator.generator import Generator
+from mcdi_jax.generator.specification import GeneratorSpec, init_score
 from mcdi_jax.lib import files
 from mcdi_jax.lib.checkpoint import load_described, save_described
 from mcdi_jax.lib.config import chosen, content_hash, from_mapping

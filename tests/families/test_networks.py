@@ -22,7 +22,7 @@ from mcdi_jax.generator import (
   load_generator,
   save_generator,
 )
-from mcdi_jax.generator.generator import support_gradient
+from mcdi_jax.generator.specification import support_gradient
 from mcdi_jax.generator.storage import blank
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.methods import Known, base_alone

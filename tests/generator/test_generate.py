@@ -11,7 +11,7 @@ from miniature import IMAGE, SHOTS, STEPS, WAYS, WIDTH, flat, make_support
 
 from mcdi_jax.generator import generate, generate_from_features
 from mcdi_jax.generator.generate import _check_kinds, _generate
-from mcdi_jax.generator.generator import SCORE_NETWORKS
+from mcdi_jax.generator.specification import SCORE_NETWORKS
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Support
 

@@ -7,8 +7,8 @@ import pytest
 from miniature import filled, flat
 
 from mcdi_jax.generator import ScoreConfig
-from mcdi_jax.generator.generator import SCORE_NETWORKS
 from mcdi_jax.generator.score import time_features
+from mcdi_jax.generator.specification import SCORE_NETWORKS
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import membership
 
