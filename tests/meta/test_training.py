@@ -243,6 +243,27 @@ def test_a_dropped_condition_tells_nothing(generator, source):
   assert 0.2 < same(0.5).mean() < 0.8
 
 
+def test_a_condition_is_dropped_by_a_key_that_no_draw_has(generator, source, monkeypatch):
+  """`split(key, n)[i]` is `fold_in(key, i)`, which the checker of keys below does not
+  know: a draw of (i, t, ε) splits its key in three."""
+  batch = draw_tasks(jax.random.key(1), source, generator, form=0, tasks=1)
+  task, seen = jax.tree.map(lambda leaf: leaf[0], batch), []
+  bernoulli = jax.random.bernoulli
+
+  def noted(key, share):
+    note = lambda data: seen.append(tuple(data.tolist()))  # noqa: E731
+    jax.debug.callback(note, jax.random.key_data(key))
+    return bernoulli(key, share)
+
+  monkeypatch.setattr(jax.random, "bernoulli", noted)
+  key, draws = jax.random.key(2), 5
+  task_loss(generator.score, generator, task, key, draws=draws, drop=0.5)
+  jax.effects_barrier()
+  own = jax.vmap(lambda k: jax.random.split(k, 3))(jax.random.split(key, draws))
+  taken = set(map(tuple, jax.random.key_data(own).reshape(-1, 2).tolist()))
+  assert len(seen) == draws and not taken & set(seen)
+
+
 def test_segment_losses_are_means_over_the_draws_of_each_segment():
   losses = jnp.array([[1.0, 2.0], [3.0, 4.0]])
   found = segment_losses(losses, jnp.array([[0, 0], [0, 2]]), 3)
