@@ -145,6 +145,7 @@ def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
   ("page", "results"),
   [
     ("README.md", "omniglot.jsonl"),
+    ("docs/few_shot.md", "tiny_imagenet.jsonl"),
     ("docs/fields.md", "fields.jsonl"),
     ("docs/networks.md", "networks.jsonl"),
   ],
