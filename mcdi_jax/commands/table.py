@@ -3,10 +3,11 @@
   python -m launch.table results/omniglot.jsonl
   python -m launch.table results/omniglot.jsonl --into README.md
   python -m launch.table results/transfer.jsonl --against ridge,ridge_loo --rows k1
+  python -m launch.table results/documents.jsonl --figure documents.svg
 
 Prints the tables, or puts them between the marks of a page. With --against, of many test
 sets, only what is named: what the methods of --rows reach, and how far they are above each
-rival, paired.
+rival, paired. With --figure, what each method reaches over the time that it takes.
 """
 
 from absl import flags
@@ -14,11 +15,12 @@ from absl import flags
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report import against_tables, results_tables, write_tables
+from mcdi_jax.report import against_tables, results_tables, write_tables, write_trades
 
 _INTO = flags.DEFINE_string("into", None, "A Markdown page with marks for the tables.")
 
 _AGAINST = flags.DEFINE_list("against", [], "Rivals that --rows are compared with.")
+_FIGURE = flags.DEFINE_string("figure", None, "A file .svg, .png or .pdf to draw instead.")
 _ROWS = flags.DEFINE_list("rows", ["generated"], "Methods that are shown with --against.")
 
 
@@ -30,6 +32,9 @@ def main(argv: list[str]) -> None:
   if not results.exists():
     raise InputError(f"there is no {results}: name the results.jsonl of a run")
   lines = files.read_json_lines(results)
+  if _FIGURE.value:
+    write_trades(lines, _FIGURE.value)
+    return
   if _AGAINST.value:
     tables = against_tables(lines, _ROWS.value, _AGAINST.value)
   else:

@@ -36,6 +36,15 @@ def new_axes(width: float = 4.6, height: float = 3.0) -> Axes:
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
+def as_bytes(figure: Figure, format_: str) -> bytes:
+  """A file of its own, `svg`, `png` or `pdf`."""
+  content = io.BytesIO()
+  with matplotlib.rc_context(_STYLE):
+    about = {"Date": None} if format_ == "svg" else None  # the same input, the same file
+    figure.savefig(content, format=format_, dpi=200, facecolor="white", metadata=about)
+  return content.getvalue()
+
+
 def embed(axes: Axes, name: str, title: str, caption: object, class_: str = "") -> Html:
   """The axes' figure as an element of the page.
 
@@ -117,23 +126,38 @@ def scatter_figure(
   x: str,
   y: str,
 ) -> Html:
+  """`scatter` as an element of the page, the names below."""
+  columns = 2 if max(map(len, points)) < 30 else 1
+  axes = new_axes(height=3.1 + 0.19 * -(-len(points) // columns))
+  scatter(axes, points, front, names=list(points), x=x, y=y)
+  place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.2)}
+  axes.legend(frameon=False, fontsize=8, ncols=columns, **place)
+  return embed(axes, name, title, caption)
+
+
+def scatter(
+  axes: Axes,
+  points: dict[str, tuple[float, float]],
+  front: list[str],
+  *,
+  names: list[str],
+  x: str,
+  y: str,
+) -> None:
   """Named points over a logarithmic x, told apart by colour and marker.
 
   Args:
     front: names of those that a dotted line joins.
+    names: all that there are in this figure and those beside it.
   """
-  axes = new_axes(height=4.2)
   axes.plot(*zip(*(points[n] for n in front), strict=True), ":", color="#888888", zorder=0)
-  for number, (label, (left, up)) in enumerate(points.items()):
+  for label, (left, up) in points.items():
+    number = names.index(label)
     colour = COLOURS[number % len(COLOURS)]
     marker = _MARKERS[number // len(COLOURS) % len(_MARKERS)]
     axes.plot([left], [up], marker, color=colour, markersize=5, label=label)
   axes.set(xlabel=x, ylabel=y, xscale="log")
   axes.xaxis.set_major_formatter("{x:g}")
-  columns = 2 if max(map(len, points)) < 26 else 1
-  place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.16)}
-  axes.legend(frameon=False, fontsize=8, ncols=columns, **place)
-  return embed(axes, name, title, caption)
 
 
 def thin(points: Points) -> Points:

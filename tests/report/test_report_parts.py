@@ -2,17 +2,22 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mcdi_jax.lib import files
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
 from mcdi_jax.report.figures import Row, TaskList, standing, with_interval
 from mcdi_jax.report.markup import Html, join, page, tag
 from mcdi_jax.report.steps import steps_section, steps_series
-from mcdi_jax.report.trade import best_trades, trade_section, trades
+from mcdi_jax.report.trade import best_trades, trade_section, trades, write_trades
 from mcdi_jax.report.workdir import curve, flat
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_continued_training_has_each_step_once():
@@ -215,6 +220,28 @@ def test_quality_and_time_are_joined_by_form():
   assert trade_section({tasks: rows}, lines[1:2]) is None
   drawn = str(trade_section({tasks: rows}, lines))
   assert drawn.count("<figure") == 1 and "ms for one task" in drawn
+
+
+def test_quality_and_time_as_a_file(tmp_path: Path):
+  """A panel for each list of tasks; the results that ship know both."""
+  lines = files.read_json_lines(files.as_path(ROOT / "results/documents.jsonl"))
+  write_trades(lines, tmp_path / "both.svg")
+  drawn = (tmp_path / "both.svg").read_text()
+  for sources in ("seen", "unseen"):
+    assert drawn.count(f"documents on documents-{sources}-sources") == 1
+  assert drawn.count(">descent_30<") == 1  # one legend for both
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("both.txt", r"name a file \.svg, \.png, \.pdf"),
+    ("both.png", "no two methods"),
+  ],
+)
+def test_what_cannot_be_drawn_is_said(name: str, said: str, tmp_path: Path):
+  with pytest.raises(InputError, match=said):
+    write_trades([{"method": "a", "value": 1.0}], tmp_path / name)
 
 
 def test_the_best_trades_are_faster_or_better_than_all_others():
