@@ -20,7 +20,7 @@ from mcdi_jax.report import against_tables, results_tables, write_tables, write_
 _INTO = flags.DEFINE_string("into", None, "A Markdown page with marks for the tables.")
 
 _AGAINST = flags.DEFINE_list("against", [], "Rivals that --rows are compared with.")
-_FIGURE = flags.DEFINE_string("figure", None, "A file .svg, .png or .pdf to draw instead.")
+_FIGURE = flags.DEFINE_string("figure", None, "A file .svg, .png or .pdf to draw.")
 _ROWS = flags.DEFINE_list("rows", ["generated"], "Methods that are shown with --against.")
 
 
@@ -34,7 +34,8 @@ def main(argv: list[str]) -> None:
   lines = files.read_json_lines(results)
   if _FIGURE.value:
     write_trades(lines, _FIGURE.value)
-    return
+    if not _INTO.value:
+      return
   if _AGAINST.value:
     tables = against_tables(lines, _ROWS.value, _AGAINST.value)
   else:
