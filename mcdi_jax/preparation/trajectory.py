@@ -29,7 +29,8 @@ def trajectory(
   record: tuple[int, ...],
   sam_radius: float = 0.0,
 ) -> Trajectory:
-  """Descends `loss(params, draw(key_m))` from θ_0 = `params` for `record[-1]` steps.
+  """Descends `loss(params, draw(key_m))` from θ_0 = `params` for `record[-1]` steps. The
+  result has no reverse-mode derivative: its loops are of a length that is not static.
 
   Args:
     record: the steps after which the weights are kept, rising.

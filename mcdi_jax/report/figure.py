@@ -36,12 +36,14 @@ def new_axes(width: float = 4.6, height: float = 3.0) -> Axes:
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def as_bytes(figure: Figure, format_: str) -> bytes:
-  """A file of its own, `svg`, `png` or `pdf`."""
+def as_bytes(figure: Figure, format_: str, **options: object) -> bytes:
+  """The figure as a file, `svg`, `png` or `pdf`; options: of `Figure.savefig`."""
   content = io.BytesIO()
+  for text in figure.findobj(Text):
+    text.set_parse_math(False)  # names may hold dollars
+  about = {"Date": None} if format_ == "svg" else None  # the same input, the same file
   with matplotlib.rc_context(_STYLE):
-    about = {"Date": None} if format_ == "svg" else None  # the same input, the same file
-    figure.savefig(content, format=format_, dpi=200, facecolor="white", metadata=about)
+    figure.savefig(content, format=format_, metadata=about, **options)
   return content.getvalue()
 
 
@@ -52,12 +54,7 @@ def embed(axes: Axes, name: str, title: str, caption: object, class_: str = "") 
     name: unique on the page: all ids of the drawing start with it.
     title: what the figure shows, for those who do not see it.
   """
-  content = io.StringIO()
-  for text in axes.figure.findobj(Text):
-    text.set_parse_math(False)  # names may hold dollars
-  with matplotlib.rc_context(_STYLE):
-    axes.figure.savefig(content, format="svg", metadata={"Date": None})
-  drawing = content.getvalue()
+  drawing = as_bytes(axes.figure, "svg").decode()
   drawing = drawing[drawing.index("<svg") :]
   for pattern in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<!--.*?-->"):
     drawing = re.sub(pattern, "", drawing, flags=re.DOTALL)

@@ -73,7 +73,7 @@ def write_trades(lines: list[Line], path: files.PathLike) -> None:
   known = {line.get_label(): line for axes in places for line in axes.lines}
   handles = [known[name] for name in names]
   figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=8)
-  files.write_bytes(path, as_bytes(figure, format_))
+  files.write_bytes(path, as_bytes(figure, format_, dpi=200, facecolor="white"))
 
 
 def trades(tasks: TaskList, rows: dict[str, Row], timings: list[Line]) -> Trades:

@@ -232,6 +232,17 @@ def test_quality_and_time_as_a_file(tmp_path: Path):
   assert drawn.count(">descent_30<") == 1  # one legend for both
 
 
+def test_names_in_a_file_are_no_formulas(tmp_path: Path):
+  tasks = {"ways": 5, "shots": 1, "protocol": "a$\\frac$b", "metric": "accuracy"}
+  lines: list[dict[str, Any]] = []
+  for name in ("generated", "ridge"):
+    lines += [{"method": name, "value": 1.0, **tasks}]
+    timed = {"protocol": "latency-head", "batch": 1, "latency_ms": 2.0}
+    lines += [{"method": name, **tasks, **timed}]
+  write_trades(lines, tmp_path / "odd.svg")
+  assert "a$\\frac$b" in (tmp_path / "odd.svg").read_text()
+
+
 @pytest.mark.parametrize(
   ("name", "said"),
   [
