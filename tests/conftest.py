@@ -1,8 +1,8 @@
 """Settings of every test.
 
 Nearly all the time goes into compilation, so there is less of it (no optimisation; fused
-operations by the older of XLA's emitters, which compiles three times as fast) and none
-twice: a cache beside pytest's own is kept between runs.
+operations by the older of XLA's emitters, which compiles three times as fast; not in parts,
+as each core has tests of its own) and none twice: a cache beside pytest's own is kept between runs.
 """
 
 import os
@@ -17,7 +17,11 @@ _MOST_MAPS = 30_000
 
 if jax.__version_info__ < (0, 11):  # later ones have one emitter, and end at unknown flags
   # Read when the first device is asked for; processes that tests start inherit it.
-  flags = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
+  flags = (
+    os.environ.get("XLA_FLAGS", ""),
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+  )
   os.environ["XLA_FLAGS"] = " ".join(flags)
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU

@@ -1,7 +1,7 @@
 """The results of a file as Markdown tables.
 
   python -m launch.table results/omniglot.jsonl
-  python -m launch.table results/omniglot.jsonl --into README.md
+  python -m launch.table results/omniglot.jsonl --into docs/omniglot.md
   python -m launch.table results/transfer.jsonl --against ridge,ridge_loo --rows k1
   python -m launch.table results/documents.jsonl --figure documents.svg
 

@@ -1,4 +1,4 @@
-"""The results as Markdown tables, for a README."""
+"""The results as Markdown tables."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mcdi_jax.report.figures import Row, group, mean_difference
 from mcdi_jax.report.latency import latency_tables
 from mcdi_jax.report.workdir import Line
 
-_BEGIN = "<!-- results: python -m launch.table FILE --into README.md -->"
+_BEGIN = "<!-- results: python -m launch.table FILE --into PAGE.md -->"
 _END = "<!-- end of results -->"
 
 

@@ -1,4 +1,4 @@
-"""Results as Markdown tables, and their place in the README."""
+"""Results as Markdown tables, and their place in a page."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from mcdi_jax.report import against_tables, results_tables, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = (
-  "<!-- results: python -m launch.table FILE --into README.md -->",
+  "<!-- results: python -m launch.table FILE --into PAGE.md -->",
   "<!-- end of results -->",
 )
 
@@ -144,7 +144,7 @@ def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
 @pytest.mark.parametrize(
   ("page", "results"),
   [
-    ("README.md", "omniglot.jsonl"),
+    ("docs/omniglot.md", "omniglot.jsonl"),
     ("docs/few_shot.md", "tiny_imagenet.jsonl"),
     ("docs/fields.md", "fields.jsonl"),
     ("docs/networks.md", "networks.jsonl"),
