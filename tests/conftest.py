@@ -2,7 +2,8 @@
 
 Nearly all the time goes into compilation, so there is less of it (no optimisation; fused
 operations by the older of XLA's emitters, which compiles three times as fast; not in parts,
-as each core has tests of its own) and none twice: a cache beside pytest's own is kept between runs.
+as each core has tests of its own) and none twice: a cache beside pytest's own is kept
+between runs.
 """
 
 import os
