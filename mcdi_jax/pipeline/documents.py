@@ -41,11 +41,9 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.use import Arrays, Prepared, Rivals, Stage, Suite, Use, cache
 from mcdi_jax.weights.leaves import leaves_by_path
 
-_RATES = {
-  "rate": LogUniform(3e-4, 0.1), "epsilon": LogUniform(1e-8, 1e-2), "decay": (False, True)
+_RATES = {  # as narrow as validation allows: of few trials more are then near the best
+  "rate": LogUniform(7e-4, 0.04), "epsilon": LogUniform(1e-8, 1e-5), "decay": (False, True)
 }  # fmt: skip
-
-
 _LONGEST = 65_536  # tokens of a document: all are filled up to the longest
 
 
