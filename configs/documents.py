@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
   config.finishing.feature_noise = 0.0
   config.finishing.validate_every = 100
   config.evaluation.tasks = 120
-  config.evaluation.tuning_tasks = 32
+  config.evaluation.tuning_tasks = 64
   config.evaluation.trials = 16
   config.evaluation.queries = 4
   config.evaluation.temperatures = (0.0,)
