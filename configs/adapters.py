@@ -48,11 +48,11 @@ def get_config() -> ConfigDict:
   config.meta.draws = 2
   config.meta.validate_every = 100
   config.meta.validation_tasks = 100
-  config.finishing.steps = 2000
+  config.finishing.steps = 500
   config.finishing.tasks = 4
   config.finishing.queries = 5
   config.finishing.feature_noise = 0.0
-  config.finishing.validate_every = 500
+  config.finishing.validate_every = 125
   config.evaluation.temperatures = (0.0,)
   config.evaluation.tasks = 100
   config.evaluation.tuning_tasks = 32
