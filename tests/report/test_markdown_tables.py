@@ -155,8 +155,26 @@ def test_the_pages_have_the_tables_of_the_results(page: str, results: str):
   assert results_tables(lines) in (ROOT / page).read_text()
 
 
-def test_the_page_of_transfer_has_its_tables():
-  lines = files.read_json_lines(files.as_path(ROOT / "results/transfer.jsonl"))
-  rows = ["generated_delta_finished", "generated_finished", "hypernetwork"]
-  tables = against_tables(lines, rows, ["ridge", "ridge_loo"])
-  assert tables in (ROOT / "docs/transfer.md").read_text()
+_OF_ADAPTERS = [
+  *("generated", "generated_finished", "k1", "shuffled_condition", "mean_of_bank"),
+  *("renormalised", "descent_10", "whole_descent_10", "prototypes", "ridge_loo"),
+]
+
+
+@pytest.mark.parametrize(
+  ("name", "rows", "rivals"),
+  [
+    (
+      "transfer",
+      ["generated_delta_finished", "generated_finished", "hypernetwork"],
+      ["ridge", "ridge_loo"],
+    ),
+    ("adapters", _OF_ADAPTERS, ["prototypes", "ridge_loo"]),
+  ],
+)
+def test_the_pages_have_the_tables_against_rivals(
+  name: str, rows: list[str], rivals: list[str]
+):
+  lines = files.read_json_lines(files.as_path(ROOT / "results" / f"{name}.jsonl"))
+  tables = against_tables(lines, rows, rivals)
+  assert tables in (ROOT / "docs" / f"{name}.md").read_text()
