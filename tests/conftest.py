@@ -7,7 +7,8 @@ between runs.
 """
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -32,6 +33,28 @@ if jax.default_backend() == "cpu":  # a GPU's convolutions cannot be compiled wi
   jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(_CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+_LOWERED: Counter[str] = Counter()
+
+
+def _count(event: str, _: float, **details) -> None:
+  if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+    _LOWERED[details["fun_name"]] += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+@pytest.fixture
+def programs() -> Callable[[str], int]:
+  """How many programs of a jitted function, by its name, this test has made so far.
+
+  Those that a jitted function still holds are no such count: `jax` shares one room for all
+  and may drop any of them.
+  """
+  before = _LOWERED.copy()
+  return lambda name: _LOWERED[f"jit({name})"] - before[f"jit({name})"]
 
 
 @pytest.fixture

@@ -71,14 +71,13 @@ def test_scores_equal_a_python_loop(
   assert found[0].values.sum() > found[1].values.sum()
 
 
-def test_methods_that_share_a_function_are_compiled_once(features: ClassSet):
+def test_methods_that_share_a_function_are_compiled_once(features: ClassSet, programs):
   """Whatever their variables, and on every set."""
-  before = scores._score._cache_size()
   other = features._replace(index=features.index[:5], count=features.count[:5])
   form = FORM._replace(queries=3)
   for items in (features, other):
     score([_method(0.1), _method(0.2)], FAMILY, items, form, KEYS)
-  assert scores._score._cache_size() == before + 1
+  assert programs("_score") == 1
 
 
 def test_task_keys_are_the_tasks():

@@ -120,14 +120,16 @@ def test_noise_has_the_scale_that_is_asked_for_on_support_and_queries(features):
   assert abs(np.mean(units[0] * units[1])) < 4 * 0.25 / 4800**0.5  # not the same noise
 
 
-def test_finishing_lowers_the_query_loss_and_compiles_once(training, generator, features):
+def test_finishing_lowers_the_query_loss_and_compiles_once(
+  training, generator, features, programs
+):
   """Also on tasks that it has not drawn."""
-  init, step, jitted = training
+  init, step, _ = training
   written = []
   settings = {"steps": STEPS, "title": "miniature", "log_every": 15}
   key = jax.random.key(0)
   state = train(step, init(generator.score), key, write=written.append, **settings)
-  assert jitted._cache_size() == 1
+  assert programs("step") <= 1
   assert set(written[0]) == {"step", "loss", "accuracy", "gradient", "seconds"}
   assert written[-1]["loss"] < 0.7 * written[0]["loss"]
   assert written[-1]["accuracy"] > written[0]["accuracy"] > 1  # percent
@@ -178,7 +180,7 @@ def test_the_temperature_is_that_of_the_weights_that_are_judged(generator, featu
   assert abs(np.mean(losses[0.0]) - np.mean(losses[0.7])) > 1e-2
 
 
-def test_the_forms_of_a_source_take_turns(features):
+def test_the_forms_of_a_source_take_turns(features, programs):
   """A step's loss is that of its form's tasks, whatever the size of the arrays."""
   forms = ((4, 1), (2, 2))
   source = make_source(forms=forms)
@@ -203,7 +205,7 @@ def test_the_forms_of_a_source_take_turns(features):
       args = (task._replace(query=query), k_sample)
       losses.append(query_loss(score, generator, *args)[0])
     np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
-  assert made.draw._cache_size() == made.step._cache_size() == 1
+  assert programs("draw_batch") == programs("step") == 1
 
 
 def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tmp_path):
