@@ -37,9 +37,9 @@ def features():
 
 @pytest.fixture(scope="module")
 def training(generator):
-  """`init(score)`, `step(state, key)`, compiled once for all tests, and the jitted step."""
+  """`init(score)` and `step(state, key)`, compiled once for all tests."""
   made = finishing(CONFIG, steps=STEPS, rate=1e-2)
-  return made.init, step_of(made, generator, make_source()), made.step
+  return made.init, step_of(made, generator, make_source())
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_finishing_lowers_the_query_loss_and_compiles_once(
   training, generator, features, programs
 ):
   """Also on tasks that it has not drawn."""
-  init, step, _ = training
+  init, step = training
   written = []
   settings = {"steps": STEPS, "title": "miniature", "log_every": 15}
   key = jax.random.key(0)
@@ -149,7 +149,7 @@ def test_finishing_lowers_the_query_loss_and_compiles_once(
 
 def test_a_steps_metrics_are_those_of_its_tasks(training, generator, features):
   """The loss is the mean over tasks at the params before the step."""
-  init, step, _ = training
+  init, step = training
   _, metrics = step(init(generator.score), jax.random.key(0))
   keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), CONFIG.tasks)
 
@@ -210,7 +210,7 @@ def test_the_forms_of_a_source_take_turns(features, programs):
 
 def test_interrupted_finishing_continues_to_the_last_bit(training, generator, tmp_path):
   """4 steps, and 2 steps with a fresh start from the checkpoint up to 4."""
-  init, step, _ = training
+  init, step = training
   key = jax.random.key(3)
   start = lambda: init(generator.score)  # noqa: E731
   whole = train(step, start(), key, steps=4, title="whole")
