@@ -104,6 +104,34 @@ def _size(shape: tuple[int, ...]) -> str:
   return f"{shape[0]}×{shape[1]}"
 
 
+def chosen(raw: Raw, which: np.ndarray) -> Raw:
+  """These items (bool [n]) and the classes that they are of."""
+  present, labels = np.unique(raw.labels[which], return_inverse=True)
+  return raw._replace(
+    images=raw.images[which],
+    labels=labels.astype(np.int32),
+    classes=tuple(raw.classes[c] for c in present),
+    split=None if raw.split is None else raw.split[present],
+    origins=(),
+    domain=None if raw.domain is None else raw.domain[which],
+  )
+
+
+def with_training_domains(raw: Raw, other: Raw) -> Raw:
+  """Also the items of another set that has domains, whose classes are for training alone;
+  classes and domains are told from those of the first. What has no domains is of one."""
+  domain = np.full(len(raw.labels), "as they are") if raw.domain is None else raw.domain
+  own = tuple(f"{name} ({other.name})" for name in other.classes)
+  return Raw(
+    np.concatenate([raw.images, other.images]),
+    np.concatenate([raw.labels, other.labels + len(raw.classes)]).astype(np.int32),
+    raw.classes + own,
+    np.concatenate([raw.split, np.zeros(len(own), raw.split.dtype)]),
+    raw.name,
+    domain=np.concatenate([domain, [f"{other.name}-{name}" for name in other.domain]]),
+  )
+
+
 def in_canonical_order(raw: Raw) -> Raw:
   """Classes in natural order of their names, images by class, those of a class by their
   bytes: so a set gives the same tasks from whatever source it is read."""

@@ -12,7 +12,7 @@ import numpy as np
 from mcdi_jax.data import ClassSet, Splits
 from mcdi_jax.data.distortions import with_distortions
 from mcdi_jax.data.load import load_images, load_raw, split_raw
-from mcdi_jax.data.raw import in_canonical_order
+from mcdi_jax.data.raw import Raw, chosen, in_canonical_order, with_training_domains
 from mcdi_jax.evaluation import Facts
 from mcdi_jax.families import Adapters, Features
 from mcdi_jax.families.inside import embedded
@@ -65,15 +65,38 @@ def load_adapters(config: Config) -> ImageSets:
   if asked.distort:
     setting = "config.adapters.distort"
     raw = with_distortions(raw, asked.distort, asked.distorted_per_class, setting=setting)
+  if asked.beside:
+    beside, trained, left_out = _beside(config, raw, plain.image_shape)
+    raw = with_training_domains(raw, trained)
+  if asked.distort or asked.beside:
     source = split_raw(raw, config.data, by_domain=True)
   targets = {f"{plain.name}-{plain.test.classes}": plain.test}
   contents = [source.digest]
   for path in config.features.targets:
     raw = in_canonical_order(read_images(path, plain.image_shape, _TARGETS))
     contents.append(content_of(raw))
+    if asked.beside and contents[-1] == beside:
+      raw = left_out
     add_target(targets, path, raw, content=contents[-1], source=own)
   digest = content_hash({"contents": contents})
   return ImageSets(plain, source, targets, plain.name, digest, plain.classes)
+
+
+def _beside(
+  config: Config, source: Raw, image_shape: tuple[int, ...]
+) -> tuple[str, Raw, Raw]:
+  """The content of the set that is trained on beside the source, its items of the domains
+  that are, and of the one that is left out."""
+  asked, setting = config.adapters, "config.adapters.beside"
+  raw = in_canonical_order(read_images(asked.beside, image_shape, setting))
+  remedy = "beside it only a source goes that says which classes are for test"
+  check(source.split is not None, "config.data.path", source.name, remedy)
+  domains = [] if raw.domain is None else sorted(set(raw.domain.tolist()))
+  remedy = f"{raw.name} has the domains {domains}: name one, the others are trained on"
+  known = asked.leave_out in domains and len(domains) > 1
+  check(known, "config.adapters.leave_out", asked.leave_out, remedy)
+  left_out = raw.domain == asked.leave_out
+  return content_of(raw), chosen(raw, ~left_out), chosen(raw, left_out)
 
 
 def check_adapters(config: Config, sets: ImageSets) -> None:

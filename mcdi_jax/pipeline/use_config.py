@@ -172,6 +172,8 @@ class AdaptersConfig:
   Attributes:
     distort: names of distortions (`data/distortions.py`) or several joined by +, each a
       further domain whose tasks are trained and validated on.
+    beside: an `.npz` of images with domains; tasks of these are trained on, too.
+    leave_out: the domain of `beside` that is not, and the only one of it that is tested.
     distorted_per_class: images of each class that are distorted, in each way.
     closed_form: of the head on the adapted features: `prototypes`, `ridge`, `ridge_loo`.
     statistics: share of the support's own statistics in the encoder that the condition is
@@ -180,6 +182,8 @@ class AdaptersConfig:
 
   distort: tuple[str, ...] = ()
   distorted_per_class: int = 40
+  beside: str = ""
+  leave_out: str = ""
   closed_form: Literal["prototypes", "ridge", "ridge_loo"] = "prototypes"
   statistics: float = 0.0
 
@@ -189,6 +193,8 @@ class AdaptersConfig:
     setting, number = "config.adapters.distorted_per_class", self.distorted_per_class
     check(number >= 1, setting, number, "give at least 1")
     check_distortions(self.distort, "config.adapters.distort")
+    both, remedy = bool(self.beside) == bool(self.leave_out), "give both, or neither"
+    check(both, "config.adapters.leave_out", self.leave_out, f"with beside {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

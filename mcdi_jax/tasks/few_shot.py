@@ -114,11 +114,12 @@ def check_protocol(items: ClassSet, protocol: Protocol, split: str) -> None:
 
 
 def sample_classes(key: Key[Array, ""], items: ClassSet, ways: int) -> Int[Array, " N"]:
-  """N different classes, of one group where there are groups."""
+  """N different classes; where there are groups of one, each as likely as another."""
   if items.group is None:
     return jax.random.choice(key, items.classes, (ways,), replace=False)
   k_group, k_classes = jax.random.split(key)
-  group = items.group[jax.random.randint(k_group, (), 0, items.classes)]
+  together = (items.group == items.group[:, None]).sum(1)  # classes of each one's group
+  group = items.group[jax.random.categorical(k_group, -jnp.log(together))]
   luck = jax.random.uniform(k_classes, (items.classes,))
   return jax.lax.top_k(jnp.where(items.group == group, luck, -1.0), ways)[1]
 

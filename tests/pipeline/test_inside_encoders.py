@@ -1,6 +1,7 @@
 """The chain for adapters inside an encoder of our own, in miniature."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def test_generators_and_rivals_meet_on_every_target(config: Config, tmp_path: Pa
   [
     ({"distort": ("foggy",)}, "config.adapters.distort is 'foggy': it has"),
     ({"distorted_per_class": 0}, "config.adapters.distorted_per_class is 0: give at"),
+    ({"beside": "pacs.npz"}, "config.adapters.leave_out is '': with beside give both"),
     ({"statistics": 1.5}, "config.adapters.statistics is 1.5: give a share"),
   ],
 )
@@ -155,6 +157,51 @@ def test_bad_sets_are_told_before_any_work(config: Config, tmp_path: Path):
   ):
     with pytest.raises(InputError, match=said):
       run(dataclasses.replace(config, **changes), tmp_path / "w")
+
+
+def test_other_domains_of_a_target_are_trained_on(config: Config):
+  """As groups of classes of their own, for training alone; of the file the domain that is
+  left out alone is tested, as it is without them."""
+  (path,) = config.features.targets
+  alone = adapters.load_adapters(config)
+  asked = dataclasses.replace(config.adapters, beside=path, leave_out="sketch")
+  found = adapters.load_adapters(dataclasses.replace(config, adapters=asked))
+  assert found.plain.digest == alone.plain.digest and found.digest != alone.digest
+  assert [*found.targets] == ["source-3", "target-sketch"]
+  for a, b in zip(
+    found.targets["target-sketch"], alone.targets["target-sketch"], strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(found.source.val.x, alone.source.val.x)
+  train, names = found.source.train, found.source.domains[0]
+  assert sorted(set(names)) == ["as they are", "inverted", "target-few", "target-photo"]
+  assert names.count("target-photo") == 3 and train.together == 3
+  rows = [n for n, name in enumerate(names) if name == "target-photo"]
+  places = np.concatenate([train.index[row][: train.count[row]] for row in rows])
+  of_photos = alone.targets["target-photo"]
+  order = lambda x: np.sort(x.reshape(len(x), -1).sum(1))  # noqa: E731
+  np.testing.assert_array_equal(order(train.x[places]), order(of_photos.x))
+
+
+@pytest.mark.parametrize(
+  ("leave_out", "changes", "said"),
+  [
+    ("fog", {}, "leave_out is 'fog': target has the domains ['few', 'photo', 'sketch']"),
+    ("sketch", {"distort": ()}, "config.data.path is 'whole': beside it only a source"),
+  ],
+)
+def test_bad_domains_beside_the_source_are_told(
+  config: Config, tmp_path: Path, leave_out: str, changes: dict[str, Any], said: str
+):
+  whole = {n: a for n, a in np.load(config.data.path).items() if n != "class_split"}
+  np.savez(tmp_path / "whole.npz", **whole)
+  (path,) = config.features.targets
+  asked = dataclasses.replace(config.adapters, beside=path, leave_out=leave_out, **changes)
+  data = config.data
+  if changes:
+    data = dataclasses.replace(data, path=str(tmp_path / "whole.npz"))
+  with pytest.raises(InputError, match=re.escape(said)):
+    adapters.load_adapters(dataclasses.replace(config, adapters=asked, data=data))
 
 
 def _targets(config: Config, *paths: Path) -> dict[str, Any]:
