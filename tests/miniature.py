@@ -48,11 +48,12 @@ def make_generator(
   base: str = "none",
   gauge: bool = True,
   precondition: float = 0.0,
+  ridge: int = 0,
   **diffusion: Any,
 ) -> Generator:
   settings = {"steps": STEPS, "segments": 3, "schedule": "linear_auto", **diffusion}
   spec = GeneratorSpec(
-    score=ScoreConfig(network=network, width=16, layers=1, heads=2, vectors=4),
+    score=ScoreConfig(network=network, width=16, layers=1, heads=2, vectors=4, ridge=ridge),
     diffusion=DiffusionConfig(**settings),
     family=Heads(ways=ways, shots=shots, image_shape=IMAGE, width=WIDTH),
     base=base,

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mcdi_jax.generator.resolvents import Resolvents
+
 
 class Given(NamedTuple):
   """What a support says to any score network of a specification, whatever its params.
@@ -37,6 +39,11 @@ class Condition(NamedTuple):
     """Where `drop`, a bool, the same task without what the score network knows of it: a
     context of zeros, for classifier-free guidance (Ho & Salimans 2022)."""
     away = lambda leaf: jnp.where(drop, jnp.zeros_like(leaf), leaf)  # noqa: E731
-    known = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
-    context = jax.tree.map(lambda x: away(x) if known(x) else x, self.context)
-    return self._replace(context=context)
+
+    def without(leaf: Any) -> Any:
+      if isinstance(leaf, Resolvents):  # with its penalties, of which 0 / 0 were made
+        return jax.tree.map(away, leaf)._replace(penalties=leaf.penalties)
+      return away(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    whole = lambda leaf: isinstance(leaf, Resolvents)  # noqa: E731
+    return self._replace(context=jax.tree.map(without, self.context, is_leaf=whole))

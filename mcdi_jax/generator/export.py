@@ -64,7 +64,8 @@ def export_generate(
     x: Shaped[Array, "n ..."], y: Shaped[Array, "n ..."], key: UInt32[Array, "2"]
   ) -> dict[str, Array]:
     key = jax.random.wrap_key_data(key)
-    support = Support(x, y)
+    counted = (y >= 0) & (y < ways) if generator.family.classifies else None
+    support = Support(x, y, counted)
     params = generate(generator, support, key, temperature=temperature, ways=ways)
     return traverse_util.flatten_dict(params, sep="/")
 

@@ -21,11 +21,11 @@ _STEPS, _DOCUMENTS = 60, 4  # of Adam, and documents a step
 def source_adapters(
   known: Known, items: DocumentItems, form: Protocol, key: Key[Array, ""], *, rate: float
 ) -> Params:
-  """An adapter for each source of these documents, trained on all of their windows;
+  """An adapter for each source, trained on parts of its documents, drawn anew each step;
   leaves with a leading axis of the sources in rising order.
 
   Args:
-    form: how many windows a document has.
+    form: how many windows a part has.
     rate: of Adam, which falls to 0 along a cosine.
   """
   number = np.unique(items.source)
@@ -48,15 +48,17 @@ def _training(family: Documents, form: Protocol, rate: float) -> Any:
   def one(frozen: Params, items: DocumentItems, source: Array, key: Array) -> Params:
     odds = jnp.where(items.source == source, 0.0, -jnp.inf)
 
-    def loss(params: Params, task: Array) -> Float[Array, ""]:
+    def loss(params: Params, task: Array, key: Array) -> Float[Array, ""]:
       support, query = family.examples(key, items, task, form)
       x, y = (jnp.concatenate(parts) for parts in zip(support[:2], query[:2], strict=True))
       return family.loss(family.apply(frozen, params, x), y).mean()
 
     def step(carry: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], None]:
       params, state = carry
-      tasks = jax.random.categorical(key, odds, shape=(_DOCUMENTS,))
-      gradients = jax.lax.map(lambda task: jax.grad(loss)(params, task), tasks)
+      k_tasks, k_parts = jax.random.split(key)
+      tasks = jax.random.categorical(k_tasks, odds, shape=(_DOCUMENTS,))
+      parts = tasks, jax.random.split(k_parts, _DOCUMENTS)
+      gradients = jax.lax.map(lambda part: jax.grad(loss)(params, *part), parts)
       mean = jax.tree.map(lambda leaf: leaf.mean(0), gradients)
       updates, state = optimiser.update(mean, state)
       return (optax.apply_updates(params, updates), state), None

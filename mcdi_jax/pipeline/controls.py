@@ -20,7 +20,8 @@ from mcdi_jax.methods import (
 from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.pipeline.tuning import UNTUNED, Methods, Tuned
 from mcdi_jax.pipeline.use import Suite
-from mcdi_jax.preparation import Bank
+from mcdi_jax.preparation import Bank, support_key
+from mcdi_jax.preparation.bank import task_key
 from mcdi_jax.tasks import Protocol, Support
 
 _OTHER_TASKS = 64  # whose supports stand in for a task's own
@@ -39,10 +40,9 @@ def controls_of(
   trained on the query loss each by itself."""
   (generator, _), choice = next(iter(generators.values()))
   family, known = generator.family, Known(generator.family, generator.frozen)
-  key = key_for(config.evaluation.eval_seed, "other tasks")
   test = next(iter(suite.tests.values()))
   bank = bank_of(source, number, form, family)
-  supports = _supports_of(bank, family, suite.train, form, key)
+  supports = kept_supports(source, bank, number, form, family)
   temperature = choice.settings["temperature"]
   others = other_supports(config, generators, form, test, _OTHER_TASKS)
   found = (
@@ -94,8 +94,15 @@ def bank_of(source: TaskSource, number: int, form: Protocol, family: TaskFamily)
   return family.unpadded(jax.tree.map(lambda leaf: leaf[first:stop], source.bank), form)
 
 
-def _supports_of(
-  bank: Bank, family: TaskFamily, items: Any, form: Protocol, key: Any
+def kept_supports(
+  source: TaskSource, bank: Bank, number: int, form: Protocol, family: TaskFamily
 ) -> Support:
-  draw = lambda task: family.support(key, items, task, form.shots)  # noqa: E731
-  return jax.lax.map(draw, bank.tasks)
+  """Those that the tasks of `bank_of` were prepared with, leading axis of tasks."""
+  first = int(source.first[number])
+  numbers = source.number[first : first + bank.size]
+
+  def one(task: Any, number: Any) -> Support:
+    key = support_key(task_key(source.key, number))
+    return family.support(key, source.items, task, form.shots)
+
+  return jax.lax.map(lambda both: one(*both), (bank.tasks, numbers))

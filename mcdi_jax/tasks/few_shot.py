@@ -65,9 +65,12 @@ def membership(support: Support, ways: int) -> Float[Array, "n N"]:
 
 
 def log_mean_probability(logits: Float[Array, " m *s"]) -> Float[Array, " *s"]:
-  """Of m networks; the last axis is what is chosen among."""
+  """Of m networks; the last axis is what is chosen among. What none of them can choose is
+  −∞, and gradients pass it by."""
   log_p = jax.nn.log_softmax(logits)
-  return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(logits))
+  known = (log_p > -jnp.inf).any(0)
+  mean = jax.nn.logsumexp(jnp.where(known, log_p, 0.0), axis=0) - jnp.log(len(logits))
+  return jnp.where(known, mean, -jnp.inf)
 
 
 def mean_over_items(

@@ -215,6 +215,24 @@ def test_an_adapter_of_a_source_is_chosen_by_the_support():
     assert losses[0] < losses[1] - 0.1
 
 
+def test_an_adapter_of_a_source_is_trained_on_all_of_its_documents():
+  """Wherever in one a token stands: of a long document each step has other parts."""
+  ids = jnp.repeat(jnp.array([3, 7, 11, 15]), 16)[None]
+  source, form = jnp.array([4]), Protocol(1, 1, 1)
+  whole = DocumentItems(ids, source, jnp.array([64]), reach=8)
+  known = Known(FAMILY, _frozen())
+  adapters = source_adapters(known, whole, form, KEY, rate=0.02)
+  adapter = jax.tree.map(lambda leaf: leaf[0], adapters)
+  for start in range(0, 64, 16):
+    part = DocumentItems(ids[:, start : start + 16], source)
+    query = FAMILY.examples(KEY, part, jnp.int32(0), form).query
+    own, without = (
+      FAMILY.loss(FAMILY.apply(known.frozen, p, query.x), query.y).mean()
+      for p in (adapter, known.frozen["init"])
+    )
+    assert own < without - 0.1
+
+
 def test_several_models_say_the_mean_of_their_probabilities():
   outputs = jax.random.normal(KEY, (3, 2, 4, 20))
   found = jax.nn.softmax(FAMILY.average(outputs))

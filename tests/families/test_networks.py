@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from miniature import filled
 
-from mcdi_jax import Support, generate
+from mcdi_jax import Support, export_generate, generate
 from mcdi_jax.data import from_labels
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.families import Networks
@@ -199,6 +200,21 @@ def test_saved_and_loaded(generator: Generator, tmp_path: Any):
   assert found.spec == generator.spec
   params = [generate(g, _support(), KEY) for g in (generator, found)]
   chex.assert_trees_all_equal(*params)
+
+
+def test_in_an_exported_file_what_only_fills_up_changes_nothing(
+  generator: Generator, tmp_path: Any
+):
+  """Neither statistics nor gradients: an item whose label is no class does not count."""
+  path, support = tmp_path / "f.jax", _support()
+  here = jax.default_backend().replace("gpu", "cuda")
+  export_generate(path, generator, ways=WAYS, shots=2, platforms=(here,))
+  call = jax.export.deserialize(bytearray(path.read_bytes())).call
+  given = support.y.at[1].set(-1)  # one of two of its class
+  found = call(support.x, given, jax.random.key_data(KEY))
+  own = Support(*(part[given >= 0] for part in support[:2]))
+  expected = traverse_util.flatten_dict(generate(generator, own, KEY, ways=WAYS), sep="/")
+  chex.assert_trees_all_close(found, expected, **NEAR)
 
 
 def test_tasks_are_those_of_heads():

@@ -111,6 +111,17 @@ def test_guidance_of_one_step_is_a_line_through_two_outputs():
   np.testing.assert_allclose(other, none, **NEAR)  # it knows nothing of the support
 
 
+def test_a_class_without_items_stops_no_gradient(generator: Generator):
+  """No model of an ensemble can choose it; the others are as without it."""
+  mask, refined = SUPPORT.y < WAYS - 1, refine(ensemble(generator), steps=1, rate=0.2)
+  (found,) = generate(refined, SUPPORT._replace(mask=mask), KEY, ways=WAYS)
+  own = refine(generator, steps=1, rate=0.2)
+  expected = generate(own, SUPPORT._replace(mask=mask), KEY, ways=WAYS)
+  first = jax.tree.map(lambda leaf: leaf[0], found)
+  chex.assert_trees_all_close(first, expected, **NEAR)
+  assert np.isfinite(first["head"]["kernel"]).all()
+
+
 def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: Generator):
   """Both orders; the gradient reaches both generators, the rate and the images."""
   for made in (

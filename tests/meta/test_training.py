@@ -245,6 +245,17 @@ def test_a_dropped_condition_tells_nothing(generator, source):
   assert 0.2 < same(0.5).mean() < 0.8
 
 
+def test_a_dropped_condition_is_finite(source):
+  """Also where it has operators of the support's features."""
+  ridged = make_generator(network="equivariant", ridge=2)
+  batch = draw_tasks(jax.random.key(1), source, ridged, form=0, tasks=1)
+  task = jax.tree.map(lambda leaf: leaf[0], batch)
+  loss = lambda score: task_loss(score, ridged, task, jax.random.key(2), draws=4, drop=0.5)[
+    0
+  ]  # noqa: E731
+  chex.assert_tree_all_finite(jax.value_and_grad(loss)(ridged.score))
+
+
 def test_a_condition_is_dropped_by_a_key_that_no_draw_has(generator, source, monkeypatch):
   """`split(key, n)[i]` is `fold_in(key, i)`, which the checker of keys below does not
   know: a draw of (i, t, ε) splits its key in three."""

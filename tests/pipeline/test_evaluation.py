@@ -23,11 +23,12 @@ from mcdi_jax.evaluation import (
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
 from mcdi_jax.methods import HEADS
-from mcdi_jax.pipeline import Config, evaluation, timings
+from mcdi_jax.pipeline import Config, controls, evaluation, timings
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.heads import head_rivals
 from mcdi_jax.pipeline.tuning import Choice, Tuned
 from mcdi_jax.pipeline.use import Prepared, Rivals, Suite
+from mcdi_jax.preparation import support_key
 from mcdi_jax.tasks import Protocol
 
 CONFIG = Config(
@@ -54,6 +55,27 @@ UPRIGHT, ROTATED = _features(5), _features(20)
 TESTS = {"toys-5": UPRIGHT, "toys-5-rotated": ROTATED}
 SUITE = Suite(_features(9), _features(7), TESTS, clusters=5)
 RIVALS = Rivals((), None, ())
+
+
+def test_tasks_of_the_bank_stand_with_the_supports_they_were_prepared_with():
+  """Each its own, in a bank of several forms and of some of a bank's tasks."""
+  source = make_source(forms=((2, SHOTS), (WAYS, SHOTS)))
+  source = source._replace(number=source.number[::-1])
+  form = Protocol(WAYS, SHOTS)
+  bank = controls.bank_of(source, 1, form, FAMILY)
+  found = controls.kept_supports(source, bank, 1, form, FAMILY)
+  assert len(found.x) == bank.size
+  for n in range(bank.size):
+    number = source.number[int(source.first[1]) + n]
+    task = jax.tree.map(lambda leaf, n=n: leaf[n], bank.tasks)
+    support = prepared_support(source, number, task, form)
+    jax.tree.map(lambda a, b, n=n: np.testing.assert_array_equal(a[n], b), found, support)
+
+
+def prepared_support(source: Any, number: Any, task: Any, form: Protocol) -> Any:
+  """As `preparation.bank` draws it."""
+  key = support_key(jax.random.fold_in(source.key, number))
+  return FAMILY.support(key, source.items, task, form.shots)
 
 
 @pytest.fixture(scope="module")
