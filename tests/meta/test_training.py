@@ -250,9 +250,8 @@ def test_a_dropped_condition_is_finite(source):
   ridged = make_generator(network="equivariant", ridge=2)
   batch = draw_tasks(jax.random.key(1), source, ridged, form=0, tasks=1)
   task = jax.tree.map(lambda leaf: leaf[0], batch)
-  loss = lambda score: task_loss(score, ridged, task, jax.random.key(2), draws=4, drop=0.5)[
-    0
-  ]  # noqa: E731
+  settings = {"key": jax.random.key(2), "draws": 4, "drop": 0.5}
+  loss = lambda score: task_loss(score, ridged, task, **settings)[0]  # noqa: E731
   chex.assert_tree_all_finite(jax.value_and_grad(loss)(ridged.score))
 
 
