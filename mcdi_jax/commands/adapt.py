@@ -33,8 +33,9 @@ _PASSES = flags.DEFINE_integer(
   0,
   "How often the generator goes on from what it generated; 0: as it was trained to.",
   lower_bound=0,
+  upper_bound=100,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", 0, 2**32 - 1)
 flags.mark_flags_as_required(["generator", "text", "out"])
 
 

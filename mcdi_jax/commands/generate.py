@@ -41,7 +41,7 @@ _TEMPERATURE = flags.DEFINE_float(
 _SHOTS = flags.DEFINE_integer(
   "shots", None, "Images to take of each class, at most; default all.", 1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", 0, 2**32 - 1)
 _UNLABELLED = flags.DEFINE_string(
   "unlabelled",
   "",

@@ -15,7 +15,13 @@ from absl import flags
 from mcdi_jax.commands.command import command
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report import against_tables, results_tables, write_tables, write_trades
+from mcdi_jax.report import (
+  against_tables,
+  read_results,
+  results_tables,
+  write_tables,
+  write_trades,
+)
 
 _INTO = flags.DEFINE_string("into", None, "A Markdown page with marks for the tables.")
 
@@ -31,7 +37,7 @@ def main(argv: list[str]) -> None:
   results = files.as_path(argv[1])
   if not results.exists():
     raise InputError(f"there is no {results}: name the results.jsonl of a run")
-  lines = files.read_json_lines(results)
+  lines = read_results(results)
   if _FIGURE.value:
     write_trades(lines, _FIGURE.value)
     if not _INTO.value:

@@ -14,6 +14,7 @@ from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path
 from mcdi_jax.lib.progress import CONSOLE
 
+LARGEST = 1e15  # of a feature: squares of some hundreds of them stay within float32
 _ARRAYS = (
   "images",
   "features",
@@ -144,7 +145,8 @@ def _read_archive(
 ) -> dict[str, np.ndarray]:
   """The arrays that are used here, others by name alone."""
   try:
-    with path.open("rb") as f, np.load(f) as archive:
+    with path.open("rb") as f:
+      archive = np.load(f)
       if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DamagedError(f"{setting} {path} is a single array: give an .npz")
       return {
@@ -155,7 +157,8 @@ def _read_archive(
   except (OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
     raise DamagedError(f"{setting} {path} cannot be read: {error}") from None
   except ValueError as error:
-    raise DamagedError(f"{setting} {path} is not an .npz: {error}") from None
+    reason = "" if "pickle" in str(error) else f" ({error})"  # numpy's hint: to load it so
+    raise DamagedError(f"{setting} {path} is no .npz{reason}: give one") from None
 
 
 def _array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
@@ -200,6 +203,12 @@ def _features(features: np.ndarray, path: str) -> np.ndarray:
     raise InputError(
       f"features in {path} have NaN or infinite values in {len(bad)} rows, the first is "
       f"{bad[0]}: leave these items out"
+    )
+  most = float(np.abs(features).max(initial=0))
+  if most > LARGEST:
+    raise InputError(
+      f"features in {path} have values up to {most:.0e}, whose squares are too large for "
+      "float32: divide them"
     )
   return features
 

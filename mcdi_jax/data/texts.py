@@ -1,8 +1,8 @@
 """Texts of classes, and texts to label, from files of a user's: a JSON object a line, or
 plain lines."""
 
-import json
 import lzma
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from mcdi_jax.lib.files import PathLike
 
 _ENDINGS = (".jsonl", ".jsonl.xz", ".txt")
 _SPLITS = ("train", "val", "test")
+_UNPAIRED = re.compile("[\ud800-\udfff]")  # surrogates, which no encoding has
 _TEXTS = ("text", "a", "b")  # fields that are kept as they are
 
 
@@ -86,7 +87,7 @@ def _lines(path: PathLike, setting: str) -> list[str]:
   content = files.read_bytes(place)
   try:
     content = lzma.decompress(content) if str(path).endswith(".xz") else content
-    return content.decode("utf-8-sig").splitlines()
+    return re.split("\r\n|\r|\n", content.decode("utf-8-sig"))
   except (lzma.LZMAError, EOFError, UnicodeDecodeError):
     raise DamagedError(
       f"{setting} {path} is no text: give one in UTF-8, or give another copy"
@@ -99,10 +100,7 @@ def objects_of(path: PathLike, setting: str) -> Iterable[tuple[int, dict[str, An
   if not lines:
     raise InputError(f"{setting} {path} is empty: give lines with a 'text' and a 'label'")
   for number, line in lines:
-    try:
-      found = json.loads(line)
-    except json.JSONDecodeError:
-      found = None
+    found = files.from_json(line)
     if not isinstance(found, dict):
       raise InputError(f"line {number} of {path} is no JSON object: each line must be one")
     yield number, found
@@ -113,6 +111,8 @@ def field_of(line: dict[str, Any], name: str, number: int, path: PathLike) -> st
   value = line.get(name)
   if value is None or isinstance(value, (dict, list)) or not str(value).strip():
     raise InputError(f"line {number} of {path} has no {name!r}: each line must have one")
+  if not str(value).isprintable() and _UNPAIRED.search(str(value)):
+    raise InputError(f"{name!r} in line {number} of {path} has half a character: mend it")
   return str(value) if name in _TEXTS else printable(str(value))
 
 

@@ -206,6 +206,15 @@ class Documents(TaskFamily):
       raise InputError(f"support.y has shape {jnp.shape(y)}: give one of x's, {x.shape}")
     if not jnp.issubdtype(jnp.result_type(y), jnp.integer):
       raise InputError(f"support.y is {jnp.result_type(y)}: give tokens, int32")
+    mask = support.mask
+    if mask is not None and (jnp.shape(mask) != x.shape[:1] or mask.dtype != bool):
+      raise InputError(
+        f"support.mask is {mask.dtype} {jnp.shape(mask)}: give one bool a window"
+      )
+    if not any(isinstance(part, jax.core.Tracer) for part in (y, mask)):
+      counts = (y != UNSCORED) if mask is None else (y != UNSCORED) & mask[:, None]
+      if not counts.any():
+        raise InputError("no token of support.y counts: give at least one")
     for name, given, lowest in (("x", x, 0), ("y", y, UNSCORED)):
       if isinstance(given, jax.core.Tracer):
         continue

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mcdi_jax.data import ClassSet
+from mcdi_jax.data.npz import LARGEST
 from mcdi_jax.families.few_shot import FewShot
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.networks import (
@@ -296,6 +297,10 @@ class Features(FewShot):
     spread = jnp.sqrt(jnp.mean((x - x.mean(0)) ** 2))
     return x + amount * spread * jax.random.normal(key, x.shape)
 
+  def embed(self, frozen: Params, x: Float[Array, "n D"]) -> Float[Array, "n D"]:
+    """In float32; files of features may have halves."""
+    return x.astype(jnp.float32)
+
   def check_items(self, name: str, x: Any) -> None:
     if jnp.ndim(x) != 2 or jnp.shape(x)[1] < 2:
       raise InputError(f"{name} has shape {jnp.shape(x)}: give features [n, D]")
@@ -305,3 +310,7 @@ class Features(FewShot):
   def check_values(self, x: np.ndarray) -> None:
     if not np.isfinite(x).all():
       raise InputError("support.x has NaN or infinite values: leave these items out")
+    most = float(np.abs(x).max(initial=0))
+    if most > LARGEST:
+      remedy = "whose squares are too large for float32: divide them"
+      raise InputError(f"support.x has values up to {most:.0e}, {remedy}")

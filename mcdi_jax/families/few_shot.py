@@ -155,6 +155,8 @@ class FewShot(TaskFamily):
 
   def check_support(self, support: Support, ways: int) -> None:
     x, y, mask = support
+    if y is None:
+      raise InputError("support.y is None: give one integer label an item")
     if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
       raise InputError(f"support.y is {y.dtype} {y.shape}: give one integer label an item")
     if mask is not None and (mask.shape != y.shape or mask.dtype != bool):

@@ -34,10 +34,12 @@ def refine(model: Model, *, steps: Any, rate: Any) -> Model:
     rate: of the steps; may be traced.
 
   Raises:
-    InputError: no model, or no whole number of steps.
+    InputError: no model, no whole number of steps, or a rate that is not finite.
   """
   whole = isinstance(steps, int) and steps >= 0
   check(whole, "steps", steps, "give a whole number of at least 0")
+  known = not isinstance(rate, jax.core.Tracer)
+  check(not known or bool(jnp.isfinite(rate)), "rate", rate, "give a finite number")
   _check_models(model)
   return Refined(model, rate, steps)
 

@@ -125,6 +125,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
   write_bytes(path, text.encode() + b"\n")
 
 
+def from_json(text: str | bytes) -> Any:
+  """What a text says in JSON; None where it is none, however deep or long it is."""
+  try:
+    return json.loads(text)
+  except (ValueError, RecursionError):
+    return None
+
+
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
   """Reads what `write_json` wrote.
 
@@ -135,14 +143,9 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     MissingError: no such file.
     DamagedError: no JSON, or of another shape.
   """
-  try:
-    content = json.loads(read_bytes(path))
-  except (ValueError, RecursionError) as error:
-    if isinstance(error, InputError):
-      raise
-    raise DamagedError(
-      f"{path} is not valid JSON: delete it to have it made again"
-    ) from None
+  content = from_json(read_bytes(path))
+  if content is None:
+    raise DamagedError(f"{path} is not valid JSON: delete it to have it made again")
   return check_keys(path, content, *keys)
 
 
@@ -199,10 +202,7 @@ def read_json_lines(path: Path, *, tolerant: bool = False) -> list[dict[str, Any
     return []
   found = []
   for line in filter(bytes.strip, read_bytes(path).split(b"\n")):
-    try:
-      content = json.loads(line)
-    except ValueError:
-      content = None
+    content = from_json(line)
     if isinstance(content, dict):
       found.append(content)
     elif not tolerant:

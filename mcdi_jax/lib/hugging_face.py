@@ -59,11 +59,19 @@ def read_config(folder: PathLike, *, setting: str) -> dict[str, Any]:
 
 
 def check_numbers(config: dict[str, Any], names: Iterable[str]) -> None:
-  """Raises `InputError` for one that is no positive number."""
+  """Raises `InputError` for one that is no positive whole number."""
   for name in names:
     value = config.get(name)
     whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    check(whole, f"{name} of config.json", value, "a positive number is needed")
+    check(whole, f"{name} of config.json", value, "a positive whole number is needed")
+
+
+def number_of(config: dict[str, Any], name: str, default: float | None = None) -> float:
+  """Raises `InputError` where it is no positive number, or not there without a default."""
+  value = config.get(name, default)
+  sound = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+  check(sound, f"{name} of config.json", value, "a positive number is needed")
+  return float(value)
 
 
 def read_tensors(folder: PathLike, prefix: str = "") -> Tensors:
@@ -76,11 +84,20 @@ def read_tensors(folder: PathLike, prefix: str = "") -> Tensors:
   index = folder / _INDEX
   names = [_TENSORS]
   if not (folder / _TENSORS).exists() and index.exists():
-    names = sorted(set(files.read_json(index)["weight_map"].values()))
+    told = files.from_json(files.read_bytes(index))
+    told = told.get("weight_map") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not all(isinstance(n, str) for n in told.values()):
+      raise DamagedError(f"{index} lists no shards: bring the checkpoint's own")
+    names = sorted(set(told.values()))
   arrays: dict[str, np.ndarray] = {}
   for name in names:
     if not (folder / name).exists():
       raise MissingError(f"there is no {folder / name}: bring the whole checkpoint")
-    arrays |= files.read_arrays(folder / name)
+    try:
+      arrays |= files.read_arrays(folder / name)
+    except DamagedError:
+      raise DamagedError(
+        f"{folder / name} is damaged: bring the checkpoint's own, whole"
+      ) from None
   whole = {name.removeprefix(prefix): array for name, array in arrays.items()}
   return Tensors(whole, f"{folder.name}/{names[0] if len(names) == 1 else _INDEX}")

@@ -9,7 +9,13 @@ import numpy as np
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
 from mcdi_jax.lib.files import PathLike
-from mcdi_jax.lib.hugging_face import Tensors, check_numbers, read_config, read_tensors
+from mcdi_jax.lib.hugging_face import (
+  Tensors,
+  check_numbers,
+  number_of,
+  read_config,
+  read_tensors,
+)
 from mcdi_jax.networks.llama import MATRICES, NORMS, LlamaConfig
 from mcdi_jax.networks.network import Params
 
@@ -20,6 +26,7 @@ _NUMBERS = (
   "num_attention_heads",
   "vocab_size",
 )
+_OPTIONAL = ("head_dim", "max_position_embeddings")
 
 
 def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaConfig, Params]:
@@ -48,13 +55,16 @@ def read_llama(folder: PathLike, *, setting: str = "--base") -> tuple[LlamaConfi
 
 def _config(given: dict[str, Any]) -> LlamaConfig:
   heads, width = given["num_attention_heads"], given["hidden_size"]
+  most = given.get("max_position_embeddings", 2048)
   groups = given.get("num_key_value_heads") or heads
   remedy = f"it must divide num_attention_heads {heads}"
   whole = isinstance(groups, int) and groups > 0 and heads % groups == 0
   check(whole, "num_key_value_heads of config.json", groups, remedy)
   size = given.get("head_dim") or width // heads
+  check_numbers({**given, "head_dim": size, "max_position_embeddings": most}, _OPTIONAL)
   check(size % 2 == 0, "head_dim of config.json", size, "rotary positions need an even one")
   rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
+  check(isinstance(rope, dict), "rope_parameters of config.json", rope, "give named values")
   return LlamaConfig(
     vocabulary=given["vocab_size"],
     width=width,
@@ -63,11 +73,11 @@ def _config(given: dict[str, Any]) -> LlamaConfig:
     heads=heads,
     groups=groups,
     size=size,
-    epsilon=given.get("rms_norm_eps", 1e-6),
-    theta=float(rope.get("rope_theta", given.get("rope_theta", 10000.0))),
+    epsilon=number_of(given, "rms_norm_eps", 1e-6),
+    theta=number_of({**given, **rope}, "rope_theta", 10000.0),
     stretched=_stretched(rope),
-    most=given.get("max_position_embeddings", 2048),
-    tied=given.get("tie_word_embeddings", False),
+    most=most,
+    tied=bool(given.get("tie_word_embeddings", False)),
   )
 
 
@@ -79,7 +89,7 @@ def _stretched(rope: dict[str, Any]) -> tuple[float, ...]:
     return ()
   names = ("factor", "low_freq_factor", "high_freq_factor")
   names += ("original_max_position_embeddings",)
-  return tuple(float(rope[name]) for name in names)
+  return tuple(number_of(rope, name) for name in names)
 
 
 def _params(config: LlamaConfig, tensors: Tensors) -> Params:

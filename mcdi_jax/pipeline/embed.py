@@ -50,7 +50,7 @@ def embed_set(
     InputError: features as data, or distortions of a set that has domains.
   """
   out = _checked_out(out)
-  _check_out(out, data)
+  _check_out(out, data, embedding)
   check_reads(embedding, data.path, texts=False)
   encoder, size = embedding.encoder, embedding.size
   form = lambda image: square(image, size, encoder.kernel)  # noqa: E731
@@ -74,7 +74,7 @@ def embed_texts(
   """The same of a `.jsonl` of labelled texts."""
   check_reads(embedding, path, texts=True)
   out = _checked_out(out)
-  _check_out(out, DataConfig(source="npz", path=str(path)))
+  _check_out(out, DataConfig(source="npz", path=str(path)), embedding)
   found = read_labelled_texts(path, setting="--data")
   return _write(out, found, found.texts, embedding, dtype)
 
@@ -120,14 +120,19 @@ def _write(
   return x.shape
 
 
-def _check_out(out: Path, data: DataConfig) -> None:
-  """Nothing but features is replaced."""
+def _check_out(out: Path, data: DataConfig, embedding: Embedding) -> None:
+  """Nothing but features of the same encoder is replaced."""
   if not out.exists():
     return
   try:
-    read_features(str(out), setting="--out")
+    found = read_features(str(out), setting="--out")
   except InputError:
     raise InputError(f"--out {out} is a file of another kind: name a new one") from None
+  if found.encoder != embedding.name:
+    raise InputError(
+      f"--out {out} holds features of {found.encoder or 'another encoder'}, and not of "
+      f"{embedding.name}: name a new file"
+    )
   if data.source == "npz" and out == files.as_path(data.path):
     raise InputError(f"--out {out} is the set that --data names: name a new file")
 

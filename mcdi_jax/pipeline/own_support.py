@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from mcdi_jax.families import Features, Heads
+from mcdi_jax.families import Documents, Features, Heads
 from mcdi_jax.generator import Generator
 from mcdi_jax.generator.storage import about_generator
 from mcdi_jax.lib import files
@@ -84,6 +84,8 @@ def _origin(path: PathLike, encoder: EncoderFlags, made_by: str, width: int) -> 
 
 
 def image_form(name: str, generator: Generator) -> Form:
+  if isinstance(generator.family, Documents):
+    raise InputError(f"generator {name} makes adapters for a text: call launch.adapt")
   if not isinstance(generator.family, Heads):
     raise InputError(
       f"generator {name} makes weights of {generator.family.name}, not of classifiers of "

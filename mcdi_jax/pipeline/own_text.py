@@ -18,7 +18,7 @@ from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.networks import Params
 from mcdi_jax.networks.llama_checkpoint import read_llama
-from mcdi_jax.weights.peft import CONFIG, write_peft
+from mcdi_jax.weights.peft import is_made_here, write_peft
 
 
 class Adapted(NamedTuple):
@@ -52,7 +52,7 @@ def adapt_to_text(
     base: folder of the model that the generator is for, with its `tokenizer.json`; empty:
       `base/` in the generator's own, where those that ship have it.
     text: a file in UTF-8.
-    out: the adapter's folder; a new one.
+    out: the adapter's folder: a new one, or one that this wrote before.
     passes: of `compose.iterate`; 0: as many as the generator was trained with.
 
   Raises:
@@ -60,7 +60,7 @@ def adapt_to_text(
       that is shorter than a support.
   """
   place = outputs.checked(out, "--out", folder=True)
-  if place.exists() and any(place.iterdir()) and not (place / CONFIG).exists():
+  if place.exists() and any(place.iterdir()) and not is_made_here(place):
     raise InputError(f"--out {place} holds other files: name a new folder")
   model = load_generator(generator)
   family = model.family
@@ -72,6 +72,11 @@ def adapt_to_text(
   _check_base(model, base, generator)
   tokens = open_tokenizer(base)([read_document(text)])
   check_tokens(tokens, family.model.vocabulary, base)
+  if tokens[0][0] != family.first:
+    raise InputError(
+      f"the tokenizer.json of --base {base} does not put token {family.first} before a "
+      "text: bring the one that the generator was trained with"
+    )
   ids = tokens[0][1:]
   given = family.shots[0] * family.window
   if len(ids) < given:

@@ -17,6 +17,7 @@ from mcdi_jax.report.curves import VALIDATION, measures, seeds_of
 from mcdi_jax.report.figure import Series, line_figure
 from mcdi_jax.report.figures import Difference, Row, TaskList
 from mcdi_jax.report.markup import (
+  BEGIN,
   Html,
   bullets,
   join,
@@ -39,7 +40,8 @@ def write_comparison(workdirs: Sequence[PathLike], path: PathLike) -> Path:
   """Writes one page on several runs; returns its path.
 
   Raises:
-    InputError: fewer than two workdirs, or one of them twice.
+    InputError: fewer than two workdirs, or one of them twice; or the path is of a file
+      that is no page.
     MissingError: no run has begun in one of them.
   """
   places = {str(files.as_path(workdir)) for workdir in workdirs}
@@ -48,6 +50,8 @@ def write_comparison(workdirs: Sequence[PathLike], path: PathLike) -> Path:
       f"workdirs are {', '.join(map(str, workdirs))}: a comparison needs two different ones"
     )
   path = files.as_path(path)
+  if path.exists() and not files.read_bytes(path).startswith(BEGIN.encode()):
+    raise InputError(f"{path} is a file of another kind: name a new page")
   runs = [read_run(workdir) for workdir in workdirs]
   files.write_bytes(path, comparison(runs).encode())
   return path

@@ -10,7 +10,7 @@ from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.report.figures import Row, group, mean_difference
 from mcdi_jax.report.latency import latency_tables
-from mcdi_jax.report.workdir import Line
+from mcdi_jax.report.workdir import Line, read_results
 
 _BEGIN = "<!-- results: python -m launch.table FILE --into PAGE.md -->"
 _END = "<!-- end of results -->"
@@ -90,12 +90,15 @@ def write_tables(results: PathLike, page: PathLike, tables: str | None = None) -
   for path in (page, results):
     if not path.exists():
       raise MissingError(f"there is no {path}")
-  text = page.read_text()
+  try:
+    text = page.read_bytes().decode()
+  except UnicodeDecodeError:
+    raise InputError(f"{page} is no page of text in UTF-8: name a Markdown page") from None
   before, begin, rest = text.partition(_BEGIN)
   _, end, after = rest.partition(_END)
   if not (begin and end):
     raise InputError(f"{page} has no place for results: put {_BEGIN} and {_END} into it")
-  tables = tables or results_tables(files.read_json_lines(results))
+  tables = tables or results_tables(read_results(results))
   files.write_bytes(page, f"{before}{_BEGIN}\n\n{tables}\n\n{_END}{after}".encode())
 
 

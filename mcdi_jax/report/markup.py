@@ -84,6 +84,9 @@ def table(caption: str, head: list[str], rows: list[list[Any]], words: int = 1) 
   return Html(tag("p", caption, class_="caption") + tag("div", content, **place))
 
 
+BEGIN = "<!DOCTYPE html>\n"
+
+
 def page(title: str, *children: Any) -> str:
   """The whole document."""
   head = tag(
@@ -95,4 +98,4 @@ def page(title: str, *children: Any) -> str:
     tag("style", Html(STYLE)),
   )
   body = tag("body", tag("main", *children), tag("script", Html(SCRIPT)))
-  return "<!DOCTYPE html>\n" + tag("html", head, body, lang="en") + "\n"
+  return BEGIN + tag("html", head, body, lang="en") + "\n"

@@ -1,15 +1,15 @@
 """What a run has written, read as far as it can be read."""
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
 
 from mcdi_jax.evaluation.table import METRICS, metric_title, task_form
 from mcdi_jax.lib import files
-from mcdi_jax.lib.errors import InputError, MissingError
+from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.progress import CONSOLE
 
 Line = dict[str, Any]
 
@@ -68,7 +68,7 @@ class Run:
     found = [task_form(line) for line in self.figures]
     meta = self.config.get("meta") or {}
     if self.config.get("family", "heads") != "heads":
-      return [self.config["family"]]
+      return [str(self.config["family"])]
     planned = [
       f"{ways}-way {shots}-shot"
       for ways in meta.get("ways") or []
@@ -79,6 +79,30 @@ class Run:
 
 def _is_number(value: Any) -> bool:
   return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _says_something(line: Line) -> bool:
+  """A figure or a time, and settings as this package writes them."""
+  told = [line.get(name) for name in ("value", "latency_ms")]
+  sound = all(x is None or _is_number(x) for x in told) and told != [None, None]
+  return sound and isinstance(line.get("settings") or {}, dict)
+
+
+def read_results(path: PathLike) -> list[Line]:
+  """The lines of a `results.jsonl` that tell a figure or a time.
+
+  Raises:
+    MissingError, InputError: no such file, or one without any.
+  """
+  place, gaps = files.as_path(path), list[str]()
+  if not place.exists():
+    raise MissingError(f"there is no {path}: name the results.jsonl of a run")
+  found = [line for line in _lines(place, gaps) if _says_something(line)]
+  if not found:
+    raise InputError(f"{path} has no results: name the results.jsonl of a finished run")
+  for gap in gaps:
+    CONSOLE.print(f"note: {gap}")
+  return found
 
 
 def read_run(workdir: PathLike) -> Run:
@@ -95,6 +119,11 @@ def read_run(workdir: PathLike) -> Run:
     raise MissingError(
       f"there is no run in {workdir}: launch.run writes its config.json first"
     ) from None
+  except DamagedError:
+    raise DamagedError(
+      f"{path / 'config.json'} is damaged, which says what made this run: put the whole "
+      "one back"
+    ) from None
   for group in ("data", "meta"):
     files.check_keys(path / "config.json", config.get(group, {}))
   gaps: list[str] = []
@@ -103,7 +132,7 @@ def read_run(workdir: PathLike) -> Run:
     config,
     _content(path / "data.json"),
     _lines(path / "metrics.jsonl", gaps),
-    _lines(path / "results.jsonl", gaps),
+    [x for x in _lines(path / "results.jsonl", gaps) if _says_something(x)],
     _arrays(path / "pictures.safetensors", gaps),
     gaps,
   )
@@ -122,14 +151,11 @@ def _lines(path: Path, gaps: list[str]) -> list[Line]:
     gaps.append(f"There is no {path.name} yet.")
     return []
   found, damaged = [], 0
-  for text in path.read_bytes().decode(errors="replace").splitlines():
-    try:
-      line = json.loads(text) if text.strip() else None
-    except ValueError:
-      line = ""
+  for text in filter(str.strip, path.read_bytes().decode(errors="replace").split("\n")):
+    line = files.from_json(text)
     if isinstance(line, dict):
       found.append(line)
-    elif line is not None:
+    else:
       damaged += 1
   if damaged:
     gaps.append(f"{damaged} damaged line(s) of {path.name} are left out.")
@@ -163,12 +189,12 @@ def curve(
 ) -> list[tuple[int, float]]:
   """(step, value) of one measure of one training, by step.
 
-  A continued training may log a step twice: the later line stands. Values that are null
-  or not finite are left out.
+  A continued training may log a step twice: the later line stands. Values that are no
+  finite numbers are left out.
   """
   found: dict[int, float] = {}
   for line in lines:
     same = (line.get("phase"), line.get("seed")) == (phase, seed)
     if same and isinstance(line.get("step"), int) and name in line:
-      found[line["step"]] = np.nan if line[name] is None else float(line[name])
+      found[line["step"]] = float(line[name]) if _is_number(line[name]) else np.nan
   return [(step, value) for step, value in sorted(found.items()) if np.isfinite(value)]

@@ -17,6 +17,7 @@ from mcdi_jax.weights.leaves import leaves_by_path, nested
 
 CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model.model.layers."
+_MADE_HERE = {"format": "pt", "made_by": "mcdi_jax"}
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d+)\.(.+)\.lora_([AB])\.weight")
 
 
@@ -52,8 +53,17 @@ def write_peft(folder: PathLike, a: Params, b: Params, *, base: str = "") -> Non
   }
   place = files.as_path(folder)
   place.mkdir(parents=True, exist_ok=True)
-  files.write_arrays(place / _WEIGHTS, tensors)
+  files.write_arrays(place / _WEIGHTS, tensors, _MADE_HERE)
   files.write_json(place / CONFIG, config)
+
+
+def is_made_here(folder: PathLike) -> bool:
+  """Whether `write_peft` wrote what lies there."""
+  path = files.as_path(folder) / _WEIGHTS
+  try:
+    return files.read_arrays_and_metadata(path)[1] == _MADE_HERE
+  except InputError:
+    return False
 
 
 def _place(path: str) -> tuple[str, str]:

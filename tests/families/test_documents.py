@@ -233,6 +233,19 @@ def test_an_adapter_of_a_source_is_trained_on_all_of_its_documents():
     assert own < without - 0.1
 
 
+def test_a_mask_of_windows_is_looked_at():
+  x = jnp.zeros((2, 4), int)
+  FAMILY.check_support(Support(x, x, jnp.array([True, False])), 1)
+  for y, mask, said in (
+    (x, jnp.ones(3, bool), r"support.mask is bool \(3,\): give one bool a window"),
+    (x, jnp.ones(2, int), "support.mask is int"),
+    (x, jnp.zeros(2, bool), "no token of support.y counts"),
+    (x - 1, None, "no token of support.y counts"),
+  ):
+    with pytest.raises(InputError, match=said):
+      FAMILY.check_support(Support(x, y, mask), 1)
+
+
 def test_several_models_say_the_mean_of_their_probabilities():
   outputs = jax.random.normal(KEY, (3, 2, 4, 20))
   found = jax.nn.softmax(FAMILY.average(outputs))

@@ -160,15 +160,27 @@ def test_more_classes_than_the_limit_are_refused():
     generate(generator, support, KEY, ways=101)
 
 
+def test_halves_are_taken_as_what_they_say():
+  """As `launch.embed --dtype float16` writes them."""
+  generator, support = _generator("ridge_loo"), _support()
+  halves = support._replace(x=support.x.astype(jnp.float16))
+  whole = support._replace(x=halves.x.astype(jnp.float32))
+  found, expected = (generate(generator, s, KEY, ways=3) for s in (halves, whole))
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_bad_features_are_told():
   generator, support = _generator(), _support()
   for x, message in (
     (support.x[None], r"support.x has shape \(1, 12, 6\): give features"),
     (support.x.at[0, 0].set(jnp.nan), "support.x has NaN"),
     (support.x.astype(jnp.int32), "support.x is int32: give floats"),
+    (1e20 * support.x, r"support.x has values up to \de\+\d+, whose squares"),
   ):
     with pytest.raises(InputError, match=message):
       generate(generator, support._replace(x=x), KEY, ways=3)
+  with pytest.raises(InputError, match="support.y is None: give one integer label"):
+    generate(generator, support._replace(y=None), KEY, ways=3)
   with pytest.raises(InputError, match="params have no centre"):
     generator.network.apply({"head": {"kernel": jnp.ones((6, 3))}}, support.x)
 

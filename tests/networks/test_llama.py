@@ -140,12 +140,36 @@ def test_pairs_side_by_side_turn_as_halves_do():
     ({"vocab_size": 17}, r"has shape \(16, 8\), this network needs \(17, 8\)"),
     ({"num_hidden_layers": 3}, "has no tensor 'layers.2.input_layernorm.weight'"),
     ({"head_dim": 3}, "rotary positions need an even one"),
+    ({"head_dim": "8"}, "head_dim of config.json is '8': a positive whole number"),
+    ({"max_position_embeddings": 1.5}, "max_position_embeddings of config.json is 1.5"),
+    ({"rope_theta": "abc"}, "rope_theta of config.json is 'abc': a positive number"),
+    ({"rope_scaling": {"rope_type": "llama3"}}, "^factor of config.json is None"),
+    ({"rope_scaling": 3}, "rope_parameters of config.json is 3: give named values"),
   ],
 )
 def test_what_does_not_fit_is_told(tmp_path: Path, changes: dict, message: str):
   folder = write_llama(tmp_path / "m")
   config = json.loads((folder / "config.json").read_text())
   (folder / "config.json").write_text(json.dumps({**config, **changes}))
+  with pytest.raises(InputError, match=message):
+    read_llama(folder)
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    ("model.safetensors", b"", "damaged: bring the checkpoint's own, whole"),
+    ("model.safetensors.index.json", b'{"weight_map": 3}', "lists no shards"),
+    ("model.safetensors.index.json", b"[[", "lists no shards"),
+  ],
+)
+def test_a_damaged_checkpoint_is_told(
+  tmp_path: Path, name: str, content: bytes, message: str
+):
+  """It is the user's own: nothing makes it again."""
+  folder = write_llama(tmp_path / "m")
+  (folder / "model.safetensors").unlink()
+  (folder / name).write_bytes(content)
   with pytest.raises(InputError, match=message):
     read_llama(folder)
 

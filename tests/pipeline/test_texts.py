@@ -45,6 +45,18 @@ def test_labelled_texts_are_read(tmp_path: Path, ending: str):
   assert found.classes == ("9", "10") and found.split is None and found.domain is None
 
 
+def test_a_line_ends_where_a_file_has_an_end_of_line(tmp_path: Path):
+  """JSON and texts may hold all else that Unicode calls one."""
+  text = "a\u2028b\x85c\x0cd"
+  line = json.dumps({"text": text, "label": 1}, ensure_ascii=False)
+  for end in ("\n", "\r\n"):
+    place = tmp_path / "t.jsonl"
+    place.write_bytes(end.join([line, line]).encode())
+    assert read_labelled_texts(place, setting="--data").texts == (text, text)
+    (tmp_path / "t.txt").write_bytes(f"{text}{end}{text}".encode())
+    assert read_texts(tmp_path / "t.txt", setting="--texts") == (text, text)
+
+
 def test_texts_are_embedded_and_labelled(tmp_path: Path):
   """A file of their features is one like any other; what is generated from texts labels
   texts, which stand for themselves in the answers."""
@@ -71,6 +83,11 @@ def test_texts_are_embedded_and_labelled(tmp_path: Path):
   np.testing.assert_allclose(
     predict(tmp_path / "w2", out).probabilities[:2], answers.probabilities, atol=1e-4
   )
+  kept = out.read_bytes()
+  other = embedding._replace(name="another@1")
+  with pytest.raises(InputError, match=f"holds features of {embedding.name}, and not of"):
+    embed_texts(support, out, other)
+  assert out.read_bytes() == kept
   images = DataConfig(source="npz", path=str(tmp_path / "images.npz"))
   with pytest.raises(InputError, match=r"--encoder reads texts, and .* holds images"):
     embed_set(images, tmp_path / "g.npz", embedding)
@@ -96,6 +113,9 @@ def test_texts_are_embedded_and_labelled(tmp_path: Path):
       b'{"text": "a", "label": 1, "domain": "x"}\n{"text": "b", "label": 1}',
       "line 2 of .* has no 'domain'",
     ),
+    (b'{"text": "a\\ud800b", "label": 1}', "'text' in line 1 of .* has half a character"),
+    (b"[" * 20_000, "line 1 of .* is no JSON object"),
+    (b'{"text": ' + 5_000 * b"9" + b"}", "line 1 of .* is no JSON object"),
   ],
 )
 def test_bad_lines_are_told(tmp_path: Path, content: bytes, message: str):

@@ -7,7 +7,7 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
-from mcdi_jax.report import against_tables, results_tables, write_tables
+from mcdi_jax.report import against_tables, read_results, results_tables, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = (
@@ -139,6 +139,27 @@ def test_a_page_without_marks_is_left_as_it_is(tmp_path: Path):
   with pytest.raises(InputError, match="no place for results"):
     write_tables(results, page)
   assert page.read_text() == "no marks\n"
+  page.write_bytes(b"\xff\xfe")
+  with pytest.raises(InputError, match="no page of text in UTF-8"):
+    write_tables(results, page)
+
+
+def test_a_file_without_results_leaves_a_page_as_it_is(tmp_path: Path):
+  """Nor are lines shown that do not hold what they should."""
+  page, results = tmp_path / "page.md", tmp_path / "results.jsonl"
+  marked = f"{MARKS[0]}\nold\n{MARKS[1]}\n"
+  page.write_text(marked)
+  for wrong in ("", "{}\n", "# a page\n", '{"value": "3"}\n', "[" * 20_000):
+    results.write_text(wrong)
+    with pytest.raises(InputError, match="results.jsonl has no results: name the"):
+      write_tables(results, page)
+    assert page.read_text() == marked
+  files.append_json_lines(files.as_path(results), LINES)
+  expected = results_tables(read_results(results))
+  wrong = ({"value": "3"}, {"latency_ms": "3"}, {"settings": "x"})
+  more = [{**LINES[0], **change} for change in wrong]
+  files.append_json_lines(files.as_path(results), more)
+  assert results_tables(read_results(results)) == expected
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_what_cannot_be_compared(make_run: Any, tmp_path: Path):
   with pytest.raises(MissingError, match="there is no run in "):
     write_comparison([a, tmp_path / "none"], tmp_path / "page.html")
   assert not (tmp_path / "page.html").exists()
+  config = (a / "config.json").read_bytes()
+  with pytest.raises(InputError, match="config.json is a file of another kind"):
+    write_comparison([a, make_run("b")], a / "config.json")
+  assert (a / "config.json").read_bytes() == config
 
 
 def _command(*arguments: Any) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError, MissingError
 from mcdi_jax.networks.llama_checkpoint import read_llama
 from mcdi_jax.weights.lora import init_adapters, merge_adapters
-from mcdi_jax.weights.peft import read_peft, write_peft
+from mcdi_jax.weights.peft import is_made_here, read_peft, write_peft
 from tests.checkpoints import write_llama
 
 KEY = jax.random.key(0)
@@ -56,6 +56,17 @@ def test_merged_it_is_the_base_and_b_times_a(tmp_path: Path):
     low = [adapter[f"base_model.model.{place}.lora_{x}.weight"] for x in "BA"]
     expected = tensors[f"{place}.weight"] + low[0] @ low[1]
     np.testing.assert_allclose(whole["blocks"][1][own].T, expected, rtol=1e-5)
+
+
+def test_an_adapter_of_another_tool_is_told_from_ours(tmp_path: Path):
+  _, base = read_llama(write_llama(tmp_path / "m"))
+  made, place = _adapters(base), files.as_path(tmp_path) / "a"
+  assert not is_made_here(place)
+  write_peft(place, made["a"], made["b"])
+  assert is_made_here(place)
+  path = place / "adapter_model.safetensors"
+  files.write_arrays(path, files.read_arrays(path), {"format": "pt"})
+  assert not is_made_here(place)
 
 
 def test_what_is_no_such_adapter_is_told(tmp_path: Path):
