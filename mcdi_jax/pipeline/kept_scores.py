@@ -1,5 +1,5 @@
 """Scores that are kept: what no seed changes is computed once for all of them, and a run
-that was interrupted does not begin its evaluation anew."""
+that was interrupted goes on at the method that it was at."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib import files, provenance
 from mcdi_jax.lib.config import content_hash
 from mcdi_jax.lib.files import Path
+from mcdi_jax.lib.progress import Bar
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol
 
@@ -33,19 +34,17 @@ class KeptScores:
     protocol: Protocol,
     keys: Key[Array, " n"],
   ) -> list[Scores]:
-    values = {}
-    task = (family, items, protocol, keys)
-    content = _content(items, jax.random.key_data(keys))
-    places = {m.name: self._path(m, content, protocol) for m in methods}
-    kept = [name for name, path in places.items() if files.is_finished(path)]
-    for name in kept:
-      found = files.read_checked_arrays(places[name])
-      values[name] = Scores(found["values"], found["clusters"])
-    others = [method for method in methods if method.name not in kept]
-    for method, own in zip(others, score(others, *task), strict=True):
-      values[method.name] = own
-      files.write_checked_arrays(places[method.name], own._asdict())
-    return [values[method.name] for method in methods]
+    content, found = _content(items, jax.random.key_data(keys)), []
+    with Bar("tests", len(methods)) as bar:
+      for method in methods:
+        place = self._path(method, content, protocol)
+        if not files.is_finished(place):
+          (own,) = score([method], family, items, protocol, keys)
+          files.write_checked_arrays(place, own._asdict())
+        kept = files.read_checked_arrays(place)
+        found.append(Scores(kept["values"], kept["clusters"]))
+        bar.update(len(found), method.name)
+    return found
 
   def _path(self, method: Method, content: str, protocol: Protocol) -> Path:
     """Named by all that scores depend on."""

@@ -36,6 +36,29 @@ def _items(shift: float = 0.0) -> Any:
   return jax.tree.map(jnp.asarray, from_labels(x + np.float32(shift), labels))
 
 
+def test_an_interrupted_evaluation_goes_on_at_its_method(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  scored, task = KeptScores(as_path(tmp_path)), (FAMILY, _items(), FORM, KEYS)
+
+  def broken(methods: Any, *task: Any) -> Any:
+    if methods[0].name == "ridge":
+      raise KeyboardInterrupt
+    return score(methods, *task)
+
+  monkeypatch.setattr(kept_scores, "score", broken)
+  with pytest.raises(KeyboardInterrupt):
+    scored(_methods(), *task)
+  again: list[str] = []
+  monkeypatch.setattr(
+    kept_scores,
+    "score",
+    lambda m, *task: again.extend(x.name for x in m) or score(m, *task),
+  )
+  scored(_methods(), *task)
+  assert again == ["ridge"]
+
+
 def test_what_is_kept_is_not_computed_again(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
