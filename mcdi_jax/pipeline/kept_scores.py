@@ -48,9 +48,8 @@ class KeptScores:
 
   def _path(self, method: Method, content: str, protocol: Protocol) -> Path:
     """Named by all that scores depend on."""
-    form = repr(jax.tree.structure(method.variables))  # what is static of a generator
     told = {
-      "method": [method.name, method.settings, form, _content(method.variables)],
+      "method": [method.name, method.settings, _content(method.variables)],
       "task": [content, protocol],
       "commit": provenance.commit(),
     }
@@ -58,7 +57,8 @@ class KeptScores:
 
 
 def _content(*arrays: Any) -> str:
-  content = hashlib.sha256()
+  """Also of what is static in them, as of a generator, or how items are shown."""
+  content = hashlib.sha256(repr(jax.tree.structure(arrays)).encode())
   for leaf in jax.tree.leaves(arrays):
     content.update(np.asarray(leaf).tobytes())
   return content.hexdigest()

@@ -10,7 +10,8 @@ import pytest
 from miniature import WIDTH, make_generator
 
 from mcdi_jax.data import from_labels
-from mcdi_jax.evaluation import score, task_keys
+from mcdi_jax.evaluation import Scores, score, task_keys
+from mcdi_jax.families import DocumentItems
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.methods import Method, Statistics
 from mcdi_jax.methods.prototypes import PROTOTYPES
@@ -34,6 +35,21 @@ def _items(shift: float = 0.0) -> Any:
   labels = np.repeat(np.arange(5), 8)
   x = np.float32(rng.normal(size=(5, WIDTH))[labels] + rng.normal(size=(40, WIDTH)))
   return jax.tree.map(jnp.asarray, from_labels(x + np.float32(shift), labels))
+
+
+def test_items_that_are_shown_otherwise_are_others(tmp_path: Path, monkeypatch: Any):
+  """Documents with a view of what is before, whose tokens are the same."""
+  ids, source = jnp.zeros((2, 16), jnp.int32), jnp.arange(2)
+  computed = []
+  found = Scores(np.zeros((6, 1)), np.zeros((6, 1), int))
+  monkeypatch.setattr(
+    kept_scores, "score", lambda methods, *task: computed.append(task[1].view) or [found]
+  )
+  scored = KeptScores(as_path(tmp_path))
+  for view in (0, 4, 0, 4):
+    items = DocumentItems(ids, source, view=view)
+    scored(_methods()[:1], FAMILY, items, FORM, KEYS)
+  assert computed == [0, 4]
 
 
 def test_an_interrupted_evaluation_goes_on_at_its_method(
