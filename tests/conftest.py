@@ -6,6 +6,7 @@ as each core has tests of its own) and none twice: a cache beside pytest's own i
 between runs.
 """
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 _MOST_MAPS = 30_000
+_MOST_BYTES = 6 * 2**30  # of a worker
 
 if jax.__version_info__ < (0, 11):  # later ones have one emitter, and end at unknown flags
   # Read when the first device is asked for; processes that tests start inherit it.
@@ -64,9 +66,13 @@ def key() -> jax.Array:
 
 @pytest.fixture(scope="module", autouse=True)
 def room_for_programs() -> Iterator[None]:
-  """Each compiled program takes places of the process's memory map, of which a kernel
-  gives 65,530: beyond them the next one is a segmentation fault."""
+  """Each compiled program takes memory, and places of the process's memory map, of which a
+  kernel gives 65,530: beyond them the next one is a segmentation fault."""
   yield
-  maps = Path("/proc/self/maps")
-  if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+  maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
+  if not maps.exists():
+    return
+  held = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+  if held > _MOST_BYTES or maps.read_bytes().count(b"\n") > _MOST_MAPS:
     jax.clear_caches()
+    gc.collect()
