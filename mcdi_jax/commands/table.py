@@ -35,8 +35,6 @@ def main(argv: list[str]) -> None:
   if len(argv) != 2:
     raise InputError("one file of results is needed: name a results.jsonl")
   results = files.as_path(argv[1])
-  if not results.exists():
-    raise InputError(f"there is no {results}: name the results.jsonl of a run")
   lines = read_results(results)
   if _FIGURE.value:
     write_trades(lines, _FIGURE.value)

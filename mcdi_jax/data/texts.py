@@ -111,7 +111,7 @@ def field_of(line: dict[str, Any], name: str, number: int, path: PathLike) -> st
   value = line.get(name)
   if value is None or isinstance(value, (dict, list)) or not str(value).strip():
     raise InputError(f"line {number} of {path} has no {name!r}: each line must have one")
-  if not str(value).isprintable() and _UNPAIRED.search(str(value)):
+  if _UNPAIRED.search(str(value)):
     raise InputError(f"{name!r} in line {number} of {path} has half a character: mend it")
   return str(value) if name in _TEXTS else printable(str(value))
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcdi_jax.data import ClassSet, DataConfig, from_labels
+from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.data.images import to_colour
-from mcdi_jax.data.load import load_raw
+from mcdi_jax.data.npz import read_npz
 from mcdi_jax.data.raw import Raw
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
@@ -41,7 +41,7 @@ def read_images(path: str, image_shape: tuple[int, ...], setting: str) -> Raw:
   height, width, channels = image_shape
   if height != width:
     raise InputError(f"the images are {height}×{width}: targets are brought to square ones")
-  raw = load_raw(DataConfig(source="npz", path=path, size=height, grey=channels == 1))
+  raw = read_npz(path, size=height, grey=channels == 1, setting=setting)
   if raw.of_features:
     raise InputError(f"{setting}: {path} holds features, not images: give those")
   return raw._replace(images=to_colour(raw.images)) if channels == 3 else raw

@@ -153,6 +153,7 @@ def test_bad_sets_are_told_before_any_work(config: Config, tmp_path: Path):
       "is the source, whose classes are trained on",
     ),
     (_targets(config, *2 * [tmp_path / "target.npz"]), "two targets are called 'target'"),
+    (_targets(config, tmp_path / "none.npz"), "config.features.targets is '.*none.npz'"),
     ({"data": dataclasses.replace(config.data, invert="always")}, "config.data.invert is"),
   ):
     with pytest.raises(InputError, match=said):
