@@ -2,6 +2,7 @@
 glyphs; split into training, validation and test classes."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -141,8 +142,15 @@ def load_images(config: DataConfig) -> Splits:
   return splits
 
 
-def load_raw(config: DataConfig) -> Raw:
-  """A set as its source has it, not split; glyphs are drawn by `load_splits`."""
+def load_raw(
+  config: DataConfig, form: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Raw:
+  """A set as its source has it, not split; glyphs are drawn by `load_splits`.
+
+  Args:
+    form: what each image [h, w, c] of a folder or a TFDS set, which may have any size, is
+      brought to; None: what the config says.
+  """
   remedies = {
     "glyphs": "they are drawn, and belong to no file: give images",
     "texts": "launch.embed makes features of them, and configs/documents.py adapters",
@@ -150,11 +158,12 @@ def load_raw(config: DataConfig) -> Raw:
   known = config.source not in remedies
   remedy = remedies.get(config.source, "")
   check(known, "config.data.source", config.source, remedy)
-  form = {"size": config.size, "grey": config.grey}
+  asked = {"size": config.size, "grey": config.grey}
+  form = form or functools.partial(in_form, **asked)
   sources: dict[str, Callable[[], Raw]] = {
-    "tfds": lambda: read_tfds(config.name, config.path, parts=config.parts, **form),
-    "folder": lambda: read_folder(config.path, lambda image: in_form(image, **form)),
-    "npz": lambda: read_npz(config.path, split=_array(config) or "class_split", **form),
+    "tfds": lambda: read_tfds(config.name, config.path, form, parts=config.parts),
+    "folder": lambda: read_folder(config.path, form),
+    "npz": lambda: read_npz(config.path, split=_array(config) or "class_split", **asked),
   }
   return sources[config.source]()
 

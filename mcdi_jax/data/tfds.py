@@ -6,7 +6,7 @@ in an environment of its own, by the command that the errors quote.
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from absl import logging
 
 from mcdi_jax.data.images import as_image
 from mcdi_jax.data.names import printable
-from mcdi_jax.data.raw import Raw, in_form, stacked
+from mcdi_jax.data.raw import Raw, stacked
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.progress import Bar
@@ -32,13 +32,18 @@ def prepare_command(name: str, data_dir: str = "") -> str:
 
 
 def read_tfds(
-  name: str, data_dir: str, *, parts: tuple[str, ...], size: int, grey: bool
+  name: str,
+  data_dir: str,
+  form: Callable[[np.ndarray], np.ndarray],
+  *,
+  parts: tuple[str, ...] = (),
 ) -> Raw:
   """The images of a set's splits, merged.
 
   Args:
     name: as TFDS knows it, such as `omniglot` or `cifar10:3.0.2`.
     data_dir: where it was prepared; empty: TFDS's own default.
+    form: what each image [h, w, c] is brought to.
     parts: TFDS splits to merge; empty: all that are there, of which those named small…
       are left out, as they repeat others.
 
@@ -59,7 +64,7 @@ def read_tfds(
   with Bar(f"reading {name}", total) as bar:
     for part in chosen:
       for record in _records(builder, part, name):
-        images.append(in_form(_as_image(record[image], name), size, grey))
+        images.append(form(_as_image(record[image], name)))
         labels.append(int(record[label]))
         bar.update(len(images))
       if min(labels, default=0) < 0:

@@ -54,10 +54,9 @@ def embed_set(
   check_reads(embedding, data.path, texts=False)
   encoder, size = embedding.encoder, embedding.size
   form = lambda image: square(image, size, encoder.kernel)  # noqa: E731
-  folder = data.source == "folder"  # of images of any size
-  if domains and not folder:
+  if domains and data.source != "folder":
     raise InputError("--domains is for folders: a file says itself which domains it has")
-  raw = read_folder(data.path, form, domains=domains) if folder else load_raw(data)
+  raw = read_folder(data.path, form, domains=True) if domains else load_raw(data, form)
   if raw.of_features:
     raise InputError(f"{raw.name} holds features already: give images with --data")
   if distortions:

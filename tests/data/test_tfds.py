@@ -69,7 +69,7 @@ def _load(data_dir: Path, name: str = "omniglot", **settings: Any) -> Splits:
 
 
 def _read(data_dir: Path, name: str = "omniglot", parts: tuple[str, ...] = ()) -> Any:
-  return read_tfds(name, str(data_dir), parts=parts, size=0, grey=False)
+  return read_tfds(name, str(data_dir), lambda image: image, parts=parts)
 
 
 def test_omniglot_is_read_under_its_official_name(prepared: Path):

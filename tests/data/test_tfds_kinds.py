@@ -8,6 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from tfds_in_miniature import png, write_tfds
 
+from mcdi_jax.data import DataConfig
+from mcdi_jax.data.load import load_raw
 from mcdi_jax.data.raw import Raw
 from mcdi_jax.data.tfds import read_tfds
 from mcdi_jax.lib.errors import InputError
@@ -26,7 +28,7 @@ def _examples(features: dict[str, Any], labels: tuple[int, ...]) -> list[dict[st
 
 
 def _read(data_dir: Path, name: str, parts: tuple[str, ...] = ()) -> Raw:
-  return read_tfds(name, str(data_dir), parts=parts, size=0, grey=False)
+  return read_tfds(name, str(data_dir), lambda image: image, parts=parts)
 
 
 OTHERS = {
@@ -90,3 +92,18 @@ def test_splits_named_small_are_read_where_there_are_no_others(tmp_path: Path):
   }
   write_tfds(tmp_path, "toys", features, examples)
   assert _read(tmp_path, "toys").classes == ("a", "b")
+
+
+def test_images_of_any_size_are_brought_to_the_form_that_is_asked_for(tmp_path: Path):
+  """As an encoder needs it; without one the error has the remedy."""
+  sizes = ((4, 6, 3), (9, 5, 3))
+  examples = [
+    {"image": png(np.full(s, 40 * c, np.uint8)), "label": c} for c, s in enumerate(sizes)
+  ]
+  write_tfds(tmp_path, "toys", IMAGE | LABEL, {"train": examples})
+  data = DataConfig(source="tfds", name="toys", path=str(tmp_path))
+  raw = load_raw(data, lambda image: image[:2, :3])
+  assert raw.images.shape == (2, 2, 3, 1)
+  np.testing.assert_array_equal(raw.images[:, 0, 0, 0], 40 * raw.labels)
+  with pytest.raises(InputError, match="toys have different sizes .* config.data.size"):
+    load_raw(data)
