@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from threadpoolctl import threadpool_limits
 
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 _MOST_MAPS = 30_000
@@ -30,6 +31,7 @@ if jax.__version_info__ < (0, 11):  # later ones have one emitter, and end at un
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU
 
+threadpool_limits(1, user_api="blas")  # as in commands, whose main is not run here
 jax.config.update("jax_default_matmul_precision", "highest")
 if jax.default_backend() == "cpu":  # a GPU's convolutions cannot be compiled without them
   jax.config.update("jax_disable_most_optimizations", True)

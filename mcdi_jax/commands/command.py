@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
 
 import mcdi_jax
 from mcdi_jax.lib.errors import InputError
@@ -30,7 +31,12 @@ def shipped_configs() -> Path:
 
 def command(main: Callable[[list[str]], None]) -> Callable[[], None]:
   """Makes `main(argv)` of a module a command: `--help` is the module's docstring and its
-  flags."""
+  flags.
+
+  LAPACK, which decomposes small matrices here, gets one thread: several wait for one
+  another in loops, which on a core that other work shares takes a thousand times as long as
+  the decomposition.
+  """
 
   @functools.wraps(main)
   def start() -> None:
@@ -43,7 +49,8 @@ def command(main: Callable[[list[str]], None]) -> Callable[[], None]:
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
       flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     guarded = functools.partial(in_one_sentence, main)
-    app.run(guarded, argv=located(sys.argv), flags_parser=_parse)
+    with threadpool_limits(1, user_api="blas"):
+      app.run(guarded, argv=located(sys.argv), flags_parser=_parse)
 
   return start
 

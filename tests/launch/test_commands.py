@@ -204,6 +204,23 @@ def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture):
   assert capsys.readouterr().err == "interrupted: the same command continues\n"
 
 
+def test_a_command_has_one_thread_for_lapack():
+  """Whatever was loaded before it, as jax was."""
+  program = """
+from threadpoolctl import threadpool_info
+from mcdi_jax.commands.command import command
+
+@command
+def main(argv):
+  print({lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"})
+
+main()
+"""
+  run = [sys.executable, "-c", program]
+  done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == "{1}"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_entry_point(name: str):
   entry = f"mcdi-{name} = mcdi_jax.commands.{name}:main\n"
