@@ -11,10 +11,13 @@ from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, Given
+from mcdi_jax.lib.over_tasks import over_tasks
 from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation import Bank, support_key
 from mcdi_jax.preparation.bank import task_key
 from mcdi_jax.tasks import Form
+
+_MOST = 256  # tasks at once, for memory
 
 
 class TaskSource(NamedTuple):
@@ -146,7 +149,8 @@ def draw_tasks(
     targets = encode_targets(generator, chain_targets(generator, weights), given)
     return TaskBatch(given, targets, counted.ways)
 
-  return jax.vmap(one)(rows, jax.random.split(k_supports, tasks))
+  keys = jax.random.split(k_supports, tasks)
+  return over_tasks(one, rows, keys, most=_MOST, one_by_one=family.one_by_one)
 
 
 def chain_targets(generator: Generator, weights: Any) -> Any:

@@ -1,6 +1,7 @@
 """Scales and shifts inside an encoder, and the classifier on what it makes then."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from mcdi_jax.data.class_set import from_labels
 from mcdi_jax.diffusion import DiffusionConfig, make_schedule
 from mcdi_jax.families import Adapters, Features
 from mcdi_jax.generator import Generator, GeneratorSpec, ScoreConfig, generate
 from mcdi_jax.generator.storage import blank, load_generator, save_generator
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.tasks import Support
+from mcdi_jax.meta import draw_tasks, task_source
+from mcdi_jax.preparation import Bank
+from mcdi_jax.tasks import Form, Support
 
 KEY = jax.random.key(0)
 RESNET = Adapters(image_shape=(16, 16, 3), widths=(2, 3, 4, 6), ways=(3,), shots=(2,))
@@ -198,3 +202,22 @@ def test_params_that_are_not_settled_are_refused():
   frozen = _frozen(CONV4)
   with pytest.raises(InputError, match="settle them on a support"):
     CONV4.apply(frozen, _params(CONV4, frozen, 0.0), _support().x)
+
+
+def test_many_tasks_are_drawn_in_the_memory_of_one(generator: Generator):
+  """An encoder's activations are larger than all that is kept of a task."""
+  family, number = generator.spec.family, 32
+  x = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3)).astype(np.uint8)
+  items = from_labels(x, np.arange(40) % 5)
+  draw = jax.vmap(lambda key: family.draw_task(key, items, 3))
+  zeros = _params(family, generator.frozen, 0.0)
+  weights = jax.tree.map(lambda a: np.zeros((number, 3, *a.shape)), zeros)
+  bank = Bank(jax.device_get(draw(jax.random.split(KEY, number))), weights)
+  source = task_source(family, [Form(3, 2)], [bank], items, KEY)
+
+  def memory(tasks: int) -> int:
+    draw = functools.partial(draw_tasks, form=0, tasks=tasks)
+    compiled = jax.jit(draw).lower(KEY, source, generator).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert memory(number) < 2 * memory(1)
