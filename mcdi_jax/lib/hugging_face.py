@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import psutil
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.config import check
@@ -79,6 +80,7 @@ def read_tensors(folder: PathLike, prefix: str = "") -> Tensors:
 
   Raises:
     MissingError: no tensors, or a shard that the index lists is not there.
+    InputError: the memory that is free cannot hold them.
   """
   folder = files.as_path(folder)
   index = folder / _INDEX
@@ -89,10 +91,12 @@ def read_tensors(folder: PathLike, prefix: str = "") -> Tensors:
     if not isinstance(told, dict) or not all(isinstance(n, str) for n in told.values()):
       raise DamagedError(f"{index} lists no shards: bring the checkpoint's own")
     names = sorted(set(told.values()))
-  arrays: dict[str, np.ndarray] = {}
   for name in names:
     if not (folder / name).exists():
       raise MissingError(f"there is no {folder / name}: bring the whole checkpoint")
+  _check_memory(folder, sum((folder / name).stat().length for name in names))
+  arrays: dict[str, np.ndarray] = {}
+  for name in names:
     try:
       arrays |= files.read_arrays(folder / name)
     except DamagedError:
@@ -101,3 +105,15 @@ def read_tensors(folder: PathLike, prefix: str = "") -> Tensors:
       ) from None
   whole = {name.removeprefix(prefix): array for name, array in arrays.items()}
   return Tensors(whole, f"{folder.name}/{names[0] if len(names) == 1 else _INDEX}")
+
+
+def _check_memory(folder: files.Path, size: int) -> None:
+  """Of files of so many bytes. Twice that is the least, for what is read and for arrays in
+  float32; half precision takes more."""
+  free = psutil.virtual_memory().available
+  if 2 * size > free:
+    raise InputError(
+      f"the tensors in {folder} are {size / 2**30:.1f} GiB, which takes at least twice as "
+      f"much memory to read, and {free / 2**30:.1f} GiB are free: stop other programs, or "
+      "take a smaller checkpoint"
+    )

@@ -2,6 +2,7 @@
 it (BUILD_NOTES.md); here they are held to an independent rewriting of the formulas."""
 
 import json
+import types
 from pathlib import Path
 
 import jax
@@ -111,6 +112,26 @@ def test_shards_are_one_checkpoint(tmp_path: Path):
   (tmp_path / "several" / "model-1.safetensors").unlink()
   with pytest.raises(MissingError, match=r"model-1\.safetensors: bring the whole"):
     read_llama(tmp_path / "several")
+
+
+def test_a_checkpoint_that_the_memory_cannot_hold_is_not_read(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  """Whether it is one file or several; what is free is told."""
+  size = (write_llama(tmp_path / "one") / "model.safetensors").stat().st_size
+  free = types.SimpleNamespace(available=2 * size - 1)
+  with monkeypatch.context() as patch:
+    patch.setattr("psutil.virtual_memory", lambda: free)
+    patch.setattr("mcdi_jax.lib.files.read_bytes", _only_json)
+    for folder in (tmp_path / "one", write_llama(tmp_path / "several", shards=3)):
+      with pytest.raises(InputError, match=r"at least twice .* GiB are free"):
+        read_llama(folder)
+  read_llama(tmp_path / "one")
+
+
+def _only_json(path: Path) -> bytes:
+  assert path.suffix == ".json"
+  return Path(path).read_bytes()
 
 
 def test_pairs_side_by_side_turn_as_halves_do():
