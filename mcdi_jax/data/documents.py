@@ -11,6 +11,7 @@ from mcdi_jax.data.texts import field_of, objects_of
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 from mcdi_jax.lib.files import PathLike
+from mcdi_jax.lib.progress import CONSOLE
 
 SPLITS = ("train", "val", "test", "val_unseen_source", "test_unseen_source")
 _GRAM = 16  # tokens; documents that share a tenth of these are near-duplicates
@@ -101,6 +102,28 @@ def _text(file: files.Path) -> str:
     raise DamagedError(f"{file} is no text in UTF-8: take it away, or save it so") from None
 
 
+def say_overlaps(
+  rows: Sequence[np.ndarray], split: np.ndarray, support: int, length: int
+) -> None:
+  """How much of what is predicted in tests stands in training documents, or in the support
+  that it follows.
+
+  Args:
+    split: int [n]; of each row, its place in `SPLITS`.
+    support, length: tokens of a support, and of it with the queries.
+  """
+  trained = _known([rows[n] for n in np.flatnonzero(split == 0)])
+  for name in ("test", "test_unseen_source"):
+    tests = [rows[n] for n in np.flatnonzero(split == SPLITS.index(name))]
+    asked = [(row[:support], row[support:length]) for row in tests]
+    pairs = [(overlap(q, trained), overlap(q, _known([own]))) for own, q in asked]
+    of_training, of_own = 100 * np.mean(pairs or [(0.0, 0.0)], axis=0)
+    CONSOLE.print(
+      f"{name}: of queries' runs of {_GRAM} tokens {of_training:.1f} % stand in training "
+      f"documents, {of_own:.1f} % in their own support"
+    )
+
+
 def near_duplicates(rows: Sequence[np.ndarray]) -> np.ndarray:
   """int [n]; documents with one number are near-duplicates, or linked by some: of the
   shorter's runs of 16 tokens a tenth is in the other.
@@ -108,7 +131,7 @@ def near_duplicates(rows: Sequence[np.ndarray]) -> np.ndarray:
   Args:
     rows: tokens of each.
   """
-  runs = [np.unique(_runs(row)) for row in rows]
+  runs = [_known([row]) for row in rows]
   number = np.array([*map(len, runs)])
   _, column = np.unique(np.concatenate(runs), return_inverse=True)
   owner = np.repeat(np.arange(len(rows)), number)
@@ -119,6 +142,20 @@ def near_duplicates(rows: Sequence[np.ndarray]) -> np.ndarray:
   much = shared.data >= _SHARED * np.minimum(number[i], number[j])
   near = scipy.sparse.coo_array((much[much], (i[much], j[much])), shape=shared.shape)
   return scipy.sparse.csgraph.connected_components(near)[1]
+
+
+def _known(rows: Sequence[np.ndarray]) -> np.ndarray:
+  """uint64, rising: the runs of 16 tokens that rows have."""
+  return np.unique(np.concatenate([np.zeros(0, np.uint64), *map(_runs, rows)]))
+
+
+def overlap(row: np.ndarray, known: np.ndarray) -> float:
+  """The share of a row's runs of 16 tokens that are among known ones, uint64, rising."""
+  own = _runs(row)
+  if not len(own) or not len(known):
+    return 0.0
+  place = np.minimum(np.searchsorted(known, own), len(known) - 1)
+  return float((known[place] == own).mean())
 
 
 def _runs(row: np.ndarray) -> np.ndarray:

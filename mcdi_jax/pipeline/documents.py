@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from mcdi_jax.data.documents import SPLITS, near_duplicates, read_corpus
+from mcdi_jax.data.documents import SPLITS, near_duplicates, read_corpus, say_overlaps
 from mcdi_jax.data.tokenizer import check_tokens, open_tokenizer
 from mcdi_jax.families import DocumentItems, Documents, family_to_json
 from mcdi_jax.lib import files
@@ -94,6 +94,7 @@ def load_documents(config: Config) -> DocumentSets:
   split = np.array([SPLITS.index(corpus.splits[n]) for n in kept])
   sources = tuple(sorted(set(corpus.sources)))
   source = np.array([sources.index(corpus.sources[n]) for n in kept], np.int32)
+  say_overlaps(rows, split, config.meta.shots[0] * asked.window, length)
   half, tokens_of = _halves(rows, split), np.array([*map(len, rows)], np.int32)
   ids = np.zeros((len(rows), tokens_of.max()), np.int32)
   for n, row in enumerate(rows):

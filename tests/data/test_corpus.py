@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcdi_jax.data.documents import near_duplicates, read_corpus
+from mcdi_jax.data.documents import near_duplicates, read_corpus, say_overlaps
 from mcdi_jax.lib.errors import DamagedError, InputError, MissingError
 
 RNG = np.random.default_rng(0)
@@ -20,6 +20,23 @@ def test_near_duplicates_share_a_tenth_of_their_runs():
   groups = near_duplicates([*plain, copy, little, linked, np.arange(5)])
   assert groups[0] == groups[4] == groups[6]
   assert len({*groups[[0, 1, 2, 3, 5, 7]]}) == 6
+
+
+def test_what_queries_share_with_training_and_with_their_support_is_told(
+  capsys: pytest.CaptureFixture,
+):
+  """Of the 25 runs of 40 tokens, 5 are of 20 tokens that a training document has, 10 of 25
+  that the support has; validation documents are not training."""
+  train, val, support, query = (RNG.integers(0, 10**6, 40) for _ in range(4))
+  query[:20] = train[7:27]
+  other = np.concatenate([support, support[5:30], query[:15]])
+  rows = [train, val, np.concatenate([support, query, train]), np.tile(val, 2), other]
+  say_overlaps(rows, np.array([0, 1, 2, 2, 4]), support=40, length=80)
+  said = capsys.readouterr().out
+  assert "test: of queries' runs of 16 tokens 10.0 % stand in training" in said
+  assert "documents, 50.0 % in their own support" in said  # of one none, of one all
+  assert "test_unseen_source: of queries' runs of 16 tokens 0.0 % stand" in said
+  assert "40.0 % in their own support" in said
 
 
 def test_documents_are_read_from_lines(tmp_path: Path):
