@@ -109,7 +109,7 @@ def say_overlaps(
   that it follows.
 
   Args:
-    split: int [n]; of each row, its place in `SPLITS`.
+    split: int [n]; of each row, its place in `SPLITS`; −1: it is left out.
     support, length: tokens of a support, and of it with the queries.
   """
   trained = _known([rows[n] for n in np.flatnonzero(split == 0)])

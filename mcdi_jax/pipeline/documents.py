@@ -94,8 +94,9 @@ def load_documents(config: Config) -> DocumentSets:
   split = np.array([SPLITS.index(corpus.splits[n]) for n in kept])
   sources = tuple(sorted(set(corpus.sources)))
   source = np.array([sources.index(corpus.sources[n]) for n in kept], np.int32)
-  say_overlaps(rows, split, config.meta.shots[0] * asked.window, length)
   half, tokens_of = _halves(rows, split), np.array([*map(len, rows)], np.int32)
+  used = np.where((split == 0) & (half < 0), -1, split)
+  say_overlaps(rows, used, config.meta.shots[0] * asked.window, length)
   ids = np.zeros((len(rows), tokens_of.max()), np.int32)
   for n, row in enumerate(rows):
     ids[n, : len(row)] = row
