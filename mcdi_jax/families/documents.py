@@ -56,6 +56,8 @@ class Documents(TaskFamily):
     adapted: patterns of the adapted matrices' paths.
     window: tokens of a window, each of which is predicted.
     first: the token that begins a text.
+    adapt_a: whether params also have `a`, which is added to A. Where B is 0, as in θ_0, the
+      loss has no gradient in it, so that a condition tells none of it in the first pass.
   """
 
   model: LlamaConfig = LlamaConfig()
@@ -63,10 +65,11 @@ class Documents(TaskFamily):
   adapted: str = "blocks/*/[qkvogud]*"
   window: int = 128
   first: int = 1
+  adapt_a: bool = False
   name: ClassVar[str] = "documents"
   metric: ClassVar[Metric] = Metric("−loss", "nats a token")
   one_by_one: ClassVar[bool] = True
-  cuts: ClassVar[dict[str, Cut]] = {"b/*": Cut("chunks", size=256)}
+  cuts: ClassVar[dict[str, Cut]] = {"[ab]/*": Cut("chunks", size=256)}
 
   @property
   def item_shape(self) -> tuple[int, ...]:
@@ -142,7 +145,8 @@ class Documents(TaskFamily):
   def frozen(self, base: Params, key: Key[Array, ""]) -> Params:
     """A model with A drawn, and the θ_0 that changes nothing."""
     adapters = init_adapters(key, base, self.adapted, self.rank)
-    return {"base": base, "a": adapters["a"], "init": {"b": adapters["b"]}}
+    own = {"a": jax.tree.map(jnp.zeros_like, adapters["a"])} if self.adapt_a else {}
+    return {"base": base, "a": adapters["a"], "init": {**own, "b": adapters["b"]}}
 
   def init(
     self, frozen: Params, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0
@@ -157,7 +161,14 @@ class Documents(TaskFamily):
 
   def merge(self, frozen: Params, params: Params) -> Params:
     """The model's params as adapted."""
-    return merge_adapters({"base": frozen["base"], "a": frozen["a"], "b": params["b"]})
+    return merge_adapters({"base": frozen["base"], **self.adapters(frozen, params)})
+
+  def adapters(self, frozen: Params, params: Params) -> Params:
+    """`{"a": …, "b": …}`: A [inputs, rank] and B [rank, outputs] of each matrix."""
+    a = frozen["a"]
+    if "a" in params:
+      a = jax.tree.map(jnp.add, a, params["a"])
+    return {"a": a, "b": params["b"]}
 
   def apply(
     self, frozen: Params, params: Params, x: Int[Array, "n s"]

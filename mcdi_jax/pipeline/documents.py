@@ -178,7 +178,7 @@ def check_documents(config: Config, sets: DocumentSets) -> None:
 
 def _family(config: Config, sets: DocumentSets) -> Documents:
   asked = config.documents
-  names = ("rank", "adapted", "window")
+  names = ("rank", "adapted", "window", "adapt_a")
   numbers = {name: getattr(asked, name) for name in names} | {"first": sets.first}
   forms = {"ways": config.meta.ways, "shots": config.meta.shots}
   return Documents(model=sets.model, **numbers, **forms)

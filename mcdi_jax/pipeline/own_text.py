@@ -88,13 +88,15 @@ def adapt_to_text(
   passes = passes or about_generator(generator).get("passes", 1)
   source = iterate(model, passes) if passes > 1 else model
   params = generate(source, support, jax.random.key(seed))
-  write_peft(place, model.frozen["a"], params["b"], base=str(files.as_path(base)))
+  own = family.adapters(model.frozen, params)
+  write_peft(place, own["a"], own["b"], base=str(files.as_path(base)))
   number = len(ids) // family.window
   windows = family.windows(jnp.asarray(ids), number)
   x, y = (part[family.shots[0] :] for part in windows)
   if not len(x):
     return Adapted(given, 0, math.nan, math.nan)
-  scored = (float(_loss(model, own, x, y)) for own in (model.frozen["init"], params))
+  both = (model.frozen["init"], params)
+  scored = (float(_loss(model, each, x, y)) for each in both)
   return Adapted(given, y.size, *scored)
 
 

@@ -61,6 +61,7 @@ class DocumentsConfig:
     training: of the model, on half of the training documents.
     rank: of the adapters.
     adapted: pattern of the adapted matrices' paths.
+    adapt_a: whether A is adapted, too, and not B alone.
     window: tokens of a window; `meta.shots` of them are a support, and the next
       `evaluation.queries` are asked.
     view: tokens before a query that are seen in further tests; 0: there are none.
@@ -70,6 +71,7 @@ class DocumentsConfig:
   training: BaseTrainingConfig = BaseTrainingConfig()
   rank: int = 4
   adapted: str = "blocks/*/[qkvogud]*"
+  adapt_a: bool = False
   window: int = 128
   view: int = 0
 

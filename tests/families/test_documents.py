@@ -124,6 +124,33 @@ def test_theta_0_is_the_model_and_each_adapter_changes_it():
   assert len(jax.tree.leaves(own.frozen(frozen["base"], KEY)["init"])) == 4
 
 
+def test_a_is_adapted_where_that_is_asked_for():
+  """It is added to the A that is drawn; at θ_0 the loss has no gradient in it."""
+  family = dataclasses.replace(FAMILY, adapt_a=True)
+  frozen, support = family.init_frozen(KEY), family.as_support(IDS[0, :8])
+  zero = family.init(frozen, KEY, support.x, 1)
+  assert zero.keys() == {"a", "b"}
+  x = support.x
+  plain = logits(MODEL, frozen["base"], x)
+  np.testing.assert_array_equal(family.apply(frozen, zero, x), plain)
+
+  def loss(params: dict) -> Array:
+    return family.loss(family.fitted(frozen, params, support), support.y).mean()
+
+  params = family.init(frozen, KEY, x, 1, scale=0.3)
+  for at, nothing in ((zero, True), (params, False)):
+    of_a = [float(jnp.abs(g).max()) for g in jax.tree.leaves(jax.grad(loss)(at)["a"])]
+    assert max(of_a) == 0 if nothing else min(of_a) > 0
+  own = family.adapters(frozen, params)
+  moved = jax.tree.map(jnp.subtract, own["a"], frozen["a"])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, params["a"])
+  without = {**frozen, "a": own["a"]}
+  found = FAMILY.apply(without, {"b": params["b"]}, x)
+  np.testing.assert_allclose(family.apply(frozen, params, x), found, atol=1e-5)
+  unmoved = family.apply(frozen, {**params, "a": zero["a"]}, x)
+  assert float(jnp.abs(unmoved - found).max()) > 1e-4
+
+
 def test_a_step_down_the_supports_gradient_helps_its_document():
   frozen = _frozen()
   support = FAMILY.examples(KEY, ITEMS, jnp.int32(0), Protocol(1, 2, 2)).support
@@ -139,12 +166,14 @@ def test_a_step_down_the_supports_gradient_helps_its_document():
   assert float(after) < float(before)
 
 
-def test_generated_and_read_back(tmp_path):
+@pytest.mark.parametrize("adapt_a", [False, True])
+def test_generated_and_read_back(tmp_path, adapt_a: bool):
   """From a text's tokens, with its gradient as a condition; of another text other
   adapters."""
   score = ScoreConfig("tokens", width=8, layers=1, heads=2, gradient=True, summary=0)
   diffusion = DiffusionConfig(steps=3, segments=3, schedule="linear_auto")
-  made = blank(GeneratorSpec(score, diffusion, FAMILY, "init"), KEY)
+  family = dataclasses.replace(FAMILY, adapt_a=adapt_a)
+  made = blank(GeneratorSpec(score, diffusion, family, "init"), KEY)
   leaves, tree = jax.tree.flatten(made.score)
   keys = jax.random.split(KEY, len(leaves))
   drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
@@ -158,7 +187,10 @@ def test_generated_and_read_back(tmp_path):
   assert support.x.shape == (2, 4)
   params = generate(made, support, KEY)
   other = generate(made, FAMILY.as_support(IDS[1, :9]), KEY)
-  assert not np.allclose(params["b"]["blocks"]["0"]["q"], other["b"]["blocks"]["0"]["q"])
+  assert params.keys() == ({"a", "b"} if adapt_a else {"b"})
+  for part in params:
+    one, another = (found[part]["blocks"]["0"]["q"] for found in (params, other))
+    assert not np.allclose(one, another)
   save_generator(tmp_path / "g", made, {})
   again = load_generator(str(tmp_path / "g"))
   found = again.network.apply(generate(again, support, KEY), support.x)
