@@ -1,9 +1,11 @@
 """One function for many tasks, in the order that is fastest on the platform."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mcdi_jax.lib.provenance import platform_used
 
@@ -24,7 +26,18 @@ def over_tasks(
     number = jax.tree.leaves(arguments)[0].shape[0]
     if not most or most >= number:
       return jax.vmap(fn)(*arguments)
-    return jax.lax.map(lambda own: fn(*own), arguments, batch_size=most)
+    whole = number // most * most
+    first, rest = (
+      jax.tree.map(operator.itemgetter(part), arguments)
+      for part in (slice(whole), slice(whole, None))
+    )
+    # `jax.lax.map` has a `batch_size`, which ends at results with nothing in them.
+    groups = jax.tree.map(lambda x: x.reshape(number // most, most, *x.shape[1:]), first)
+    found = jax.lax.map(lambda own: jax.vmap(fn)(*own), groups)
+    found = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:]), found)
+    if whole == number:
+      return found
+    return jax.tree.map(lambda *p: jnp.concatenate(p), found, jax.vmap(fn)(*rest))
 
   def in_turn(*arguments: Any) -> Any:
     return jax.lax.map(lambda own: fn(*own), arguments)

@@ -223,13 +223,14 @@ def test_quality_and_time_are_joined_by_form():
 
 
 def test_quality_and_time_as_a_file(tmp_path: Path):
-  """A panel for each list of tasks; the results that ship know both."""
+  """A panel for each list of tasks, four in the results that ship."""
   lines = files.read_json_lines(files.as_path(ROOT / "results/documents.jsonl"))
   write_trades(lines, tmp_path / "both.svg")
   drawn = (tmp_path / "both.svg").read_text()
   for sources in ("seen", "unseen"):
-    assert drawn.count(f"documents on documents-{sources}-sources") == 1
-  assert drawn.count(">descent_30<") == 1  # one legend for both
+    for view in ("", "-in-view"):
+      assert drawn.count(f">documents on documents-{sources}-sources{view}<") == 1
+  assert drawn.count(">descent_30<") == 1  # one legend for all
 
 
 def test_names_in_a_file_are_no_formulas(tmp_path: Path):
