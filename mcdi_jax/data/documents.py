@@ -116,7 +116,7 @@ def say_overlaps(
   for name in ("test", "test_unseen_source"):
     tests = [rows[n] for n in np.flatnonzero(split == SPLITS.index(name))]
     asked = [(row[:support], row[support:length]) for row in tests]
-    pairs = [(overlap(q, trained), overlap(q, _known([own]))) for own, q in asked]
+    pairs = [(_overlap(q, trained), _overlap(q, _known([own]))) for own, q in asked]
     of_training, of_own = 100 * np.mean(pairs or [(0.0, 0.0)], axis=0)
     CONSOLE.print(
       f"{name}: of queries' runs of {_GRAM} tokens {of_training:.1f} % stand in training "
@@ -149,7 +149,7 @@ def _known(rows: Sequence[np.ndarray]) -> np.ndarray:
   return np.unique(np.concatenate([np.zeros(0, np.uint64), *map(_runs, rows)]))
 
 
-def overlap(row: np.ndarray, known: np.ndarray) -> float:
+def _overlap(row: np.ndarray, known: np.ndarray) -> float:
   """The share of a row's runs of 16 tokens that are among known ones, uint64, rising."""
   own = _runs(row)
   if not len(own) or not len(known):
