@@ -222,14 +222,16 @@ class Documents(TaskFamily):
       raise InputError(
         f"support.mask is {mask.dtype} {jnp.shape(mask)}: give one bool a window"
       )
+    # In numpy: what is known is traced, too, where jax looks at it inside a `jit`.
     if not any(isinstance(part, jax.core.Tracer) for part in (y, mask)):
-      counts = (y != UNSCORED) if mask is None else (y != UNSCORED) & mask[:, None]
-      if not counts.any():
+      counts = np.asarray(y) != UNSCORED
+      if not (counts if mask is None else counts & np.asarray(mask)[:, None]).any():
         raise InputError("no token of support.y counts: give at least one")
     for name, given, lowest in (("x", x, 0), ("y", y, UNSCORED)):
       if isinstance(given, jax.core.Tracer):
         continue
-      least, most = int(jnp.min(given)), int(jnp.max(given))
+      values = np.asarray(given)
+      least, most = int(values.min()), int(values.max())
       if least < lowest or most >= self.model.vocabulary:
         raise InputError(
           f"support.{name} has tokens from {least} to {most}, the model knows 0 to "

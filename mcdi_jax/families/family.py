@@ -198,7 +198,7 @@ class TaskFamily(abc.ABC):
 
   def fresh(self, key: Key[Array, ""]) -> Params:
     """A θ_0 of the generated leaves, drawn."""
-    raise NotImplementedError
+    raise InputError(f"{type(self).__name__} has no `fresh`: say how a θ_0 is drawn")
 
   def init(
     self, frozen: Params, key: Key[Array, ""], x: Any, ways: int, *, scale: Any = 0.0

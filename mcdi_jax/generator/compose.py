@@ -8,11 +8,13 @@ pytree and pure, under `jit`, `vmap` and `grad` like the generators in it.
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
@@ -36,10 +38,9 @@ def refine(model: Model, *, steps: Any, rate: Any) -> Model:
   Raises:
     InputError: no model, no whole number of steps, or a rate that is not finite.
   """
-  whole = isinstance(steps, int) and steps >= 0
-  check(whole, "steps", steps, "give a whole number of at least 0")
+  steps = _whole("steps", steps, least=0)
   known = not isinstance(rate, jax.core.Tracer)
-  check(not known or bool(jnp.isfinite(rate)), "rate", rate, "give a finite number")
+  check(not known or _is_finite(rate), "rate", rate, "give a finite number")
   _check_models(model)
   return Refined(model, rate, steps)
 
@@ -55,8 +56,7 @@ def ensemble(*models: Model, samples: Any = 1) -> Model:
     InputError: no model, no whole number of samples, or models of different item shapes or
       matmul precisions.
   """
-  whole = isinstance(samples, int) and samples >= 1
-  check(whole, "samples", samples, "give a whole number of at least 1")
+  samples = _whole("samples", samples, least=1)
   _check_models(*models)
   if not models:
     raise InputError("an ensemble of no models: give at least one")
@@ -104,8 +104,7 @@ def iterate(generator: Any, times: Any) -> Model:
     InputError: no generator, one whose condition does not depend on weights, or no whole
       number of times.
   """
-  whole = isinstance(times, int) and times >= 1
-  check(whole, "times", times, "give a whole number of at least 1")
+  times = _whole("times", times, least=1)
   if not isinstance(generator, Generator):
     raise InputError(
       f"{type(generator).__name__} is no generator: iterate one first, then compose it"
@@ -116,6 +115,25 @@ def iterate(generator: Any, times: Any) -> Model:
       "config.score.gradient"
     )
   return Iterated(generator, times)
+
+
+def _whole(name: str, value: Any, *, least: int) -> int:
+  """Of any type that counts, such as numpy's; raises `InputError` for others."""
+  remedy = f"give a whole number of at least {least}"
+  try:
+    found = operator.index(value)
+  except TypeError:
+    check(False, name, value, remedy)
+  check(found >= least, name, value, remedy)
+  return found
+
+
+def _is_finite(number: Any) -> bool:
+  """Of a number that is known; numpy, as jax would trace it inside a `jit`."""
+  try:
+    return bool(np.isfinite(number))
+  except (TypeError, ValueError):
+    return False
 
 
 def _check_models(*models: Any) -> None:

@@ -1,7 +1,6 @@
 """A batch of training tasks: supports from the items, targets from the bank."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase as fnmatch
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from mcdi_jax.lib.spacing import evenly_spaced
 from mcdi_jax.preparation import Bank, support_key
 from mcdi_jax.preparation.bank import task_key
 from mcdi_jax.tasks import Form
+from mcdi_jax.weights import leaves_by_path, nested, weight_space
 
 _MOST = 256  # tasks at once, for memory
 
@@ -53,7 +53,7 @@ class TaskBatch(NamedTuple):
 
   Attributes:
     given: what the supports say, of which the score network makes a condition.
-    targets: [B, k, N, W] tokens of the local targets.
+    targets: [B, k, S, W] tokens of the local targets.
     ways: int32 [B]; classes that count.
   """
 
@@ -106,18 +106,14 @@ def task_source(
 def _padded(bank: Bank, family: TaskFamily) -> Bank:
   """With rows of zeros for the classes that its tasks do not have."""
 
-  def pad(path: Any, leaf: np.ndarray) -> np.ndarray:
-    name = "/".join(step.key for step in path)
-    cuts = (cut for pattern, cut in family.cuts.items() if fnmatch(name, pattern))
-    cut = next(cuts)
-    if cut.kind != "classes":
-      return leaf
-    axis = 2 + cut.axis  # behind the tasks and the k targets
-    more = family.largest.ways - leaf.shape[axis]
-    return np.pad(leaf, [(0, more if a == axis else 0) for a in range(leaf.ndim)])
-
-  weights = jax.tree_util.tree_map_with_path(pad, bank.weights)
-  return Bank(family.padded_task(bank.tasks), weights)
+  one = jax.tree.map(lambda leaf: leaf[0, 0], bank.weights)
+  weights = leaves_by_path(bank.weights)
+  for path, cut, *_ in weight_space(one, family.cuts).leaves:
+    if cut.kind == "classes":
+      leaf, axis = weights[path], 2 + cut.axis  # behind the tasks and the k targets
+      more = family.largest.ways - leaf.shape[axis]
+      weights[path] = np.pad(leaf, [(0, more * (a == axis)) for a in range(leaf.ndim)])
+  return Bank(family.padded_task(bank.tasks), nested(weights))
 
 
 def draw_tasks(

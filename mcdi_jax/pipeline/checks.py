@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.families.checks import check_layers
+from mcdi_jax.families.checks import check_cuts, check_layers
 from mcdi_jax.lib.config import check
 from mcdi_jax.pipeline.config import GENERATORS, Config
 from mcdi_jax.tasks import Form
@@ -19,10 +19,11 @@ def check_family_has(config: Config, family: TaskFamily) -> None:
   name.
 
   Raises:
-    InputError: the family has no such thing.
+    InputError: the family has no such thing, or its `cuts` leave leaves of the params out.
   """
   _check_bases(config, family)
   shapes = _shapes(family)
+  check_cuts(family, shapes)
   for pattern in config.evaluation.without:
     fits = any(fnmatch.fnmatchcase(path, pattern) for path in leaves_by_path(shapes))
     remedy = f"it fits no leaf, there are {sorted(leaves_by_path(shapes))}"

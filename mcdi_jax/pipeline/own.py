@@ -72,10 +72,10 @@ def own_use(family: TaskFamily, get_suite: Callable[..., Suite]) -> Use:
 
   def check_own(config: Config, data: OwnData) -> None:
     check(bool(family.name), "FAMILY.name", family.name, "give the family a name")
-    check_family_has(config, formed(config))
     suite = data.suite
     sets = {"train": suite.train, "val": suite.val, **suite.tests}
     check_family(formed(config), sets, config.forms[0])
+    check_family_has(config, formed(config))
 
   def prepare(
     config: Config, data: OwnData, seed: int, workdir: Path, timed: Stage

@@ -278,6 +278,23 @@ def test_a_mask_of_windows_is_looked_at():
       FAMILY.check_support(Support(x, y, mask), 1)
 
 
+def test_a_support_may_be_known_where_all_else_is_traced():
+  """Of a function that is compiled with it: what is wrong is told as it is outside."""
+  x = jnp.zeros((2, 4), int)
+
+  def shapes(y: Array, mask: Array | None) -> Array:
+    def traced(key: Array) -> Array:
+      FAMILY.check_support(Support(x, y, mask), 1)
+      return key
+
+    return jax.eval_shape(traced, KEY)
+
+  for mask in (None, jnp.array([True, False])):
+    shapes(x, mask)
+  with pytest.raises(InputError, match="no token of support.y counts"):
+    shapes(x - 1, None)
+
+
 def test_several_models_say_the_mean_of_their_probabilities():
   outputs = jax.random.normal(KEY, (3, 2, 4, 20))
   found = jax.nn.softmax(FAMILY.average(outputs))

@@ -11,7 +11,7 @@ import pytest
 
 from configs import moons, sines, springs
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.families.checks import check_family, check_layers
+from mcdi_jax.families.checks import check_cuts, check_family, check_layers
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.tasks import Protocol, Query, Support, Task
 from mcdi_jax.weights import Cut, Layer, weight_space
@@ -89,6 +89,19 @@ WRONG = {
     {"loss": lambda self, output, y: jnp.ones((len(y), 2))},
     r"loss gives shape \(4, 2\)",
   ),
+  "examples without a form": (
+    {"examples": lambda self, key, items, task, protocol: None},
+    r"examples cannot be called as training does .*form.* take \(self, key, items, task",
+  ),
+  "no θ_0": (
+    {"init_frozen": lambda self, key: {"mine": jnp.ones(2)}},
+    r"init_frozen gives no θ_0: let it return \{\*\*super",
+  ),
+  "no fresh params": ({"fresh": TaskFamily.fresh}, r"has no `fresh`: say how"),
+  "a condition that is one array": (
+    {"condition": lambda self, frozen, support, ways: support.x},
+    r"condition gives .*: give what the score network's `encode` takes",
+  ),
   "an array in a closure": (
     {"apply": lambda self, frozen, params, x: x[:, 0] * _Array.x.sum()},
     r"holds an array of shape \(100,\): give it as part of the items or of init_frozen",
@@ -161,11 +174,17 @@ def test_layers_that_are_not_described_are_told(changes: dict[str, Any], said: s
   [
     ({"layer_9/*": Cut("chunks", size=8)}, r"'layer_9/\*' fits no leaf"),
     ({"*": Cut("rows", 3)}, r"it has no axis 3"),
+    ({}, r"no pattern of Mine.cuts, \[\], fits the leaves \['layer_0/bias', "),
+    (
+      {"layer_1/*": Cut("chunks", size=8)},
+      r"fits the leaves \['layer_0/bias', 'layer_0/kernel', 'layer_2/bias', 'layer_2/kern",
+    ),
   ],
 )
-def test_patterns_of_leaves_that_are_not_there(cuts: Any, said: str):
+def test_cuts_that_are_not_of_all_leaves_are_told_before_any_work(cuts: Any, said: str):
+  family = type("Mine", (sines.Sines,), {"cuts": cuts})()
   with pytest.raises(InputError, match=said):
-    weight_space(sines.FAMILY.fresh(KEY), cuts)
+    check_cuts(family, jax.eval_shape(family.fresh, KEY))
 
 
 def test_the_examples_are_short():

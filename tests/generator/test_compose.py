@@ -149,6 +149,18 @@ def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: 
     assert np.mean(changed) > 0.8
 
 
+def test_a_composition_may_be_made_where_it_is_used(generator: Generator):
+  """Inside a `jit`, of numbers that are known there, of any type that counts."""
+  makers = (
+    lambda g, s: refine(g, steps=np.int64(s), rate=0.1),
+    lambda g, s: ensemble(g, samples=np.int32(s)),
+  )
+  for make in makers:
+    inside = jax.jit(lambda g, k, make=make: generate(make(g, 2), SUPPORT, k))
+    found = inside(generator, KEY)
+    chex.assert_trees_all_close(found, generate(make(generator, 2), SUPPORT, KEY), **NEAR)
+
+
 @pytest.mark.parametrize(
   ("make", "said"),
   [
@@ -158,6 +170,8 @@ def test_compositions_nest_under_jit_vmap_and_grad(generator: Generator, other: 
     ),
     (lambda g: ensemble(g, samples=0), "samples is 0: give a whole number of at least 1"),
     (lambda g: refine(g, steps=1.5, rate=0.1), "steps is 1.5: give a whole number"),
+    (lambda g: refine(g, steps=1, rate=np.nan), "rate is nan: give a finite number"),
+    (lambda g: refine(g, steps=1, rate="fast"), "rate is 'fast': give a finite number"),
     (lambda g: ensemble(), "an ensemble of no models"),
     (lambda g: guide(ensemble(g), 2.0), "Ensemble is no generator: guide one first"),
     (lambda g: ensemble(g, _less_precise(g)), "different matmul precisions, "),
