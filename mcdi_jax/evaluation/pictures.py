@@ -26,7 +26,7 @@ _GRID = 41
 
 
 class PreparedTask(NamedTuple):
-  """number: which task it is. support: of features. targets: tokens [k, N, W]."""
+  """number: which task it is. support: of features. targets: tokens [k, S, W]."""
 
   number: Any
   support: Support

@@ -266,6 +266,13 @@ class TaskFamily(abc.ABC):
     """Of each item."""
     raise NotImplementedError
 
+  def support_loss(
+    self, frozen: Params, params: Params, support: Support
+  ) -> Float[Array, ""]:
+    """The mean loss of the items of a support that count, which params are fitted to."""
+    output = self.fitted(frozen, params, support)
+    return mean_over_items(self.loss(output, support.y), support.mask)
+
   def average(self, outputs: Array) -> Array:
     """One output [n, ...] from those of several networks [m, n, ...]."""
     return outputs.mean(0)

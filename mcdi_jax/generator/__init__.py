@@ -1,6 +1,6 @@
 """The generator of weights: score network, condition, and the pure function `generate`."""
 
-from mcdi_jax.generator.compose import ensemble, guide, iterate, refine
+from mcdi_jax.generator.compose import descended, ensemble, guide, iterate, refine
 from mcdi_jax.generator.condition import Condition, Given
 from mcdi_jax.generator.export import export_generate
 from mcdi_jax.generator.generate import generate, generate_from_features
@@ -17,6 +17,7 @@ __all__ = [
   "Given",
   "Model",
   "ScoreConfig",
+  "descended",
   "ensemble",
   "export_generate",
   "generate",

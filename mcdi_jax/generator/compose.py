@@ -145,6 +145,18 @@ def _check_models(*models: Any) -> None:
       )
 
 
+def descended(
+  loss: Callable[[Params], Array], params: Params, *, rate: Any, steps: int
+) -> Params:
+  """After plain gradient steps; each leaf keeps its dtype."""
+
+  def step(params: Params, _: None) -> tuple[Params, None]:
+    down = lambda p, g: (p - rate * g).astype(p.dtype)  # noqa: E731
+    return jax.tree.map(down, params, jax.grad(loss)(params)), None
+
+  return jax.lax.scan(step, params, None, length=steps)[0]
+
+
 def support_loss(model: Model, params: Params, support: Support) -> Float[Array, ""]:
   """The mean loss of the items that count; support.x is what `embed` gives."""
   output = model.fitted(params, support)
@@ -191,13 +203,8 @@ class Refined(_Around):
   ) -> Params:
     settings = {"temperature": temperature, "ways": ways}
     params = self.model.from_features(support, key, **settings)
-    gradient = jax.grad(lambda params: support_loss(self.model, params, support))
-
-    def step(params: Params, _: None) -> tuple[Params, None]:
-      down = lambda p, g: (p - self.rate * g).astype(p.dtype)  # noqa: E731
-      return jax.tree.map(down, params, gradient(params)), None
-
-    params, _ = jax.lax.scan(step, params, None, length=self.steps)
+    loss = lambda params: support_loss(self.model, params, support)  # noqa: E731
+    params = descended(loss, params, rate=self.rate, steps=self.steps)
     return self.settled(params, support)
 
 

@@ -1,11 +1,12 @@
 """What the score networks share: settings and the embedding of time.
 
 A score network is a Linen module with two methods:
-  `encode(x [n, D], member [n, N]) → context`, once a task: features, and 1 where item n
-    counts and belongs to class c (`tokens` takes more); and
-  `denoise(context, present [N], tokens [N, W], time) → output [N, W]`, once a step, time =
+  `encode(x [n, D], member [n, N], ...) → context`, once a task: features, and 1 where item
+    n counts and belongs to class c; some networks take more; and
+  `denoise(context, present [N], tokens [S, W], time) → output [S, W]`, once a step, time =
     t/T in [0, 1). What it puts out for a class that is not present is of no meaning.
-The first D columns of a token are the class's vector in feature space, the others scalars.
+Of the two for heads S is N, and the first D columns of a token are the class's vector in
+feature space, the others scalars.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ from mcdi_jax.generator.score import ScoreConfig
 from mcdi_jax.generator.tokens import TokenNetwork
 from mcdi_jax.generator.transformer import TokenTransformer
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support, mean_over_items
+from mcdi_jax.tasks import Support
 from mcdi_jax.weights import WeightSpace
 
 SCORE_NETWORKS = {
@@ -94,10 +94,7 @@ def support_gradient(
   """Of the support's mean loss at these params, as tokens; each leaf of rms 1 within the
   task."""
 
-  def loss(params: Params) -> Array:
-    output = family.fitted(frozen, params, support)
-    return mean_over_items(family.loss(output, support.y), support.mask)
-
+  loss = lambda params: family.support_loss(frozen, params, support)  # noqa: E731
   gradient, dual = jax.grad(loss)(at), space.dual
   rms = dual.leaf_rms(dual.encode(gradient, None, present), present)
   scaled = dataclasses.replace(dual, scale=jnp.maximum(rms, 1e-12))

@@ -1,6 +1,7 @@
 """What a result must say of where it came from."""
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -42,6 +43,18 @@ def commit() -> str | None:
   except (OSError, subprocess.SubprocessError):
     return None
   return head + ("+" if dirty else "")
+
+
+@functools.cache
+def code(*others: str | None) -> str:
+  """sha256 of the package's Python files as they are now, committed or not, and of others
+  by their paths."""
+  package = Path(__file__).resolve().parents[1]
+  places = [*sorted(package.rglob("*.py")), *(Path(other) for other in others if other)]
+  found = hashlib.sha256()
+  for place in places:
+    found.update(place.read_bytes())
+  return found.hexdigest()
 
 
 def platform_used() -> str:

@@ -15,7 +15,6 @@ from mcdi_jax.lib.config import check
 from mcdi_jax.meta.reptile import pseudo_gradient
 from mcdi_jax.meta.training import adam
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import mean_over_items
 from mcdi_jax.weights.leaves import part
 
 
@@ -90,9 +89,7 @@ def initial_training(
 
     def loss(params: Params, task: Any, key: Key[Array, ""]) -> tuple[Array, Array]:
       support = family.support(key, items, task, config.shots)
-      output = family.fitted(at, params, support)
-      value = mean_over_items(family.loss(output, support.y), support.mask)
-      return value, jnp.zeros(())
+      return family.support_loss(at, params, support), jnp.zeros(())
 
     first = jax.tree.map(lambda leaf: leaf[0], tasks)
     x = family.support(k_items, items, first, config.shots).x  # for its shape alone

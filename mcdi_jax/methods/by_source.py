@@ -13,7 +13,7 @@ from mcdi_jax.families import DocumentItems, Documents
 from mcdi_jax.methods.descent import network_outputs
 from mcdi_jax.methods.method import Known, Method
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Protocol, Support, mean_over_items
+from mcdi_jax.tasks import Protocol, Support
 
 _STEPS, _DOCUMENTS = 60, 4  # of Adam, and documents a step
 
@@ -82,10 +82,7 @@ def _adapt_for(family: Documents) -> Any:
   ) -> Params:
     frozen, adapters = variables["frozen"], variables["adapters"]
 
-    def loss(params: Params) -> Float[Array, ""]:
-      output = family.fitted(frozen, params, support)
-      return mean_over_items(family.loss(output, support.y), support.mask)
-
+    loss = lambda params: family.support_loss(frozen, params, support)  # noqa: E731
     best = jnp.argmin(jax.lax.map(loss, adapters))
     return jax.tree.map(lambda leaf: leaf[best], adapters)
 

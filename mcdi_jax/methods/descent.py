@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Key, Shaped
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.space import LogUniform, Space
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support, mean_over_items
+from mcdi_jax.tasks import Support
 
 _SPACE: Space = {"rate": LogUniform(1e-3, 1.0), "epsilon": LogUniform(1e-8, 1e-2)}
 
@@ -45,9 +45,7 @@ def _functions(family: TaskFamily, steps: int) -> tuple[Any, Any]:
 
     optimiser = optax.adam(rate, eps=variables["epsilon"])
 
-    def loss(params: Params) -> Float[Array, ""]:
-      output = family.fitted(frozen, params, support)
-      return mean_over_items(family.loss(output, support.y), support.mask)
+    loss = lambda params: family.support_loss(frozen, params, support)  # noqa: E731
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
       params, state = carry

@@ -22,9 +22,10 @@ class Method(NamedTuple):
   Attributes:
     name: as in results.
     adapt: `adapt(variables, support, key, ways) → adapted`, pure: a pytree, such as the
-      params of a head; support.x [n, D], flat, with classes of any number.
-    predict: `predict(variables, adapted, x [m, D]) → outputs`, such as logits [m, N]. Those
-      of a class without an item are −∞.
+      params of a head; support.x is embedded, [n, D] for heads, and classes may have any
+      number of items.
+    predict: `predict(variables, adapted, x [m, ...]) → outputs`, such as logits [m, N].
+      Those of a class without an item are −∞.
     variables: what the method has learned before (a pytree), or ().
     settings: what distinguishes it, for results.
     transductive: whether it sees the items to label, without their labels.

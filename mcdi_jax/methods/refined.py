@@ -4,17 +4,16 @@ a start is worth, each n with a rate of its own."""
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mcdi_jax.families import TaskFamily
-from mcdi_jax.generator import Generator, generate_from_features
+from mcdi_jax.generator import Generator, descended, generate_from_features
 from mcdi_jax.methods.descent import network_outputs
 from mcdi_jax.methods.method import Method, Tunable
 from mcdi_jax.methods.space import LogUniform, Space
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support, mean_over_items
+from mcdi_jax.tasks import Support
 
 _SPACE: Space = {"rate": LogUniform(1e-3, 100.0)}
 
@@ -50,15 +49,8 @@ def _functions(family: TaskFamily, start: str, steps: int) -> tuple[Any, Any]:
     else:
       params = generate_from_features(variables["generator"], support, key, ways=ways)
 
-    def loss(params: Params) -> Float[Array, ""]:
-      output = family.fitted(frozen, params, support)
-      return mean_over_items(family.loss(output, support.y), support.mask)
-
-    def step(params: Params, _: None) -> tuple[Params, None]:
-      gradient = jax.grad(loss)(params)
-      return jax.tree.map(lambda p, g: p - rate * g, params, gradient), None
-
-    params, _ = jax.lax.scan(step, params, None, length=steps)
+    loss = lambda params: family.support_loss(frozen, params, support)  # noqa: E731
+    params = descended(loss, params, rate=rate, steps=steps)
     return family.settled(frozen, params, support)
 
   return adapt, network_outputs(family)

@@ -12,7 +12,7 @@ from mcdi_jax.families import Adapters
 from mcdi_jax.methods.method import Known, Method, Tunable
 from mcdi_jax.methods.space import LogUniform, Space
 from mcdi_jax.networks import Params
-from mcdi_jax.tasks import Support, mean_over_items
+from mcdi_jax.tasks import Support
 
 _SPACE: Space = {"rate": LogUniform(1e-5, 1e-1), "epsilon": LogUniform(1e-8, 1e-2)}
 
@@ -42,8 +42,7 @@ def _functions(family: Adapters, steps: int) -> tuple[Any, Any]:
     unchanged = family.init(frozen, key, support.x, ways)
 
     def loss(weights: Params) -> Float[Array, ""]:
-      output = family.fitted(_with(frozen, weights), unchanged, support)
-      return mean_over_items(family.loss(output, support.y), support.mask)
+      return family.support_loss(_with(frozen, weights), unchanged, support)
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
       weights, state = carry

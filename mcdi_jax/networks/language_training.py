@@ -39,7 +39,7 @@ def language_training(
     own = jax.tree.map(jnp.copy, params)
     return LanguageState(jnp.int32(0), own, optimiser.init(own))
 
-  @jax.jit
+  @jax.jit(donate_argnames="state")
   def step(
     state: LanguageState,
     key: Key[Array, ""],

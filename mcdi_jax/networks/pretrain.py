@@ -186,8 +186,10 @@ def _changed(
   x: Float[Array, "n h w c"], key: Key[Array, ""], config: BackboneConfig
 ) -> Float[Array, "n h w c"]:
   """With the changes that are asked for, each image its own."""
+  k_changes = key
   if config.warp:
     k_which, k_warp = jax.random.split(key)
+    k_changes = jax.random.fold_in(key, 2)  # 0 and 1 are those above
     chosen = jax.random.bernoulli(k_which, config.warp, (len(x), 1, 1, 1))
     x = jnp.where(chosen, jax.vmap(warp)(x, jax.random.split(k_warp, len(x))), x)
   changes = (
@@ -197,7 +199,7 @@ def _changed(
   )
   for number, (asked, change) in enumerate(changes):
     if asked:
-      keys = jax.random.split(jax.random.fold_in(key, number), len(x))
+      keys = jax.random.split(jax.random.fold_in(k_changes, number), len(x))
       x = jax.vmap(change)(x, keys)
   return x
 
@@ -217,10 +219,10 @@ def _optimiser(config: BackboneConfig) -> optax.GradientTransformation:
 
 def embed(apply: Callable[..., Any], params: Params, images: ClassSet) -> ClassSet:
   """The same classes with each image replaced by its features float32 [n, D]."""
-  of_all = jax.jit(lambda x: features_of(apply, params, x))
-  return images._replace(x=of_all(images.x))
+  return images._replace(x=features_of(apply, params, images.x))
 
 
+@functools.partial(jax.jit, static_argnames="apply")
 def features_of(apply: Callable[..., Any], params: Params, x: Array) -> Array:
   """[n, D] of images [n, h, w, c]."""
   one = lambda x: apply(params, to_unit(x)[None])[0]  # noqa: E731

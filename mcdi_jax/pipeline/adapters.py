@@ -27,7 +27,7 @@ from mcdi_jax.methods import (
   shuffled_adapters,
   whole_descent,
 )
-from mcdi_jax.pipeline.backbone import prepare_backbone
+from mcdi_jax.pipeline.backbone import backbone_seed, prepare_backbone
 from mcdi_jax.pipeline.checks import check_family_has
 from mcdi_jax.pipeline.config import Config, task_family
 from mcdi_jax.pipeline.controls import bank_of, other_supports
@@ -136,10 +136,9 @@ def prepare_adapters(
 ) -> Prepared:
   """One encoder for all seeds, that of the bank's seed: what is generated is compared, and
   the bank is of it."""
-  del seed
   with timed("encoder"):
     directory = cache(config.backbone_dir, workdir / "backbone")
-    metrics, own = workdir / "metrics.jsonl", config.preparation.seed
+    metrics, own = workdir / "metrics.jsonl", backbone_seed(config, seed)
     backbone = prepare_backbone(config, sets.plain, directory, metrics, own)
   family = task_family(config, sets.plain.image_shape)
   on_device = lambda items: jax.tree.map(jnp.asarray, items)  # noqa: E731

@@ -48,6 +48,13 @@ class Backbone(NamedTuple):
   directory: Path
 
 
+def backbone_seed(config: Config, seed: int) -> int:
+  """Of the backbone that a seed of the generators has: its own, or one for all of them,
+  that of the bank. Adapters always have one: what is generated lies inside it."""
+  one = config.backbone.shared or config.family == "adapters"
+  return config.preparation.seed if one else seed
+
+
 def prepare_backbone(
   config: Config, splits: Splits, directory: Path, metrics: Path, seed: int
 ) -> Backbone:
@@ -149,13 +156,13 @@ def augmented_features(
   apply = backbone.network.apply
   images = _turned(splits.train, config)
   key = key_for(config.preparation.seed, "warps")
+
+  @jax.jit
+  def warped(params: Any, images: Array, keys: Key[Array, " n"]) -> Array:
+    one = lambda image, key: apply(params, warp(to_unit(image), key)[None])[0]  # noqa: E731
+    return jax.lax.map(lambda own: one(*own), (images, keys), batch_size=256)
+
   for copy in range(config.preparation.augment_copies):
     keys = jax.random.split(jax.random.fold_in(key, copy), len(images.x))
-    one = lambda p, x, k: apply(p, warp(to_unit(x), k)[None])[0]  # noqa: E731
-    warped = jax.jit(
-      lambda p, xs, ks, one=one: jax.lax.map(
-        lambda xk: one(p, *xk), (xs, ks), batch_size=256
-      )
-    )
     versions.append(warped(backbone.params, images.x, keys))
   return features._replace(x=jnp.stack(versions, axis=1))

@@ -103,7 +103,8 @@ class Config:
       `hypernetwork_weights` (the same at T = 1, by the weights of the bank),
       `k1` (vanilla diffusion: the last of the bank's targets, one segment),
       `naive_targets` (all of them, each as the end of the whole chain).
-    seeds: each trains a backbone, and every generator on it, once.
+    seeds: each trains every generator once; with `heads` on a backbone of its own, unless
+      `backbone.shared`. Elsewhere the encoder or θ_0 is one for all, by `preparation.seed`.
     gauge: whether the mean over classes is removed from weights and noise.
     align: whether the hidden units of the bank's networks are put in the order nearest to
       θ_0's, for weights that do not start from one θ_0 (`preparation.shared_init`).

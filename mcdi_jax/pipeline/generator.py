@@ -161,8 +161,12 @@ def _trained(
   validate = validation(config.forms, k_validation, **settings)
   generator, training = plan.start, plan.training
 
+  number: int | None = None  # of the step, on the host: the device's would be waited for
+
   def step(state: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-    source = material.bank.at(state.step)
+    nonlocal number
+    number = int(state.step) if number is None else number + 1
+    source = material.bank.at(number)
     batch = training.draw(source, generator, key, state.step)
     return training.step(state, generator, batch, key)
 

@@ -20,6 +20,7 @@ from mcdi_jax.methods import HEADS, Method, Statistics, prepared
 from mcdi_jax.networks.validation import PROTOCOLS
 from mcdi_jax.pipeline.backbone import (
   augmented_features,
+  backbone_seed,
   embed_splits,
   prepare_backbone,
 )
@@ -87,7 +88,7 @@ def prepare_heads(
   with timed("backbone"):
     directory = cache(config.backbone_dir, workdir / "backbone")
     metrics = workdir / "metrics.jsonl"
-    own = config.preparation.seed if config.backbone.shared else seed
+    own = backbone_seed(config, seed)
     backbone = prepare_backbone(config, splits, directory, metrics, own)
   with timed("features"):
     features = embed_splits(config, splits, backbone)

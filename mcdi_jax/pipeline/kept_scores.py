@@ -2,6 +2,7 @@
 that was interrupted goes on at the method that it was at."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class KeptScores:
     content, found = _content(items, jax.random.key_data(keys)), []
     with Bar("tests", len(methods)) as bar:
       for method in methods:
-        place = self._path(method, content, protocol)
+        place = self._path(method, family, content, protocol)
         if not files.is_finished(place):
           (own,) = score([method], family, items, protocol, keys)
           files.write_checked_arrays(place, own._asdict())
@@ -46,12 +47,17 @@ class KeptScores:
         bar.update(len(found), method.name)
     return found
 
-  def _path(self, method: Method, content: str, protocol: Protocol) -> Path:
-    """Named by all that scores depend on."""
+  def _path(
+    self, method: Method, family: TaskFamily, content: str, protocol: Protocol
+  ) -> Path:
+    """Named by all that scores depend on, the code as it is now among it."""
+    module = sys.modules[type(family).__module__]
     told = {
       "method": [method.name, method.settings, _content(method.variables)],
-      "task": [content, protocol],
-      "commit": provenance.commit(),
+      "task": [content, protocol, repr(family)],
+      "code": provenance.code(getattr(module, "__file__", None)),
+      "versions": provenance.versions(),
+      "precision": jax.config.jax_default_matmul_precision,
     }
     return self._place / f"{method.name}-{content_hash(told)[:24]}.safetensors"
 

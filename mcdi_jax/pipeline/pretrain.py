@@ -14,7 +14,7 @@ from mcdi_jax.lib.files import Path, PathLike
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.provenance import commit, versions
 from mcdi_jax.networks.validation import validation
-from mcdi_jax.pipeline.backbone import Backbone, prepare_backbone
+from mcdi_jax.pipeline.backbone import Backbone, backbone_seed, prepare_backbone
 from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.heads import check_pretraining, load_images
 from mcdi_jax.pipeline.use import cache
@@ -30,14 +30,14 @@ class Pretrained(NamedTuple):
 def pretrain(config: Config, out: PathLike) -> Pretrained:
   """Trains the backbone of a config on its training classes, or goes on, and writes it.
 
-  It is that of the config's first seed, and lies in the cache where `launch.run` looks for
-  it (`config.backbone_dir`; else in the folder).
+  It is that of the config's first seed, or the one that all seeds share. `launch.run`
+  finds it where `config.backbone_dir` is set for both; else the folder alone has it.
 
   Raises:
     InputError: another encoder's folder, or images that do not suffice.
   """
   out = outputs.checked(out, "--out", folder=True)
-  splits, seed = load_images(config), config.seeds[0]
+  splits, seed = load_images(config), backbone_seed(config, config.seeds[0])
   check_pretraining(config, splits)
   about = _about(config, splits, seed)
   _check_out(out, about)

@@ -80,7 +80,7 @@ def _known_use(config: Config) -> Use:
 
 
 def _run_seed(config: Config, use: Use, data: Any, seed: int, workdir: Path) -> None:
-  """The whole chain of one seed: it trains a backbone of its own, and so on."""
+  """The whole chain of one seed."""
   prefix = f"seed {seed}, " if len(config.seeds) > 1 else ""
   timed: Stage = lambda title: stage(prefix + title)  # noqa: E731
   prepared = use.prepare(config, data, seed, workdir, timed)

@@ -1,7 +1,7 @@
 """A bank that need not fit the memory: as much of it at a time as a setting says."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mcdi_jax.preparation import Shards
 
@@ -22,9 +22,10 @@ class Windows(Generic[Source]):
     self.number, self._make, self._period = number, make, period
     self._held: tuple[int, Source] | None = None
 
-  def at(self, step: Any) -> Source:
-    """What the tasks of a step are drawn from; step int []."""
-    window = int(step) // self._period % self.number if self.number > 1 else 0
+  def at(self, step: int) -> Source:
+    """What the tasks of a step are drawn from. The step is a number of the host: one of
+    the device would be waited for."""
+    window = step // self._period % self.number
     if self._held is None or self._held[0] != window:
       self._held = None  # two at once would be beyond what is allowed
       self._held = window, self._make(window)
@@ -35,10 +36,10 @@ def windows_of(banks: list[Shards], limit: int) -> list[list[list[int]]]:
   """The shards that each window has of each bank: all in one window if their files are no
   larger than `limit` bytes together, else as many whole shards of each as fit, one at
   least; all windows have as many, so that nothing is compiled again."""
-  if sum(bank.size for bank in banks) <= limit:
+  if sum(bank.bytes for bank in banks) <= limit:
     return [[list(range(len(bank.sizes))) for bank in banks]]
   whole = [[s for s, n in enumerate(bank.sizes) if n == bank.sizes[0]] for bank in banks]
-  each = sum(bank.size / len(bank.sizes) for bank in banks)
+  each = sum(bank.bytes / len(bank.sizes) for bank in banks)
   per = max(1, int(limit / each))
   number = -(-max(map(len, whole)) // per)
   return [

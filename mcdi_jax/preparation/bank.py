@@ -55,8 +55,8 @@ class Shards(NamedTuple):
   sizes: tuple[int, ...]
 
   @property
-  def size(self) -> int:
-    """Bytes of all files."""
+  def bytes(self) -> int:
+    """Of all files."""
     places = [_shard_path(self.directory, s) for s in range(len(self.sizes))]
     return sum(place.stat().length for place in places)
 

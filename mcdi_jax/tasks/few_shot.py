@@ -15,8 +15,10 @@ class Support(NamedTuple):
   """The labelled items of a task: all that a method may adapt to.
 
   Attributes:
-    x: [n, ...] images in [0, 1] (or their features).
-    y: int [n] labels in 0..N−1, in any order; classes may have unequal numbers of items.
+    x: [n, ...] items as the family has them, such as images in [0, 1], or what `embed`
+      makes of them.
+    y: what there is to learn of each, as the family has it; of classifiers int [n] labels
+      in 0..N−1, in any order, and classes may have unequal numbers of items.
     mask: bool [n], False for items that only fill up the arrays; None: all count. A class
       without an item that counts is no class of the task.
   """

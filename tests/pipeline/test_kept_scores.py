@@ -1,5 +1,6 @@
 """Scores that no seed changes: computed once, and not taken for those of something else."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from miniature import WIDTH, make_generator
 from mcdi_jax.data import from_labels
 from mcdi_jax.evaluation import Scores, score, task_keys
 from mcdi_jax.families import DocumentItems
+from mcdi_jax.lib import provenance
 from mcdi_jax.lib.files import as_path
 from mcdi_jax.methods import Method, Statistics
 from mcdi_jax.methods.prototypes import PROTOTYPES
@@ -95,7 +97,9 @@ def test_what_is_kept_is_not_computed_again(
     for mine, plain in zip(found, expected, strict=False):
       np.testing.assert_array_equal(mine.values, plain.values)
       np.testing.assert_array_equal(mine.clusters, plain.clusters)
+  other = dataclasses.replace(FAMILY, most_items=50)
   for call in (
+    (_methods(), other, _items(), FORM, KEYS),
     (_methods(0.4), FAMILY, _items(), FORM, KEYS),
     (_methods(), FAMILY, _items(1.0), FORM, KEYS),
     (_methods(), FAMILY, _items(), FORM, task_keys(1, 6)),
@@ -104,3 +108,26 @@ def test_what_is_kept_is_not_computed_again(
     computed.clear()
     scored(*call)
     assert "ridge" in computed
+  for name, value in (
+    ("code", lambda *_: "edited"),
+    ("versions", lambda: {"jax": "another"}),
+  ):
+    computed.clear()
+    with monkeypatch.context() as patch:
+      patch.setattr(provenance, name, value)
+      scored(_methods()[:1], FAMILY, _items(), FORM, KEYS)
+    assert computed == ["prototypes"]
+  computed.clear()
+  with jax.default_matmul_precision("default"):
+    scored(_methods()[:1], FAMILY, _items(), FORM, KEYS)
+  assert computed == ["prototypes"]
+
+
+def test_the_code_is_what_lies_on_disk(tmp_path: Path):
+  """Of a file that is named, too, such as that of a family of one's own."""
+  place = tmp_path / "mine.py"
+  place.write_text("a = 1\n")
+  before = provenance.code.__wrapped__(str(place))
+  assert before == provenance.code.__wrapped__(str(place)) != provenance.code()
+  place.write_text("a = 2\n")
+  assert provenance.code.__wrapped__(str(place)) != before

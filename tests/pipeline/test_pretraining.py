@@ -81,7 +81,7 @@ def test_a_folder_of_class_folders_is_split_by_its_levels(images: Path):
 def test_the_folder_says_what_it_holds(images: Path, tmp_path: Path, trained: list[Any]):
   """Of the first seed, whose training goes on where it was; and the features of
   launch.embed are those of the network before they are divided by their length."""
-  config, out = _config(images), tmp_path / "encoder"
+  config, out = _config(images, shared=False), tmp_path / "encoder"
   made = pretrain(config, out)
   ((directory, splits, metrics, seed),) = trained
   assert (str(directory), str(metrics)) == (f"{out}/backbone", f"{out}/metrics.jsonl")
@@ -115,6 +115,16 @@ def test_the_folder_says_what_it_holds(images: Path, tmp_path: Path, trained: li
     own, theirs = (x[np.argsort(x[:, 0])] for x in (own, theirs))
     np.testing.assert_allclose(own, theirs, rtol=1e-4, atol=1e-5)
   assert sorted(split) == [0] * 8 + [1] * 5 + [2] * 6
+
+
+@pytest.mark.parametrize(("shared", "seed"), [(True, 0), (False, 4)])
+def test_it_is_the_backbone_that_a_run_looks_for(
+  shared: bool, seed: int, images: Path, tmp_path: Path, trained: list[Any]
+):
+  """Of the bank's seed, where all seeds of the generators have one."""
+  config = _config(images, shared=shared)
+  pretrain(config, tmp_path / "encoder")
+  assert trained[0][-1] == stage.backbone_seed(config, 4) == seed
 
 
 def test_another_encoders_folder_is_left_alone(

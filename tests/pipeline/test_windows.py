@@ -28,8 +28,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def test_what_fits_is_one_window(shards: Shards):
-  assert windows_of([shards], shards.size) == [[[0, 1, 2, 3, 4, 5]]]
-  assert windows_of([shards, shards], 2 * shards.size) == [[[*range(6)], [*range(6)]]]
+  assert windows_of([shards], shards.bytes) == [[[0, 1, 2, 3, 4, 5]]]
+  assert windows_of([shards, shards], 2 * shards.bytes) == [[[*range(6)], [*range(6)]]]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 1e-9])
@@ -37,10 +37,10 @@ def test_windows_stay_within_the_bytes_and_reach_every_whole_shard(
   shards: Shards, share: float
 ):
   """All of one size, or a step would be compiled again; one shard at the least."""
-  limit = int(share * shards.size)
+  limit = int(share * shards.bytes)
   found = [window for (window,) in windows_of([shards], limit)]
   assert len({len(window) for window in found}) == 1
-  bytes_of_shard = shards.size / 6
+  bytes_of_shard = shards.bytes / 6
   assert len(found[0]) == 1 or len(found[0]) * bytes_of_shard <= limit
   assert {s for window in found for s in window} == {0, 1, 2, 3, 4}
   assert all(len(set(window)) == len(window) for window in found)
@@ -60,12 +60,13 @@ def test_a_window_is_read_when_its_turn_comes_and_not_twice():
   read: list[int] = []
   windows = Windows(lambda n: read.append(n) or n, 3, 10)  # type: ignore
   assert read == []
-  found = [windows.at(jnp.int32(step)) for step in range(65)]
+  found = [windows.at(step) for step in range(65)]
   assert read == [0, 1, 2, 0, 1, 2, 0]
   assert found[35] == 0 and found[45] == 1
   assert windows.at(35) == 0  # a run that goes on there
 
 
-def test_one_window_never_waits_for_the_step():
-  windows = Windows(lambda n: n, 1, 10)
-  assert windows.at(None) == 0
+def test_one_window_is_there_for_all_steps():
+  read: list[int] = []
+  windows = Windows(lambda n: read.append(n) or n, 1, 10)  # type: ignore
+  assert [windows.at(step) for step in (0, 25, 3)] == [0, 0, 0] and read == [0]
