@@ -191,9 +191,8 @@ def _plane(
   x, y = jnp.linspace(low - margin, high + margin, _GRID).T
   grid = jnp.stack(jnp.meshgrid(x, y), -1)
 
-  def quality(tokens: Float[Array, "S W"]) -> Array:
-    return family.metric.scale * family.quality(output(tokens), Query(*items))
-
+  scale = family.metric.scale
+  quality = lambda tokens: scale * family.quality(output(tokens), Query(*items))  # noqa: E731
   return {
     "plane_x": x,
     "plane_y": y,

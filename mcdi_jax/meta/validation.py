@@ -1,6 +1,7 @@
 """The validation tasks during meta-training."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,27 +34,9 @@ def validation(
   makes them, it is the last's quality and the first's rms."""
   largest = Protocol(*(max(sizes) for sizes in zip(*protocols, strict=True)))
   forms = Form(*(jnp.asarray([p[field] for p in protocols]) for field in (0, 1)))
-
-  def one(
-    generator: Generator, items: Any, form: Form, key: Key[Array, ""]
-  ) -> tuple[Array, Array]:
-    family = generator.spec.family
-    k_task, k_sample = jax.random.split(key)
-    task = family.sample(k_task, items, largest, form=form)
-    if not temperature:  # the chain's noise would depend on the dimensions
-      task = family.compact(task)
-    support, query = task
-    generator = generator.of_items(support.x.shape[1:])
-    condition = generator.condition(support, largest.ways)
-    tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
-    params = generator.decode(tokens, condition, support)
-    settings = {"temperature": temperature, "ways": largest.ways}
-    for n in range(1, passes):
-      own = key_of_pass(k_sample, n)
-      params = generator.sampled_from(params, support, own, **settings)
-    quality = family.quality(family.apply(generator.frozen, params, query.x), query)
-    rms = generator.space.leaf_rms(tokens, condition.present)
-    return quality, jnp.mean(rms)
+  of_task = functools.partial(
+    _of_task, largest=largest, temperature=temperature, passes=passes
+  )
 
   @jax.jit
   def validate(
@@ -65,7 +48,7 @@ def validation(
     def of_form(form_and_key: tuple[Form, Key[Array, ""]]) -> tuple[Array, Array]:
       form, key = form_and_key
       keys = jax.random.split(key, tasks)
-      each = lambda k: one(current, items, form, k)  # noqa: E731
+      each = lambda k: of_task(current, items, form, k)  # noqa: E731
       in_turn = generator.spec.family.one_by_one
       quality, rms = over_tasks(each, keys, most=_BATCH, one_by_one=in_turn)
       return scale * quality.mean(), rms.mean()
@@ -83,3 +66,33 @@ def validation(
     return state, metrics
 
   return validate
+
+
+def _of_task(
+  generator: Generator,
+  items: Any,
+  form: Form,
+  key: Key[Array, ""],
+  *,
+  largest: Protocol,
+  temperature: float,
+  passes: int,
+) -> tuple[Array, Array]:
+  """Of one task: the quality of the last pass, and the rms of the first's tokens."""
+  family = generator.spec.family
+  k_task, k_sample = jax.random.split(key)
+  task = family.sample(k_task, items, largest, form=form)
+  if not temperature:  # the chain's noise would depend on the dimensions
+    task = family.compact(task)
+  support, query = task
+  generator = generator.of_items(support.x.shape[1:])
+  condition = generator.condition(support, largest.ways)
+  tokens, _ = generator.sample(condition, k_sample, temperature=temperature)
+  params = generator.decode(tokens, condition, support)
+  settings = {"temperature": temperature, "ways": largest.ways}
+  for n in range(1, passes):
+    own = key_of_pass(k_sample, n)
+    params = generator.sampled_from(params, support, own, **settings)
+  quality = family.quality(family.apply(generator.frozen, params, query.x), query)
+  rms = generator.space.leaf_rms(tokens, condition.present)
+  return quality, jnp.mean(rms)

@@ -70,20 +70,7 @@ def adapt_to_text(
     )
   base = base or find_generator(generator) / "base"
   _check_base(model, base, generator)
-  tokens = open_tokenizer(base)([read_document(text)])
-  check_tokens(tokens, family.model.vocabulary, base)
-  if tokens[0][0] != family.first:
-    raise InputError(
-      f"the tokenizer.json of --base {base} does not put token {family.first} before a "
-      "text: bring the one that the generator was trained with"
-    )
-  ids = tokens[0][1:]
-  given = family.shots[0] * family.window
-  if len(ids) < given:
-    raise InputError(
-      f"{text} has {len(ids)} tokens: this generator needs {given} for a support, so give "
-      "a longer text"
-    )
+  ids, given = _tokens(family, base, text), family.shots[0] * family.window
   support = family.as_support(ids[:given])
   passes = passes or about_generator(generator).get("passes", 1)
   source = iterate(model, passes) if passes > 1 else model
@@ -98,6 +85,24 @@ def adapt_to_text(
   both = (model.frozen["init"], params)
   scored = (float(_loss(model, each, x, y)) for each in both)
   return Adapted(given, y.size, *scored)
+
+
+def _tokens(family: Documents, base: PathLike, text: PathLike) -> np.ndarray:
+  """Of a text, enough for a support, without the one that begins it."""
+  (found,) = tokens = open_tokenizer(base)([read_document(text)])
+  check_tokens(tokens, family.model.vocabulary, base)
+  if found[0] != family.first:
+    raise InputError(
+      f"the tokenizer.json of --base {base} does not put token {family.first} before a "
+      "text: bring the one that the generator was trained with"
+    )
+  ids, given = found[1:], family.shots[0] * family.window
+  if len(ids) < given:
+    raise InputError(
+      f"{text} has {len(ids)} tokens: this generator needs {given} for a support, so give "
+      "a longer text"
+    )
+  return ids
 
 
 @jax.jit

@@ -80,8 +80,7 @@ def generate_from_folder(
   classes, origin = given.classes, given.origin
   count = np.bincount(given.support.y).tolist()
   say_if_untrained(generator, count)
-  if temperature is None:
-    temperature = 1.0 if samples else 0.0
+  temperature = float(bool(samples)) if temperature is None else temperature
 
   def sample(key: jax.Array) -> Any:
     settings = {"temperature": temperature, "ways": len(classes)}
