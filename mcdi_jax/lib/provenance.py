@@ -58,8 +58,11 @@ def code(*others: str | None) -> str:
 
 
 def platform_used() -> str:
-  """Of the device that is used: such as `cpu` or `gpu`."""
-  return jax.devices()[0].platform
+  """Of the device that is used where none is named: such as `cpu` or `gpu`."""
+  chosen = jax.config.jax_default_device  # also of `with jax.default_device(...)`
+  if chosen is None:
+    return jax.default_backend()
+  return chosen if isinstance(chosen, str) else chosen.platform
 
 
 def device() -> str:

@@ -25,7 +25,7 @@ from mcdi_jax.pipeline.config import Config
 _SAVE_EVERY = 400
 
 
-class Features(NamedTuple):
+class EmbeddedSplits(NamedTuple):
   """Sets of features; with rotations, the classes are those of all four turns.
 
   Attributes:
@@ -130,7 +130,7 @@ def _turned(images: ClassSet, config: Config) -> ClassSet:
   return with_rotations(images) if config.data.rotations else images
 
 
-def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features:
+def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> EmbeddedSplits:
   """Reads or computes the features of every image of every split."""
   sets = {name: getattr(splits, name) for name in ("train", "val", "test")}
   turned = {name: _turned(images, config) for name, images in sets.items()}
@@ -145,7 +145,7 @@ def embed_splits(config: Config, splits: Splits, backbone: Backbone) -> Features
   x = files.read_checked_arrays(path)
   found = {n: images._replace(x=jnp.asarray(x[n])) for n, images in turned.items()}
   upright = take_classes(found["test"], 0, splits.test.classes)
-  return Features(**found, upright_test=upright)
+  return EmbeddedSplits(**found, upright_test=upright)
 
 
 def augmented_features(

@@ -75,3 +75,14 @@ def test_the_device_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch):
 def test_the_threads_of_a_cpu_are_counted_everywhere(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.delattr("os.sched_getaffinity", raising=False)
   assert provenance.device().startswith("cpu (")
+
+
+def test_the_platform_is_that_of_the_device_that_is_chosen(
+  monkeypatch: pytest.MonkeyPatch,
+):
+  """Work that is put on the CPU of a machine with a GPU has the CPU's order."""
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert provenance.platform_used() == "gpu"
+  for chosen in ("cpu", jax.devices("cpu")[0]):
+    with jax.default_device(chosen):
+      assert provenance.platform_used() == "cpu"
