@@ -6,7 +6,6 @@ as each core has tests of its own) and none twice: a cache beside pytest's own i
 between runs.
 """
 
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
-_MOST_MAPS = 30_000
 _MOST_BYTES = 6 * 2**30  # of a worker
 
 if jax.__version_info__ < (0, 11):  # later ones have one emitter, and end at unknown flags
@@ -68,13 +66,8 @@ def key() -> jax.Array:
 
 @pytest.fixture(scope="module", autouse=True)
 def room_for_programs() -> Iterator[None]:
-  """Each compiled program takes memory, and places of the process's memory map, of which a
-  kernel gives 65,530: beyond them the next one is a segmentation fault."""
+  """Each compiled program takes memory, and places of the process's memory map."""
   yield
-  maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
-  if not maps.exists():
-    return
-  held = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-  if held > _MOST_BYTES or maps.read_bytes().count(b"\n") > _MOST_MAPS:
-    jax.clear_caches()
-    gc.collect()
+  from mcdi_jax.lib.programs import make_room  # not before its types are checked
+
+  make_room(most_bytes=_MOST_BYTES)

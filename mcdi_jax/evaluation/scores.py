@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.lib.keys import key_for
 from mcdi_jax.lib.over_tasks import over_tasks
+from mcdi_jax.lib.programs import make_room
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Protocol, Task
 
@@ -56,6 +57,7 @@ def score(
 ) -> list[Scores]:
   """Of each method on the same tasks, whose queries' labels are never shown to it. Methods
   that share their functions share their compilation, for all sets."""
+  make_room()
   draw = lambda key, items: draw_task(key, family, items, protocol)[0]  # noqa: E731
   one = jax.eval_shape(draw, keys[0], items)
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from mcdi_jax.evaluation.latency import Latency, matmul_peak, measure, program_flops
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator import Generator, generate, generate_from_features
+from mcdi_jax.lib.programs import make_room
 from mcdi_jax.methods import Method
 from mcdi_jax.tasks import Form, Protocol, Support
 
@@ -57,6 +58,7 @@ def time_methods(
     seconds: for the timed calls of all.
   """
   calls = []
+  make_room()
   for method in methods:
     keys = jax.random.split(jax.random.key(0), len(supports.x))
     one = jax.tree.map(lambda leaf: leaf[0], (supports, keys))

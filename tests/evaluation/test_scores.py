@@ -10,6 +10,7 @@ import pytest
 from mcdi_jax.data import ClassSet, from_labels
 from mcdi_jax.evaluation import draw_task, score, scores, task_keys
 from mcdi_jax.families import Heads
+from mcdi_jax.lib import programs as programs_room
 from mcdi_jax.methods import Method
 from mcdi_jax.networks.head import apply_head
 from mcdi_jax.tasks import Protocol, Support
@@ -69,6 +70,20 @@ def test_scores_equal_a_python_loop(
         classes = {place[tuple(x)] for x in np.asarray(task.query.x)[here]}
         assert classes == {mine.clusters[number, label]}
   assert found[0].values.sum() > found[1].values.sum()
+
+
+def test_many_evaluations_fit_in_one_process(
+  features: ClassSet, monkeypatch: pytest.MonkeyPatch
+):
+  """Programs are let go where they fill the process's memory map, and nothing changes."""
+  expected = score([_method(0.5)], FAMILY, features, FORM, KEYS)[0].values
+  asked: list[bool] = []
+  full = lambda: asked.append(programs_room.make_room(share=0.0))  # noqa: E731
+  monkeypatch.setattr(scores, "make_room", full)
+  for _ in range(2):
+    found = score([_method(0.5)], FAMILY, features, FORM, KEYS)[0].values
+    np.testing.assert_array_equal(found, expected)
+  assert len(asked) == 2
 
 
 def test_methods_that_share_a_function_are_compiled_once(features: ClassSet, programs):
