@@ -435,8 +435,8 @@ PREPARATION = _in(
   (
     "the same draws after each recorded step",
     "trajectory",
-    "jnp.arange(done, m)",
-    "jnp.arange(m - done)",
+    "jax.lax.fori_loop(first, last, step, carry)",
+    "jax.lax.fori_loop(0, last - first, step, carry)",
     "tests/preparation/test_trajectory.py",
   ),
   (
@@ -746,6 +746,13 @@ METHODS = _in(
 
 EVALUATION = _in(
   "evaluation",
+  (
+    "programs that are never let go",
+    "scores",
+    "  make_room()\n",
+    "  pass\n",
+    "tests/evaluation/test_scores.py",
+  ),
   (
     "C degrees of freedom for C − 1",
     "intervals",
@@ -1118,8 +1125,8 @@ PIPELINE = _in(
   (
     "windows in one step",
     "windows",
-    "int(step) // self._period % self.number",
-    "int(step) % self.number",
+    "step // self._period % self.number",
+    "step % self.number",
     "tests/pipeline/test_windows.py",
   ),
 )
