@@ -17,10 +17,13 @@ one:
 from ml_collections import ConfigDict
 
 from configs import transfer
+from mcdi_jax.lib.errors import InputError
 
 
 def get_config(tasks: str = "") -> ConfigDict:
   config = transfer.get_config()
+  if tasks not in ("", "one_domain"):
+    raise InputError(f"configs/intents.py:{tasks}: it has :one_domain, or nothing")
   of_one_domain = tasks == "one_domain"
   config.meta.ways = (5,) if of_one_domain else (5, 15)
   config.meta.shots = (1,)

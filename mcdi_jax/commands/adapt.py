@@ -9,9 +9,10 @@ does, so that other tools load it on top of the base. Printed is how well the ba
 the rest of the text, without it and with it.
 """
 
-from absl import app, flags
+from absl import flags
 
 from mcdi_jax.commands.command import command
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import adapt_to_text
 
@@ -42,7 +43,7 @@ flags.mark_flags_as_required(["generator", "text", "out"])
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
+    raise InputError(f"{argv[1]!r} is no flag")
   call = (_GENERATOR.value, _BASE.value, _TEXT.value, _OUT.value)
   found = adapt_to_text(*call, passes=_PASSES.value, seed=_SEED.value)
   CONSOLE.print(f"adapter from the first {found.support} tokens: {_OUT.value}")

@@ -9,7 +9,7 @@ task}, a task being what the family draws; without it tasks are numbered in the 
 names. A run uses the bank with --config.imported_bank=my_bank.
 """
 
-from absl import app, flags
+from absl import flags
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.preparation import BankFacts, bank_facts, import_bank
 from mcdi_jax.report.bank import bank_picture
+from mcdi_jax.report.figure import is_figure
 
 _SHOW = flags.DEFINE_string("show", None, "A bank's folder, the one with manifest.json.")
 _IMPORT = flags.DEFINE_string("import", None, "A folder of checkpoints; no pickles.")
@@ -31,7 +32,7 @@ _PICTURE = flags.DEFINE_string("picture", "bank.png", "The picture that --show w
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1 or (_SHOW.value is None) == (_IMPORT.value is None):
-    raise app.UsageError("give either --show BANK or --import FOLDER --out BANK")
+    raise InputError("give either --show BANK or --import FOLDER --out BANK")
   if _SHOW.value is not None:
     _show(_SHOW.value)
   else:
@@ -58,7 +59,7 @@ def _import(source: str) -> None:
 
 
 def _show(directory: str) -> None:
-  picture = outputs.checked(_PICTURE.value, "--picture", outside=directory)
+  picture = outputs.checked(_PICTURE.value, "--picture", outside=directory, ours=is_figure)
   facts = bank_facts(files.as_path(directory))
   _print_facts(facts)
   files.write_bytes(picture, bank_picture(facts))

@@ -8,14 +8,17 @@ the share of the machine's matmul peak that this reaches) and from images; and o
 """
 
 import dataclasses
+import math
 
-from absl import app, flags
+from absl import flags
 
 from mcdi_jax import load_generator
 from mcdi_jax.commands.command import command
 from mcdi_jax.evaluation import Facts, latency_line, print_table
 from mcdi_jax.families import Heads
 from mcdi_jax.lib import files, outputs
+from mcdi_jax.lib.config import check
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.pipeline.timings import benchmark
 from mcdi_jax.tasks import Protocol
 
@@ -38,8 +41,11 @@ flags.mark_flag_as_required("generator")
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
-  results = outputs.checked(_RESULTS.value, "--results") if _RESULTS.value else None
+    raise InputError(f"{argv[1]!r} is no flag")
+  check(math.isfinite(_SECONDS.value), "--seconds", _SECONDS.value, "give a finite number")
+  results = None
+  if _RESULTS.value is not None:
+    results = outputs.checked(_RESULTS.value, "--results", ours=files.is_json_lines)
   generator = load_generator(_GENERATOR.value)
   form = Protocol(generator.spec.family.ways[0], generator.spec.family.shots[0])
   precision = _PRECISION.value or generator.spec.matmul_precision
@@ -50,5 +56,5 @@ def main(argv: list[str]) -> None:
   found = benchmark(generator, form, seconds=_SECONDS.value)
   lines = [latency_line(facts, form, timing) for timing in found]
   print_table(lines)
-  if results:
+  if results is not None:
     files.append_json_lines(results, lines)

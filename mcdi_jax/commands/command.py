@@ -97,6 +97,9 @@ def _end(waits: int) -> None:
 def settings(config: flags.FlagHolder[ConfigDict]) -> dict[str, Any]:
   """What a `--config` flag and its overrides say."""
   try:
+    if not isinstance(config.value, ConfigDict):
+      kind = type(config.value).__name__
+      raise InputError(f"get_config of --config gives a {kind}: give a ConfigDict")
     return config.value.to_dict()
   except InputError:
     raise
@@ -131,10 +134,26 @@ def _located(config: str) -> str:
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """An unknown or mistyped setting: ml_collections says so with a traceback."""
+  """An unknown or mistyped setting, or a config that is no program: ml_collections says so
+  with a traceback."""
   try:
     return flags.FLAGS(argv)
+  except SyntaxError as error:
+    sys.exit(f"error: {error.filename} is no Python: {error.msg}, line {error.lineno}")
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    lines = str(error).replace("\\n", "\n").strip("'\n\"").splitlines()
-    sentence = lines[-1].split("Error: ", 1)[-1] if lines else type(error).__name__
-    sys.exit(f"error: {sentence} (the flags: --help)")
+    sys.exit(f"error: {_sentence(error)} (the flags: --help)")
+  except Exception as error:  # a config may raise any
+    kind = type(error).__name__
+    sys.exit(f"error: --config cannot be read ({kind}: {_sentence(error)}): mend it")
+
+
+def _sentence(error: Exception) -> str:
+  lines = str(error).replace("\\n", "\n").strip().splitlines()
+  found = lines[-1].split("Error: ", 1)[-1] if lines else type(error).__name__
+  while len(found) > 1 and found[0] == found[-1] and found[0] in "'\"":
+    found = found[1:-1]
+  if "get_config() takes 0 positional" in found:
+    return "--config names a form behind a colon, and this config has none"
+  if isinstance(error, (AttributeError, KeyError)) and found.isidentifier():
+    return f"there is no setting {found!r}"
+  return found

@@ -8,7 +8,7 @@
 
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from mcdi_jax.commands.command import command, settings, shipped_configs
@@ -37,7 +37,7 @@ flags.mark_flag_as_required("data")
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
+    raise InputError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
   values = settings(_CONFIG)
   values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
   sheet = _sheet(values["data"])
@@ -50,7 +50,4 @@ def main(argv: list[str]) -> None:
 def _sheet(data: dict[str, Any]) -> files.Path:
   """Where the sheet goes: not into the set, nor over another picture."""
   inputs = data["path"] if data["source"] == "folder" else None
-  sheet = outputs.checked(_SHEET.value, "--sheet", outside=inputs)
-  if sheet.exists() and not is_sheet(files.read_bytes(sheet)):
-    raise InputError(f"--sheet {sheet} is a file of another kind: name a new one")
-  return sheet
+  return outputs.checked(_SHEET.value, "--sheet", outside=inputs, ours=is_sheet)

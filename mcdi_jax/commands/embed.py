@@ -14,7 +14,7 @@ optionally `classes`, `class_split`, `domain` and `encoder`. An interrupted comm
 on where it was.
 """
 
-from absl import app, flags
+from absl import flags
 
 from mcdi_jax.commands.command import command
 from mcdi_jax.commands.encoder import encoder_flags
@@ -56,7 +56,7 @@ flags.mark_flags_as_required(["data", "encoder", "encoder_weights", "out"])
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
+    raise InputError(f"{argv[1]!r} is no flag")
   if are_texts(_DATA.value):
     if _DOMAINS.value or _DISTORT.value:
       raise InputError("--domains and --distort are for images: leave them out")

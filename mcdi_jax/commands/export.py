@@ -7,11 +7,13 @@ In any process that has jax: `jax.export.deserialize(bytearray(open("five.jax",
 [N·K] and `jax.random.key_data(key)` to the generated leaves, such as `head/kernel`.
 """
 
-from absl import app, flags
+from absl import flags
 
 from mcdi_jax import export_generate, load_generator
 from mcdi_jax.commands.command import command
+from mcdi_jax.generator.export import is_exported
 from mcdi_jax.lib import outputs
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 
 _GENERATOR = flags.DEFINE_string(
@@ -27,12 +29,15 @@ flags.mark_flag_as_required("out")
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
+    raise InputError(f"{argv[1]!r} is no flag")
+  out = outputs.checked(_OUT.value, "--out", ours=is_exported)
+  generator = load_generator(_GENERATOR.value)
   export_generate(
-    outputs.checked(_OUT.value, "--out"),
-    load_generator(_GENERATOR.value),
+    out,
+    generator,
     ways=_WAYS.value,
     shots=_SHOTS.value,
     temperature=_TEMPERATURE.value,
   )
-  CONSOLE.print(f"{_WAYS.value}-way {_SHOTS.value}-shot: {_OUT.value}")
+  form = f"{_WAYS.value}-way {_SHOTS.value}-shot"
+  CONSOLE.print(f"{form if generator.family.classifies else 'exported'}: {_OUT.value}")

@@ -18,10 +18,11 @@ A generator of heads on features (configs/transfer.py) takes an `.npz` of `featu
 A line of examples.jsonl is `{"text": …, "label": …}`.
 """
 
-from absl import app, flags
+from absl import flags
 
 from mcdi_jax.commands.command import command
 from mcdi_jax.commands.encoder import encoder_flags
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import generate_from_folder
 
@@ -33,7 +34,7 @@ _SUPPORT = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "The folder that the weights are written to.")
 _SAMPLES = flags.DEFINE_integer(
-  "samples", 0, "Samples of a distribution of weights; 0: one set of weights.", 0
+  "samples", 0, "Samples of a distribution of weights; 0: one set of weights.", 0, 10_000
 )
 _TEMPERATURE = flags.DEFINE_float(
   "temperature", None, "Of the noise, 0 to 1; default 0, and 1 for samples.", 0, 1
@@ -55,7 +56,7 @@ flags.mark_flags_as_required(["support", "out"])
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
+    raise InputError(f"{argv[1]!r} is no flag")
   made = generate_from_folder(
     _GENERATOR.value,
     _SUPPORT.value,

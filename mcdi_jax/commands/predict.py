@@ -10,7 +10,7 @@ be read are named at the end, and the command then fails; the others are labelle
 
 import sys
 
-from absl import app, flags
+from absl import flags
 from rich.table import Table
 
 from mcdi_jax.commands.command import command
@@ -39,7 +39,7 @@ flags.mark_flags_as_mutual_exclusive(["images", "texts"], required=True)
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag")
+    raise InputError(f"{argv[1]!r} is no flag")
   predictions_file(_CSV.value)
   if _TEXTS.value and not are_texts(_TEXTS.value):
     raise InputError(f"--texts is {_TEXTS.value!r}: give a .txt or a .jsonl")
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
   write_predictions(_CSV.value, found)
   table = Table("text" if _TEXTS.value else "image", "class", "probability", "next best")
   for file, p in zip(found.files, found.probabilities, strict=True):
-    first, second = p.argsort()[::-1][:2]
+    first, second = (-p).argsort(kind="stable")[:2]  # of equal ones the first, as the CSV
     next_best = f"{found.classes[second]} {p[second]:.3f}"
     cells = (file, found.classes[first], f"{p[first]:.3f}", next_best)
     table.add_row(*cells)

@@ -10,12 +10,13 @@ command goes on where it was. launch.run with the same config finds the backbone
 cache. The folder holds weights.safetensors, and in encoder.json what they are.
 """
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from mcdi_jax.commands.command import command, settings
 from mcdi_jax.data import source_settings
 from mcdi_jax.lib.config import from_mapping
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.progress import CONSOLE
 from mcdi_jax.pipeline import Config, pretrain
 
@@ -31,7 +32,7 @@ flags.mark_flags_as_required(["config", "data", "out"])
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
+    raise InputError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
   values = settings(_CONFIG)
   values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)
   made = pretrain(from_mapping(Config, values), _OUT.value)

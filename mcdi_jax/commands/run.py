@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from mcdi_jax.commands.command import command, settings
@@ -39,7 +39,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 @command
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
+    raise InputError(f"{argv[1]!r} is no flag: settings are given as --config.NAME=…")
   values = settings(_CONFIG)
   if _DATA.value is not None:
     values["data"] |= source_settings(_DATA.value, _DATA_DIR.value)

@@ -109,6 +109,10 @@ def _edges(key: Key[Array, ""], x: Image) -> Image:
   """How steeply brightness changes: dark lines on a bright ground."""
   del key
   grey = x.mean(-1)
+  if min(grey.shape) < 2:
+    raise InputError(
+      f"edges of images of {x.shape[0]}×{x.shape[1]}: they need 2 pixels a side"
+    )
   steep = jnp.hypot(*(jnp.gradient(grey, axis=axis) for axis in (0, 1)))
   steep = steep / jnp.maximum(jnp.quantile(steep, 0.95), 1e-3)
   return jnp.broadcast_to(1 - steep[..., None], x.shape)

@@ -76,6 +76,8 @@ def source_settings(data: str, data_dir: str = "") -> dict[str, str]:
   Raises:
     MissingError: none of these.
   """
+  if not data.strip():
+    raise MissingError("--data is empty: give a folder, an .npz, a .jsonl or tfds:NAME")
   if data == "glyphs":
     return {"source": "glyphs"}
   if data.startswith("tfds:"):

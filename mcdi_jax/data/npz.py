@@ -115,6 +115,8 @@ def _array_of(content: dict[str, np.ndarray], name: str, path: str) -> np.ndarra
 def _of_features(content: dict[str, np.ndarray], path: str) -> Raw:
   x = _features(content["features"], path)
   labels, classes, split = _labelled(content, len(x), path)
+  if len(classes) > 1 and (x == x[0]).all():
+    raise InputError(f"features in {path} are all the same: they tell no class apart")
   domain = _domain(content, len(x), path)
   encoder = printable("".join(map(str, np.ravel(content.get("encoder", "")))))
   name = files.as_path(path).stem
@@ -163,7 +165,7 @@ def _read_archive(
 
 def _array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
   try:
-    return archive[name]
+    found = archive[name]
   except ValueError as error:
     if "pickle" not in str(error):
       raise
@@ -171,6 +173,9 @@ def _array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
       f"the array {name!r} in {path} holds Python objects, which could be any program: "
       "save it as an array of numbers or text, such as np.asarray(list(x))"
     ) from None
+  if not isinstance(found, np.ndarray):
+    raise InputError(f"{name!r} in {path} is no array: save it with np.savez")
+  return found
 
 
 def _images(images: np.ndarray, path: str) -> np.ndarray:
@@ -220,6 +225,8 @@ def _domain(content: dict[str, np.ndarray], number: int, path: str) -> np.ndarra
     return None
   if domain.shape != (number,):
     raise InputError(f"domain in {path} is {domain.shape}: one for each item is needed")
+  if names is not None and names.ndim != 1:
+    raise InputError(f"domains in {path} is {names.dtype} {names.shape}: names are needed")
   domain = _whole(domain, path, "domain")
   if names is not None and domain.dtype.kind in "iu":
     if domain.min() < 0 or domain.max() >= len(names):

@@ -16,7 +16,7 @@ from mcdi_jax.lib.files import PathLike
 from mcdi_jax.networks import Architecture, backbone
 from mcdi_jax.weights import load_weights, save_weights
 
-MANIFEST, _WEIGHTS = "encoder.json", "weights.safetensors"
+MANIFEST, WEIGHTS = "encoder.json", "weights.safetensors"
 _KEYS = ("network", "widths", "image_shape", "sha256")
 _LUMA = (0.299, 0.587, 0.114)  # as the data room makes grey of colours
 
@@ -28,10 +28,10 @@ def write_encoder(folder: PathLike, params: Params, about: Mapping[str, Any]) ->
     about: JSON-able, with `network`, `widths` and `image_shape`.
   """
   folder = files.as_path(folder)
-  save_weights(folder / _WEIGHTS, params)
+  save_weights(folder / WEIGHTS, params)
   channels = about["image_shape"][-1]  # of pixels in [0, 1], which stay as they are
   images = {"mean": [0.0] * channels, "sd": [1.0] * channels}
-  digest = files.sha256(folder / _WEIGHTS)
+  digest = files.sha256(folder / WEIGHTS)
   files.write_json(folder / MANIFEST, {**about, "pixels": images, "sha256": digest})
 
 
@@ -55,21 +55,19 @@ def own_encoder(folder: PathLike, *, network: str) -> Encoder:
     ) from None
   if about["network"] != network:
     raise InputError(f"{folder} holds a {about['network']}: give it as --encoder")
-  if files.sha256(folder / _WEIGHTS) != about["sha256"]:
-    raise DamagedError(
-      f"{folder / _WEIGHTS} is not what {place} speaks of: write both anew"
-    )
+  if files.sha256(folder / WEIGHTS) != about["sha256"]:
+    raise DamagedError(f"{folder / WEIGHTS} is not what {place} speaks of: write both anew")
   shape = tuple(about["image_shape"])
   if shape[0] != shape[1]:
     raise InputError(
       f"{folder} takes images of {shape[0]}×{shape[1]}: train on square ones"
     )
   made = backbone(Architecture(network, tuple(about["widths"])), shape)
-  params = load_weights(folder / _WEIGHTS)
+  params = load_weights(folder / WEIGHTS)
   like = jax.eval_shape(made.init, jax.random.key(0))
   if _shapes(params) != _shapes(like):
     raise InputError(
-      f"{folder / _WEIGHTS} has other widths than {place} says: write both anew"
+      f"{folder / WEIGHTS} has other widths than {place} says: write both anew"
     )
   apply = functools.partial(_apply, made.apply, shape)
   plain = ((0.0,) * 3, (1.0,) * 3)

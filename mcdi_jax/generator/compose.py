@@ -8,20 +8,18 @@ pytree and pure, under `jit`, `vmap` and `grad` like the generators in it.
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mcdi_jax.families import TaskFamily
 from mcdi_jax.generator.condition import Condition
 from mcdi_jax.generator.generator import Generator
 from mcdi_jax.generator.model import Model
-from mcdi_jax.lib.config import check
+from mcdi_jax.lib.config import finite, whole
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.keys import key_of_pass
 from mcdi_jax.networks import Params
@@ -38,9 +36,8 @@ def refine(model: Model, *, steps: Any, rate: Any) -> Model:
   Raises:
     InputError: no model, no whole number of steps, or a rate that is not finite.
   """
-  steps = _whole("steps", steps, least=0)
-  known = not isinstance(rate, jax.core.Tracer)
-  check(not known or _is_finite(rate), "rate", rate, "give a finite number")
+  steps = whole("steps", steps, least=0)
+  finite("rate", rate)
   _check_models(model)
   return Refined(model, rate, steps)
 
@@ -56,7 +53,7 @@ def ensemble(*models: Model, samples: Any = 1) -> Model:
     InputError: no model, no whole number of samples, or models of different item shapes or
       matmul precisions.
   """
-  samples = _whole("samples", samples, least=1)
+  samples = whole("samples", samples, least=1)
   _check_models(*models)
   if not models:
     raise InputError("an ensemble of no models: give at least one")
@@ -81,12 +78,14 @@ def guide(generator: Any, strength: Any) -> Model:
     strength: 1 is the generator as it is, 0 leaves the condition out; may be traced.
 
   Raises:
-    InputError: no generator; compositions can be made of what is returned.
+    InputError: no generator, or a strength that is not finite; compositions can be made
+      of what is returned.
   """
   if not isinstance(generator, Generator):
     raise InputError(
       f"{type(generator).__name__} is no generator: guide one first, then compose it"
     )
+  finite("strength", strength)
   return Guided(generator, strength)
 
 
@@ -104,7 +103,7 @@ def iterate(generator: Any, times: Any) -> Model:
     InputError: no generator, one whose condition does not depend on weights, or no whole
       number of times.
   """
-  times = _whole("times", times, least=1)
+  times = whole("times", times, least=1)
   if not isinstance(generator, Generator):
     raise InputError(
       f"{type(generator).__name__} is no generator: iterate one first, then compose it"
@@ -115,25 +114,6 @@ def iterate(generator: Any, times: Any) -> Model:
       "config.score.gradient"
     )
   return Iterated(generator, times)
-
-
-def _whole(name: str, value: Any, *, least: int) -> int:
-  """Of any type that counts, such as numpy's; raises `InputError` for others."""
-  remedy = f"give a whole number of at least {least}"
-  try:
-    found = operator.index(value)
-  except TypeError:
-    check(False, name, value, remedy)
-  check(found >= least, name, value, remedy)
-  return found
-
-
-def _is_finite(number: Any) -> bool:
-  """Of a number that is known; numpy, as jax would trace it inside a `jit`."""
-  try:
-    return bool(np.isfinite(number))
-  except (TypeError, ValueError):
-    return False
 
 
 def _check_models(*models: Any) -> None:

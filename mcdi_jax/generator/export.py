@@ -18,7 +18,8 @@ from mcdi_jax.generator.generate import generate
 from mcdi_jax.generator.generator import Generator
 from mcdi_jax.generator.storage import spec_from_json, spec_to_json
 from mcdi_jax.lib import files
-from mcdi_jax.lib.config import check
+from mcdi_jax.lib.config import check, finite, whole
+from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import PathLike
 from mcdi_jax.tasks import Form, Support
 from mcdi_jax.weights import Cut, Layer, LeafSpec, Roots, WeightSpace
@@ -55,9 +56,12 @@ def export_generate(
   Raises:
     InputError: a number out of range.
   """
-  least = 2 if generator.family.classifies else 1
-  check(ways >= least, "ways", ways, "a classifier needs at least 2 classes")
-  check(shots >= 1, "shots", shots, "give at least 1 image a class")
+  if not isinstance(generator, Generator):
+    kind = type(generator).__name__
+    raise InputError(f"generator is a {kind}: give what load_generator returns")
+  ways = whole("ways", ways, least=2 if generator.family.classifies else 1)
+  shots = whole("shots", shots, least=1)
+  finite("temperature", temperature)
   check(0 <= temperature <= 1, "temperature", temperature, "give a number from 0 to 1")
 
   def of_arrays(
@@ -73,6 +77,15 @@ def export_generate(
   key = jax.ShapeDtypeStruct((2,), jnp.uint32)
   exported = export.export(jax.jit(of_arrays), platforms=platforms)(given.x, given.y, key)
   files.write_bytes(files.as_path(path), bytes(exported.serialize()))
+
+
+def is_exported(content: bytes) -> bool:
+  """Whether a file is a function that jax has exported."""
+  try:
+    export.deserialize(bytearray(content))
+  except Exception:  # whatever flatbuffers makes of other bytes
+    return False
+  return True
 
 
 def _spec_to_bytes(static: tuple[Any, ...]) -> bytes:

@@ -77,7 +77,7 @@ class Model(abc.ABC):
 
 def as_array(name: str, x: Any) -> Any:
   """Lists and the like as numpy arrays; jax arrays, traced or not, as they are."""
-  if x is None or isinstance(x, (jax.Array, np.ndarray)):
+  if x is None or isinstance(x, jax.Array):
     return x
   try:
     found = np.asarray(x)
@@ -85,4 +85,5 @@ def as_array(name: str, x: Any) -> Any:
     found = np.asarray(None)
   if found.dtype == object:
     raise InputError(f"{name} is a {type(x).__name__} that makes no array")
-  return found.astype(np.float32) if found.dtype == np.float64 else found
+  made_here = not isinstance(x, np.ndarray) and found.dtype == np.float64
+  return found.astype(np.float32) if made_here else found

@@ -82,6 +82,8 @@ def load_generator(
   """
   if name_or_directory is None:
     return _shipped()
+  if family is not None and not issubclass(family, TaskFamily):
+    raise InputError(f"family is {family!r}: give the class of its tasks")
   directory = find_generator(name_or_directory)
   path = directory / "generator.json"
   content, leaves = load_described(

@@ -4,12 +4,15 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import operator
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import jax
 import ml_collections
+import numpy as np
 
 from mcdi_jax.lib.errors import InputError
 
@@ -68,6 +71,33 @@ def check(condition: bool, setting: str, value: Any, remedy: str) -> None:
   """Raises `InputError("<setting> is <value>: <remedy>")` unless the condition holds."""
   if not condition:
     raise InputError(f"{setting} is {value!r}: {remedy}")
+
+
+def whole(setting: str, value: Any, *, least: int) -> int:
+  """A whole number of at least `least`, of any type that counts, such as numpy's.
+
+  Raises:
+    InputError: it is none.
+  """
+  remedy = f"give a whole number of at least {least}"
+  try:
+    found = operator.index(value)
+  except TypeError:
+    raise InputError(f"{setting} is {value!r}: {remedy}") from None
+  check(found >= least, setting, value, remedy)
+  return found
+
+
+def finite(setting: str, value: Any) -> None:
+  """Raises `InputError` where a number that is known is none, or not finite; traced ones
+  pass. In numpy, as jax would trace what it looks at inside a `jit`."""
+  if isinstance(value, jax.core.Tracer):
+    return
+  try:
+    good = np.ndim(value) == 0 and bool(np.isfinite(value))
+  except (TypeError, ValueError):
+    good = False
+  check(good, setting, value, "give a finite number")
 
 
 def chosen(config: Any) -> dict[str, Any]:

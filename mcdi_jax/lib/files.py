@@ -26,6 +26,20 @@ def as_path(path: PathLike) -> Path:
   return path if "://" in str(path) else epath.Path(os.path.abspath(path))
 
 
+def given(path: PathLike, setting: str) -> Path:
+  """The path of what there must be.
+
+  Raises:
+    MissingError: no path, or nothing there.
+  """
+  if not str(path).strip():
+    raise MissingError(f"{setting} is empty: name a file or a folder")
+  found = as_path(path)
+  if not found.exists():
+    raise MissingError(f"{setting} is {str(path)!r}, where there is nothing: name another")
+  return found
+
+
 # What a safetensors file calls a dtype. Its own numpy reader does not know the last six.
 _DTYPES = {
   "F64": np.float64,
@@ -49,6 +63,7 @@ _DTYPES = {
   "F8_E8M0": ml_dtypes.float8_e8m0fnu,
 }
 DTYPES = tuple(str(np.dtype(dtype)) for dtype in _DTYPES.values())
+_AGAIN = "delete it and run the command that made it, or bring another copy"
 _NUMBERS = set(DTYPES) - {"complex64"}
 
 
@@ -145,7 +160,7 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
   """
   content = from_json(read_bytes(path))
   if content is None:
-    raise DamagedError(f"{path} is not valid JSON: delete it to have it made again")
+    raise DamagedError(f"{path} is not valid JSON: {_AGAIN}")
   return check_keys(path, content, *keys)
 
 
@@ -161,7 +176,7 @@ def check_keys(path: Path, content: Any, *keys: str) -> dict[str, Any]:
     wrong = f"lacks {', '.join(lacking)}"
   else:
     return content
-  raise DamagedError(f"{path} {wrong}: delete it to have it made again")
+  raise DamagedError(f"{path} {wrong}: {_AGAIN}")
 
 
 def append_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -179,6 +194,12 @@ def append_json_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     with path.open("a") as f:
       f.write(begin + text)
   disk.write_point(path)
+
+
+def is_json_lines(content: bytes) -> bool:
+  """Whether each line of a file is an object, as `append_json_lines` writes them."""
+  lines = filter(bytes.strip, content.split(b"\n"))
+  return all(isinstance(from_json(line), dict) for line in lines)
 
 
 def _ends_a_line(path: Path) -> bool:
@@ -207,8 +228,7 @@ def read_json_lines(path: Path, *, tolerant: bool = False) -> list[dict[str, Any
       found.append(content)
     elif not tolerant:
       raise DamagedError(
-        f"{path} has a line that was cut short: delete that line, or the file to have it "
-        "made again"
+        f"{path} has a line that was cut short: delete that line, or {_AGAIN}"
       )
   return found
 
@@ -246,11 +266,11 @@ def read_arrays_and_metadata(
 ) -> tuple[dict[str, Any], dict[str, str]]:
   content = read_bytes(path)
   if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-    raise DamagedError(f"{path} is damaged (checksum): delete it to have it made again")
+    raise DamagedError(f"{path} is damaged (checksum): {_AGAIN}")
   try:
     found = safetensors.deserialize(content)
   except safetensors.SafetensorError:
-    raise DamagedError(f"{path} is damaged: delete it to have it made again") from None
+    raise DamagedError(f"{path} is damaged: {_AGAIN}") from None
   arrays = {}
   for name, array in found:
     if array["dtype"] not in _DTYPES:

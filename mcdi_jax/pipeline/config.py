@@ -175,8 +175,15 @@ class Config:
       check(has, "config.score.gradient", self.score.gradient, remedy)
     distinct = 0 < len(self.seeds) == len(set(self.seeds))
     check(distinct, "config.seeds", self.seeds, "give one or more different seeds")
-    fit = all(0 <= seed < 2**32 for seed in self.seeds)
-    check(fit, "config.seeds", self.seeds, "give numbers from 0 to 2^32 − 1")
+    for setting, seeds in (
+      ("seeds", self.seeds),
+      ("preparation.seed", (self.preparation.seed,)),
+      ("evaluation.eval_seed", (self.evaluation.eval_seed,)),
+      ("data.split_seed", (self.data.split_seed,)),
+    ):
+      fit = all(0 <= seed < 2**32 for seed in seeds)
+      said = seeds if setting == "seeds" else seeds[0]
+      check(fit, f"config.{setting}", said, "give numbers from 0 to 2^32 − 1")
     kept = self.preparation.prepare_on == "all" or self.meta.support == "kept"
     remedy = f"tasks prepared on their {self.preparation.prepare_on} need 'kept'"
     check(kept, "config.meta.support", self.meta.support, remedy)

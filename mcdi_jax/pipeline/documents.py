@@ -73,7 +73,10 @@ class DocumentSets(NamedTuple):
 def load_documents(config: Config) -> DocumentSets:
   """Training documents that are near-duplicates of others' are left out, and each group of
   near-duplicates is in one half."""
-  asked = config.documents
+  asked, source = config.documents, config.data.source
+  texts, remedy = source in ("texts", "folder"), "give documents, with --data"
+  check(texts, "config.data.source", source, remedy)
+  files.given(config.data.path, "config.data.path")
   model, params = read_llama(asked.base, setting="config.documents.base")
   corpus = read_corpus(config.data.path)
   tokens = open_tokenizer(asked.base)(corpus.texts)

@@ -103,6 +103,7 @@ def _write(
 ) -> tuple[int, int]:
   parts = out.parent / f".{out.name}.parts"
   x = _embedded(embedding, items, parts)
+  _check_features(x, dtype)
   named = {
     "features": x.astype(dtype),
     "labels": of.labels,
@@ -117,6 +118,22 @@ def _write(
   if parts.exists():
     parts.rmtree()
   return x.shape
+
+
+def _check_features(x: np.ndarray, dtype: str) -> None:
+  """What could not be read again is not written."""
+  bad = int((~np.isfinite(x).all(1)).sum())
+  if bad:
+    raise InputError(
+      f"the encoder gives NaN or infinite features for {bad} of {len(x)} items: bring its "
+      "own weights"
+    )
+  most, held = float(np.abs(x).max(initial=0)), float(np.finfo(dtype).max)
+  if most > held:
+    raise InputError(
+      f"--dtype is {dtype}, which holds up to {held:.0f}, and features reach {most:.2g}: "
+      "use float32"
+    )
 
 
 def _check_out(out: Path, data: DataConfig, embedding: Embedding) -> None:

@@ -56,13 +56,13 @@ def open_encoder(kind: str, weights: PathLike, size: int = 0) -> Embedding:
   if kind in TEXT_ENCODERS:
     if size:
       raise InputError(f"--encoder_size is {size}: {kind} reads texts, leave it out")
-    reads = TEXT_ENCODERS[kind](weights)
+    reads = _opened(TEXT_ENCODERS[kind], weights)
     content = _content(reads, repr(reads.form).encode() + reads.tokenizer.content)
     return Embedding(reads, reads.tokenizer.most, f"{kind}-{content}")
   if kind not in ENCODERS:
     kinds = sorted((*ENCODERS, *TEXT_ENCODERS))
     raise InputError(f"--encoder is {kind!r}: it must be one of {kinds}")
-  encoder = ENCODERS[kind](weights)
+  encoder = _opened(ENCODERS[kind], weights)
   size = size or encoder.size
   try:
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
@@ -73,6 +73,19 @@ def open_encoder(kind: str, weights: PathLike, size: int = 0) -> Embedding:
     raise InputError(f"--encoder_size is {size}: {kind} cannot see so few pixels") from None
   content = _content(encoder, repr((encoder.form, width)).encode())
   return Embedding(encoder, size, f"{kind}@{size}-{content}")
+
+
+def _opened(opener: Any, weights: PathLike) -> Any:
+  """A description beside the weights may hold anything in place of numbers and names."""
+  try:
+    return opener(weights)
+  except InputError:
+    raise
+  except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+    raise InputError(
+      f"what describes the encoder in {weights} is not as it should be ({error}): bring "
+      "the files that came with the weights"
+    ) from None
 
 
 def _content(encoder: Encoder | TextEncoder, form: bytes) -> str:

@@ -41,6 +41,11 @@ class EncoderFlags(NamedTuple):
     check_reads(embedding, place, texts=texts)
     return embedding
 
+  def check_unused(self, place: PathLike) -> None:
+    """Raises `InputError` where features that are there already would be embedded."""
+    if _is_archive(place) and (self.kind or self.weights):
+      raise InputError(f"{place} holds features already: leave --encoder out")
+
 
 NO_ENCODER = EncoderFlags()
 
@@ -69,6 +74,7 @@ def read_feature_support(
     InputError: one class; images without an encoder.
     DamagedError: files that cannot be read, all of them named.
   """
+  encoder.check_unused(path)
   raw = _raw(path, encoder)
   if len(raw.classes) < 2:
     raise InputError(
@@ -107,6 +113,7 @@ def read_feature_items(
   Args:
     setting: where the path was given, for errors.
   """
+  files.given(path, setting)
   if _is_archive(path):
     raw = read_features(str(path), setting=setting, labelled=False)
     return FeatureItems(raw.images, [str(n) for n in range(len(raw.images))], raw.encoder)

@@ -46,6 +46,7 @@ def read_own_support(
   unlabelled: PathLike,
 ) -> OwnSupport:
   """Of a generator of this name; the rest is as `generate_from_folder` takes it."""
+  files.given(path, "--support")
   if isinstance(generator.family, Features):
     return _of_features(path, shots, encoder, unlabelled)
   if unlabelled:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 
 from mcdi_jax.data.image_files import unreadable
 from mcdi_jax.data.names import printable
+from mcdi_jax.data.texts import are_texts
 from mcdi_jax.families import Features
 from mcdi_jax.generator import Generator, generate
 from mcdi_jax.generator.storage import fingerprint, load_generator
@@ -146,6 +147,7 @@ def predict(
       f"the weights in {directory} belong to another network than generator {name}: give "
       "the generator that they came from with --generator, or generate them anew"
     )
+  files.given(images, "--texts" if are_texts(images) else "--images")
   read = _items if isinstance(generator.family, Features) else _images
   x, names, bad = read(images, name, generator, manifest, encoder)
   logits = jax.jit(jax.vmap(generator.network.apply, in_axes=(0, None)))
@@ -180,7 +182,10 @@ def _items(
       "the weights' manifest does not say what embedded their support: generate them anew"
     )
   known = EncoderFlags(*manifest["encoder"])
-  found = read_feature_items(images, known if encoder == NO_ENCODER else encoder)
+  setting = "--texts" if are_texts(images) else "--images"
+  encoder.check_unused(images)
+  encoder = known if encoder == NO_ENCODER else encoder
+  found = read_feature_items(images, encoder, setting=setting)
   made_by = manifest["embedded_by"]
   if found.encoder != made_by:
     raise InputError(

@@ -8,7 +8,6 @@ import numpy as np
 
 from mcdi_jax.data.names import printable
 from mcdi_jax.lib import files, outputs
-from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
 
 _COLUMNS = ("file", "class", "probability")
@@ -32,10 +31,8 @@ def predictions_file(path: PathLike) -> Path:
   Raises:
     InputError: it may not.
   """
-  path = outputs.checked(path, "--csv")
-  if path.exists() and not files.read_bytes(path).startswith(",".join(_COLUMNS).encode()):
-    raise InputError(f"--csv {path} is a file of another kind: name a new one")
-  return path
+  begin = ",".join(_COLUMNS).encode()
+  return outputs.checked(path, "--csv", ours=lambda content: content.startswith(begin))
 
 
 def write_predictions(path: PathLike, found: Predictions) -> None:

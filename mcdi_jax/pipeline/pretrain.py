@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mcdi_jax.data import Splits
-from mcdi_jax.encoders.own import MANIFEST, write_encoder
+from mcdi_jax.encoders.own import MANIFEST, WEIGHTS, write_encoder
 from mcdi_jax.lib import files, outputs
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
@@ -73,6 +73,8 @@ def _about(config: Config, splits: Splits, seed: int) -> dict[str, Any]:
 def _check_out(out: Path, about: dict[str, Any]) -> None:
   place = out / MANIFEST
   if not place.exists():
+    if out.exists() and (out / WEIGHTS).exists():
+      raise InputError(f"--out {out} holds other weights: name a new folder")
     return
   before, now = files.read_json(place), files.plain(about, MANIFEST)
   own = ("commit", "versions")

@@ -53,7 +53,7 @@ def run(config: Config, workdir: PathLike, use: Use | None = None) -> list[dict[
     InputError: the workdir belongs to another config or process; data too small; …
   """
   use = use or _known_use(config)
-  workdir = files.as_path(workdir)
+  workdir = outputs.checked(workdir, "--workdir", folder=True)
   provenance.commit()  # as it is now: files may change while this runs
   precision = jax.default_matmul_precision(config.matmul_precision)
   for name in ("backbone_dir", "bank_dir"):

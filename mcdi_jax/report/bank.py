@@ -1,12 +1,10 @@
 """A bank as a picture: losses at its targets, and how much its trajectories bend."""
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from mcdi_jax.preparation import BankFacts
-from mcdi_jax.report.figure import COLOURS
+from mcdi_jax.report.figure import COLOURS, as_bytes
 
 _MOST = 200  # trajectories that are drawn
 
@@ -30,6 +28,4 @@ def bank_picture(facts: BankFacts) -> bytes:
   else:
     right.text(0.5, 0.5, "fewer than 3 targets", ha="center", transform=right.transAxes)
   right.set(xlabel="cosine of successive steps; 1: straight", ylabel="trajectories")
-  content = io.BytesIO()
-  figure.savefig(content, format="png", dpi=120)
-  return content.getvalue()
+  return as_bytes(figure, "png", dpi=120)

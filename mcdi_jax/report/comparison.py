@@ -12,6 +12,7 @@ import numpy as np
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import Path, PathLike
+from mcdi_jax.lib.outputs import checked
 from mcdi_jax.report import figures
 from mcdi_jax.report.curves import VALIDATION, measures, seeds_of
 from mcdi_jax.report.figure import Series, line_figure
@@ -49,9 +50,8 @@ def write_comparison(workdirs: Sequence[PathLike], path: PathLike) -> Path:
     raise InputError(
       f"workdirs are {', '.join(map(str, workdirs))}: a comparison needs two different ones"
     )
-  path = files.as_path(path)
-  if path.exists() and not files.read_bytes(path).startswith(BEGIN.encode()):
-    raise InputError(f"{path} is a file of another kind: name a new page")
+  is_page = lambda content: content.startswith(BEGIN.encode())  # noqa: E731
+  path = checked(path, "--out", ours=is_page)
   runs = [read_run(workdir) for workdir in workdirs]
   files.write_bytes(path, comparison(runs).encode())
   return path

@@ -16,6 +16,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a6517e", "#000000", "#56b4e9", "#b
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^v"
 _LONG = 14  # letters of a label that no longer fit beside a line
+_TITLE = "mcdi_jax figure"  # by which a file is known again
 _MOST_POINTS = 400  # of one line: more cannot be seen, and make the page heavy
 _STYLE = {
   "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
@@ -41,10 +42,16 @@ def as_bytes(figure: Figure, format_: str, **options: object) -> bytes:
   content = io.BytesIO()
   for text in figure.findobj(Text):
     text.set_parse_math(False)  # names may hold dollars
-  about = {"Date": None} if format_ == "svg" else None  # the same input, the same file
+  about = {"Title": _TITLE}
+  about |= {"Date": None} if format_ == "svg" else {}  # the same input, the same file
   with matplotlib.rc_context(_STYLE):
     figure.savefig(content, format=format_, metadata=about, **options)
   return content.getvalue()
+
+
+def is_figure(content: bytes) -> bool:
+  """Whether a file is a figure that was written here."""
+  return _TITLE.encode() in content
 
 
 def embed(axes: Axes, name: str, title: str, caption: object, class_: str = "") -> Html:

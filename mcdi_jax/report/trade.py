@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.outputs import checked
-from mcdi_jax.report.figure import as_bytes, scatter, scatter_figure
+from mcdi_jax.report.figure import as_bytes, is_figure, scatter, scatter_figure
 from mcdi_jax.report.figures import Row, TaskList, group
 from mcdi_jax.report.markup import Html, note, section, tag
 from mcdi_jax.report.workdir import Line
@@ -44,7 +44,7 @@ def write_trades(lines: list[Line], path: files.PathLike) -> None:
   Raises:
     InputError: another suffix, or nothing that was timed.
   """
-  path = checked(path, "--figure")
+  path = checked(path, "--figure", ours=is_figure)
   format_ = path.suffix[1:]
   if format_ not in _FORMATS:
     raise InputError(f"--figure {path}: name a file .{', .'.join(_FORMATS)}")

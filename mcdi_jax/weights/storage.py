@@ -126,7 +126,7 @@ def _template(content: dict[str, Any]) -> Any:
     declared = _declared(content)
   except (AttributeError, KeyError, TypeError):
     raise DamagedError(
-      "distribution.json was changed: delete it to have it made again"
+      "distribution.json was changed: generate the samples anew, or bring another copy"
     ) from None
   if "structure" not in content:
     return traverse_util.unflatten_dict(declared, sep="/")
@@ -198,7 +198,7 @@ def _build(structure: Any, leaves: Mapping[str, Any], path: files.Path) -> Param
     return walk(structure)
   except (LookupError, TypeError):
     raise DamagedError(
-      f"{path} is damaged (its structure): delete it to have it made again"
+      f"{path} is damaged (its structure): generate the samples anew, or bring another copy"
     ) from None
 
 
