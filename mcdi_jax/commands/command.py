@@ -97,12 +97,12 @@ def _end(waits: int) -> None:
 def settings(config: flags.FlagHolder[ConfigDict]) -> dict[str, Any]:
   """What a `--config` flag and its overrides say."""
   try:
-    if not isinstance(config.value, ConfigDict):
-      kind = type(config.value).__name__
-      raise InputError(f"get_config of --config gives a {kind}: give a ConfigDict")
     return config.value.to_dict()
   except InputError:
     raise
+  except AttributeError:
+    kind = type(config.value).__name__
+    raise InputError(f"get_config of --config gives a {kind}: give a ConfigDict") from None
   except OSError:
     raise InputError("--config names no file: give one of configs/") from None
 

@@ -172,6 +172,8 @@ def test_a_composition_may_be_made_where_it_is_used(generator: Generator):
     (lambda g: refine(g, steps=1.5, rate=0.1), "steps is 1.5: give a whole number"),
     (lambda g: refine(g, steps=1, rate=np.nan), "rate is nan: give a finite number"),
     (lambda g: refine(g, steps=1, rate="fast"), "rate is 'fast': give a finite number"),
+    (lambda g: guide(g, np.nan), "strength is nan: give a finite number"),
+    (lambda g: guide(g, np.ones(2)), "strength is array.*: give a finite number"),
     (lambda g: ensemble(), "an ensemble of no models"),
     (lambda g: guide(ensemble(g), 2.0), "Ensemble is no generator: guide one first"),
     (lambda g: ensemble(g, _less_precise(g)), "different matmul precisions, "),

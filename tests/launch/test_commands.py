@@ -48,6 +48,30 @@ WRONG = {
   "page": "report a b --out=.",
   "results": "benchmark --generator=omniglot-5way --results=.",
   "bank": "run --config=configs/quickstart.py --workdir=w --config.bank_dir=bank.out",
+  "another's export": "export --out=notes.md",
+  "another's figure": f"table {ROOT}/results/documents.jsonl --figure=notes.svg",
+  "another's results": "benchmark --generator=omniglot-5way --results=notes.md",
+  "no support": "generate --generator=any-features --support=nowhere --out=w",
+  "samples": "generate --support=new --out=w --samples=1000000000000",
+  "no workdir": "run --config=configs/quickstart.py --workdir=",
+  "no data": "run --config=configs/own.py --data= --workdir=w",
+  "setting": "run --config=configs/transfer.py --workdir=w --config.nope=3",
+  "no form": "run --config=configs/transfer.py:foo --workdir=w",
+  "no tasks": "run --config=configs/intents.py:foo --workdir=w",
+  "no program": "run --config=broken.py --workdir=w",
+  "a program that fails": "run --config=failing.py --workdir=w",
+  "no config": "run --config=five.py --workdir=w",
+  "seed": "run --config=configs/quickstart.py --workdir=w "
+  "--config.evaluation.eval_seed=100000000000000000000",
+  "stray": "run --config=configs/quickstart.py --workdir=w stray",
+  "no documents": "run --config=configs/documents.py --workdir=d --data=glyphs",
+}
+FILES = {
+  "notes.md": "mine\n",
+  "notes.svg": "<svg/>\n",
+  "broken.py": "def get_config(:\n",
+  "failing.py": "def get_config():\n  raise RuntimeError('not today')\n",
+  "five.py": "def get_config():\n  return 5\n",
 }
 SAID = {
   "generator": r"no generator in .*omniglot-5wy.*'omniglot-5way'",
@@ -68,6 +92,22 @@ SAID = {
   "page": r"--out .* is a folder: name a new file",
   "results": r"--results .* is a folder: name a new file",
   "bank": r"config\.bank_dir .*bank\.out is a file: name a new folder",  # before any work
+  "another's export": r"--out .*notes\.md is a file of another kind: name a new one",
+  "another's figure": r"--figure .*notes\.svg is a file of another kind: name a new one",
+  "another's results": r"--results .*notes\.md is a file of another kind: name a new one",
+  "no support": r"--support is 'nowhere', where there is nothing: name another",
+  "samples": r"--samples.*is not an integer in the range \[0, 10000\]",
+  "no workdir": r"--workdir is empty: name a folder",
+  "no data": r"--data is empty: give a folder",
+  "setting": r"there is no setting 'nope'",
+  "no form": r"--config names a form behind a colon, and this config has none",
+  "no tasks": r"configs/intents\.py:foo: it has :one_domain, or nothing",
+  "no program": r"broken\.py is no Python: .*, line 1",
+  "a program that fails": r"--config cannot be read \(RuntimeError: not today\)",
+  "no config": r"get_config of --config gives a int: give a ConfigDict",
+  "seed": r"config\.evaluation\.eval_seed is 1000.*: give numbers from 0 to",
+  "stray": r"'stray' is no flag: settings are given as",
+  "no documents": r"config\.data\.source is 'glyphs': give documents, with --data",
 }
 
 # Each call in a process of its own, forked from one that has done the slow imports; the
@@ -100,6 +140,8 @@ for name, (module, *arguments) in json.loads(sys.argv[1]).items():
 def called(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
   """Exit code, stdout and stderr of every call, made outside of the checkout."""
   place = tmp_path_factory.mktemp("called")
+  for name, content in FILES.items():
+    (place / name).write_text(content)
   calls = {f"{name}-help": [name, "--help"] for name in COMMANDS}
   calls |= {name: call.split() for name, call in WRONG.items()}
   ran = subprocess.run(
@@ -112,6 +154,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str
   )
   assert ran.returncode == 0, ran.stderr
   assert not (place / "w").exists()
+  assert {name: (place / name).read_text() for name in FILES} == FILES
   read = lambda name: (place / name).read_text()  # noqa: E731
   return {n: (int(read(f"{n}.code")), read(f"{n}.out"), read(f"{n}.err")) for n in calls}
 

@@ -191,14 +191,15 @@ def test_every_flag_of_generate_arrives(call):
 
 
 def test_every_flag_of_export_arrives(call):
-  written, loaded = _Noted(), _Noted("generator")
+  generator = make_generator()
+  written, loaded = _Noted(), _Noted(generator)
   settings = {"ways": 7, "shots": 3, "temperature": 0.5}
   given = [f"--{name}={value}" for name, value in settings.items()]
   patches = {"export_generate": written, "load_generator": loaded}
   call("export", "--generator=g", "--out=o", *given, **patches)
   assert loaded.given == (("g",), {})
-  (out, generator), found = written.given
-  assert (as_path("o"), generator, found) == (out, "generator", settings)
+  (out, exported), found = written.given
+  assert (as_path("o"), found) == (out, settings) and exported is generator
 
 
 @pytest.mark.parametrize("asked", [None, "default"])

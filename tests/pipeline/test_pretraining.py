@@ -117,6 +117,17 @@ def test_the_folder_says_what_it_holds(images: Path, tmp_path: Path, trained: li
   assert sorted(split) == [0] * 8 + [1] * 5 + [2] * 6
 
 
+def test_weights_of_another_origin_are_left_alone(
+  images: Path, tmp_path: Path, trained: list[Any]
+):
+  place = tmp_path / "encoder" / "weights.safetensors"
+  place.parent.mkdir()
+  place.write_bytes(b"mine")
+  with pytest.raises(InputError, match="holds other weights: name a new folder"):
+    pretrain(_config(images), place.parent)
+  assert place.read_bytes() == b"mine" and not trained
+
+
 @pytest.mark.parametrize(("shared", "seed"), [(True, 0), (False, 4)])
 def test_it_is_the_backbone_that_a_run_looks_for(
   shared: bool, seed: int, images: Path, tmp_path: Path, trained: list[Any]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -262,20 +263,51 @@ def test_sets_are_embedded_resumably(
     embed_set(features, tmp_path / "g.npz", embedding)
 
 
+@pytest.mark.parametrize(
+  ("value", "dtype", "said"),
+  [
+    (np.nan, "float32", "gives NaN or infinite features for 6 of 6 items: bring its own"),
+    (1e6, "float16", "--dtype is float16, which holds up to 65504, and features reach 1"),
+  ],
+)
+def test_features_that_could_not_be_read_again_are_not_written(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, dtype: Any, said: str
+):
+  weights = {"w": jnp.float32(value)}
+  mean = lambda p, x: p["w"] * (1 + x.mean(1).reshape(len(x), -1))  # noqa: E731
+  toy = Encoder(weights, mean, 4, (0.0,) * 3, (1.0,) * 3)
+  monkeypatch.setitem(ENCODERS, "toy", lambda _: toy)
+  images = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 1)).astype(np.uint8)
+  np.savez(tmp_path / "images.npz", images=images, labels=np.arange(6) % 3)
+  data = DataConfig(source="npz", path=str(tmp_path / "images.npz"))
+  with pytest.raises(InputError, match=said):
+    embed_set(data, tmp_path / "f.npz", open_encoder("toy", "anything"), dtype=dtype)
+  assert not (tmp_path / "f.npz").exists()
+
+
 def test_bad_sets_are_told_before_any_work(place: Path, tmp_path: Path):
   good = _clusters(0, 13, class_split=np.repeat([0, 1, 2], [6, 3, 4]))
   holes = good["features"].copy()
   holes[5, 2] = np.nan
+  alike, domain = np.ones_like(holes), np.zeros(len(holes), int)
   images = {"images": np.zeros((9, 4, 4, 1), np.uint8), "labels": np.arange(9) % 3}
   for content, message in (
     ({**good, "features": holes}, "have NaN or infinite values in 1 rows, the first is 5"),
     ({**good, "features": good["labels"][:, None]}, r"floats \[n, D\] are needed"),
+    ({**good, "features": alike}, "features in .* are all the same: they tell no class"),
+    ({**good, "domain": domain, "domains": "x"}, r"domains in .* is <U1 \(\): names are"),
     (images, "has no array 'features': it holds .* launch.embed makes features"),
   ):
     np.savez(tmp_path / "source.npz", **content)
     data = DataConfig(source="npz", path=str(tmp_path / "source.npz"))
     with pytest.raises(InputError, match=message):
       run(dataclasses.replace(CONFIG, data=data), tmp_path / "w")
+  np.savez(tmp_path / "source.npz", **good)
+  with zipfile.ZipFile(tmp_path / "source.npz", "a") as archive:
+    archive.writestr("domain", b"no array")
+  data = DataConfig(source="npz", path=str(tmp_path / "source.npz"))
+  with pytest.raises(InputError, match="'domain' in .* is no array: save it with np.savez"):
+    run(dataclasses.replace(CONFIG, data=data), tmp_path / "w")
   with pytest.raises(InputError, match="config.data.source is 'glyphs': features come in"):
     run(CONFIG, tmp_path / "w")
   np.savez(tmp_path / "wide.npz", **{**_clusters(1, 3), "encoder": "another"})
