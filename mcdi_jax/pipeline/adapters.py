@@ -1,6 +1,7 @@
 """Adapters: scales and shifts inside a trained encoder, tested on whole sets and domains
 that it never saw."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -183,16 +184,17 @@ def evaluate_adapters(
   kept = KeptScores(choices / "scores")
   timing = config.evaluation.latency and facts.seed == config.seeds[0]
   timed: set[tuple[int, int]] = set()  # each form of task once, whatever it is of
-  for name, test, form, own in asked_of(config, suite.tests, Features.most_ways):
+  for name, test, form, tasks in asked_of(config, suite.tests, Features.most_ways):
     tuned = Protocol(
       min(form.ways, suite.val.together), form.shots, config.evaluation.queries
     )
-    methods = methods_of(own, family, generators, tuned, suite, rivals, choices)
-    heads = on.tuned(own, tuned, choices)
-    controls = _controls(own, generators, source, form, test, rivals.given)
+    methods = methods_of(config, family, generators, tuned, suite, rivals, choices)
+    heads = on.tuned(config, tuned, choices)
+    controls = _controls(config, generators, source, form, test, rivals.given)
     others = [m.name for m, _ in (*methods, *heads) if m.name not in generators]
+    own = dataclasses.replace(config.evaluation, tasks=tasks)
     every = [*methods, *heads, *controls]
-    call = (own, facts, every, generators, form)
+    call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
     scored = on.scorer([m.name for m, _ in heads], embed(name), kept)
     lines += compare(*call, name, test, None, dict.fromkeys(generators, others), scored)
     if timing and form[:2] not in timed:

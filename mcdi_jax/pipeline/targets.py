@@ -1,6 +1,5 @@
 """Whole sets that are tested on: what is in a file, and which tasks are asked of them."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,13 +20,12 @@ _WAYS = 10  # up to which there are all the supports that are asked for
 
 
 class Asked(NamedTuple):
-  """Tasks of one form on one target; config: with as many of them, and as many validation
-  tasks, as there are to be."""
+  """Tasks of one form on one target: so many of them."""
 
   name: str
   test: ClassSet
   form: Protocol
-  config: Config
+  tasks: int
 
 
 def content_of(raw: Raw) -> str:
@@ -95,16 +93,11 @@ def asked_of(config: Config, tests: dict[str, Any], most_ways: int) -> Iterator[
   all_ways = settings.ways or (0,) * len(settings.shots)
   sizes = zip(all_ways, settings.shots, settings.supports, strict=True)
   for ways, shots, supports in sizes:
-    share = supports / max(settings.supports)
-    tuning = max(2, round(config.evaluation.tuning_tasks * share))
     for name, test in tests.items():
       form = _form(config, name, test, ways, shots, most_ways)
-      if form is None:
-        continue
-      tasks = max(2, round(supports * min(1, _WAYS / form.ways)))
-      numbers = {"tasks": tasks, "tuning_tasks": tuning}
-      own = dataclasses.replace(config.evaluation, **numbers)
-      yield Asked(name, test, form, dataclasses.replace(config, evaluation=own))
+      if form is not None:
+        tasks = max(2, round(supports * min(1, _WAYS / form.ways)))
+        yield Asked(name, test, form, tasks)
 
 
 def _form(

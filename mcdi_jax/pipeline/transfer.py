@@ -1,5 +1,6 @@
 """Evaluation on whole data sets: all classes at once, or some, n labelled items of each."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from jaxtyping import Array
@@ -49,11 +50,12 @@ def evaluate_transfer(
   lines: list[dict[str, Any]] = []
   timing = config.evaluation.latency and facts.seed == config.seeds[0]
   timed: set[tuple[int, int]] = set()  # each form of task once, whatever it is of
-  for name, test, form, own in asked_of(config, suite.tests, facts.family.most_ways):
-    rows = _rows(own, facts, generators, form, suite, rivals, choices, test)
-    control = shuffled(own, generators, form, test, _OTHER_TASKS), UNTUNED
+  for name, test, form, tasks in asked_of(config, suite.tests, facts.family.most_ways):
+    rows = _rows(config, facts, generators, form, suite, rivals, choices, test)
+    control = shuffled(config, generators, form, test, _OTHER_TASKS), UNTUNED
     every = [*rows.made, *rows.fixed, *rows.made_about, *rows.fixed_about, control]
-    call = (own, facts, every, generators, form)
+    own = dataclasses.replace(config.evaluation, tasks=tasks)
+    call = (dataclasses.replace(config, evaluation=own), facts, every, generators, form)
     scored = KeptScores(choices / "scores")
     lines += compare(*call, name, test, None, rows.pairs, scored)
     if timing and form[:2] not in timed:

@@ -99,9 +99,7 @@ class FeaturesConfig:
     ways: of each number of shots, classes that are drawn anew for each support; 0, or
       empty: all of the target's at once.
     supports: how many supports of each number of shots, the same for all methods; of more
-      than ten classes fewer, in proportion, as each has more queries, and 2 at least. The
-      number that has most is tuned on `evaluation.tuning_tasks` validation tasks, others
-      on fewer in proportion.
+      than ten classes fewer, in proportion, as each has more queries, and 2 at least.
     queries: of each class of a target, at most; all others than the support's if it has
       fewer.
     ready: generators of heads on features that are there already, by name or directory:

@@ -142,22 +142,6 @@ def test_domains_are_sets_of_their_own(place: Path):
   assert names == [{"source-4"}, {"source-4", "target-photo", "target-sketch"}]
 
 
-def test_with_fewer_supports_rivals_are_tuned_on_fewer_tasks(place: Path):
-  """In proportion; ten classes and fewer have all the supports that are asked for."""
-  config = _config(place)
-  targets = load_features(config).targets
-  features = dataclasses.replace(
-    config.features, shots=(1, 2), supports=(60, 15), queries=10
-  )
-  evaluation = dataclasses.replace(config.evaluation, tuning_tasks=40)
-  config = dataclasses.replace(config, features=features, evaluation=evaluation)
-  found = {
-    (one.form.shots, one.config.evaluation.tasks, one.config.evaluation.tuning_tasks)
-    for one in asked_of(config, targets, 0)
-  }
-  assert found == {(1, 60, 40), (2, 15, 10)}
-
-
 def test_rivals_are_tuned_with_as_many_shots_as_validation_classes_allow(place: Path):
   config = _config(place)
   prepared = prepare_features(config, load_features(config), 0, as_path(place), stage)
