@@ -16,7 +16,7 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.tasks import Protocol
 
 _LEAST_QUERIES = 20  # a class; with fewer a set is not tested with so many shots
-_WAYS = 10  # up to which there are all the supports that are asked for
+_WAYS = 10  # up to which there are all the tasks that are asked for
 
 
 class Asked(NamedTuple):
@@ -96,8 +96,13 @@ def asked_of(config: Config, tests: dict[str, Any], most_ways: int) -> Iterator[
     for name, test in tests.items():
       form = _form(config, name, test, ways, shots, most_ways)
       if form is not None:
-        tasks = max(2, round(supports * min(1, _WAYS / form.ways)))
-        yield Asked(name, test, form, tasks)
+        yield Asked(name, test, form, fewer_of_many_ways(supports, form.ways))
+
+
+def fewer_of_many_ways(tasks: int, ways: int) -> int:
+  """Of more than ten classes fewer tasks, in proportion, as each has more queries; 2 at
+  least."""
+  return max(2, round(tasks * min(1, _WAYS / ways)))
 
 
 def _form(

@@ -20,7 +20,7 @@ from mcdi_jax.pipeline.config import Config
 from mcdi_jax.pipeline.controls import shuffled
 from mcdi_jax.pipeline.evaluation import compare, methods_of
 from mcdi_jax.pipeline.kept_scores import KeptScores
-from mcdi_jax.pipeline.targets import asked_of
+from mcdi_jax.pipeline.targets import asked_of, fewer_of_many_ways
 from mcdi_jax.pipeline.timings import latencies
 from mcdi_jax.pipeline.tuning import UNTUNED, Methods, Tuned, tuned_baseline
 from mcdi_jax.pipeline.use import Rivals, Suite
@@ -97,6 +97,9 @@ def _rows(
   test: ClassSet,
 ) -> _Rows:
   tuned = tuned_on(form, suite.val)
+  tasks = fewer_of_many_ways(config.evaluation.tuning_tasks, tuned.ways)
+  own = dataclasses.replace(config.evaluation, tuning_tasks=tasks)
+  config = dataclasses.replace(config, evaluation=own)
   given = (tuned, suite, rivals, choices)
   methods = methods_of(config, facts.family, generators, *given)
   made = [(m, c) for m, c in methods if m.name in generators] + open_ready(config)

@@ -99,7 +99,8 @@ class FeaturesConfig:
     ways: of each number of shots, classes that are drawn anew for each support; 0, or
       empty: all of the target's at once.
     supports: how many supports of each number of shots, the same for all methods; of more
-      than ten classes fewer, in proportion, as each has more queries, and 2 at least.
+      than ten classes fewer, in proportion, as each has more queries, and 2 at least. The
+      same holds of the validation tasks that rivals are tuned on.
     queries: of each class of a target, at most; all others than the support's if it has
       fewer.
     ready: generators of heads on features that are there already, by name or directory:

@@ -30,7 +30,7 @@ from mcdi_jax.pipeline.embed import embed_set
 from mcdi_jax.pipeline.embedding import Embedder, open_encoder
 from mcdi_jax.pipeline.features import check_features, load_features, prepare_features
 from mcdi_jax.pipeline.own_features import EncoderFlags
-from mcdi_jax.pipeline.targets import asked_of
+from mcdi_jax.pipeline.targets import asked_of, fewer_of_many_ways
 from mcdi_jax.pipeline.use_config import FeaturesConfig
 from mcdi_jax.preparation import PreparationConfig
 from mcdi_jax.tasks import Protocol
@@ -140,6 +140,12 @@ def test_domains_are_sets_of_their_own(place: Path):
     asked = asked_of(dataclasses.replace(config, features=features), targets, 0)
     names.append({one.name for one in asked})
   assert names == [{"source-4"}, {"source-4", "target-photo", "target-sketch"}]
+
+
+def test_tasks_of_many_classes_are_fewer():
+  """As many queries of them."""
+  found = [fewer_of_many_ways(200, ways) for ways in (2, 10, 30, 50, 10_000)]
+  assert found == [200, 200, 67, 40, 2]
 
 
 def test_rivals_are_tuned_with_as_many_shots_as_validation_classes_allow(place: Path):
