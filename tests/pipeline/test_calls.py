@@ -19,7 +19,7 @@ from mcdi_jax.lib.files import as_path
 from mcdi_jax.meta import MetaConfig
 from mcdi_jax.networks.pretrain import PretrainState
 from mcdi_jax.pipeline import Config, backbone, bank, heads
-from mcdi_jax.pipeline.backbone import Backbone, Features
+from mcdi_jax.pipeline.backbone import Backbone, EmbeddedSplits
 from mcdi_jax.pipeline.config import task_family
 from mcdi_jax.pipeline.generator import Trained
 from mcdi_jax.pipeline.tuning import Choice, Tuned
@@ -90,7 +90,7 @@ class _Stages:
 
   def _embed_splits(self, config: Any, splits: Any, backbone: Backbone) -> Any:
     sets = ("train", "val", "test", "upright")
-    return Features(*(_Items(f"{name} of {backbone.params}") for name in sets))
+    return EmbeddedSplits(*(_Items(f"{name} of {backbone.params}") for name in sets))
 
   def _augmented_features(self, *arguments: Any) -> Any:
     return f"versions of {arguments[-1]}"
@@ -260,7 +260,7 @@ def test_banks_are_made_and_read_with_the_key_of_preparation(
   given: dict[str, Any] = {}
 
   class Made(Shards):
-    size = 0
+    bytes = 0
 
     def read(self, which: Any = None) -> Any:
       assert list(which) == [0, 1]
