@@ -22,17 +22,20 @@ _LUMA = (0.299, 0.587, 0.114)  # as the data room makes grey of colours
 
 
 def write_encoder(folder: PathLike, params: Params, about: Mapping[str, Any]) -> None:
-  """Writes params of a standardised backbone, and then what they are.
+  """Writes params of a standardised backbone, and what they are: first without a checksum,
+  so that weights which an interruption has left alone are known to be of this command.
 
   Args:
     about: JSON-able, with `network`, `widths` and `image_shape`.
   """
   folder = files.as_path(folder)
-  save_weights(folder / WEIGHTS, params)
   channels = about["image_shape"][-1]  # of pixels in [0, 1], which stay as they are
   images = {"mean": [0.0] * channels, "sd": [1.0] * channels}
+  about = {**about, "pixels": images}
+  files.write_json(folder / MANIFEST, {**about, "sha256": ""})
+  save_weights(folder / WEIGHTS, params)
   digest = files.sha256(folder / WEIGHTS)
-  files.write_json(folder / MANIFEST, {**about, "pixels": images, "sha256": digest})
+  files.write_json(folder / MANIFEST, {**about, "sha256": digest})
 
 
 def own_encoder(folder: PathLike, *, network: str) -> Encoder:

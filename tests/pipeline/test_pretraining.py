@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interruption import stop_at
 from miniature import filled
 from PIL import Image
 
 from configs import tiny_imagenet
 from mcdi_jax.data import DataConfig
+from mcdi_jax.lib import disk
 from mcdi_jax.lib.config import from_mapping
 from mcdi_jax.lib.errors import InputError
 from mcdi_jax.lib.files import as_path
@@ -126,6 +128,27 @@ def test_weights_of_another_origin_are_left_alone(
   with pytest.raises(InputError, match="holds other weights: name a new folder"):
     pretrain(_config(images), place.parent)
   assert place.read_bytes() == b"mine" and not trained
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_an_interrupted_command_goes_on(
+  number: int,
+  images: Path,
+  tmp_path: Path,
+  trained: list[Any],
+  monkeypatch: pytest.MonkeyPatch,
+):
+  """Wherever it was stopped among its writes; half an encoder is none."""
+  config, out = _config(images), tmp_path / "encoder"
+  with monkeypatch.context() as patch:
+    patch.setattr(disk, "write_point", stop_at(number))
+    with pytest.raises(KeyboardInterrupt):
+      pretrain(config, out)
+  if number < 6:
+    with pytest.raises(InputError):
+      open_encoder("resnet12", out)
+  pretrain(config, out)
+  open_encoder("resnet12", out)
 
 
 @pytest.mark.parametrize(("shared", "seed"), [(True, 0), (False, 4)])
