@@ -82,7 +82,8 @@ def load_generator(
   """
   if name_or_directory is None:
     return _shipped()
-  if family is not None and not issubclass(family, TaskFamily):
+  of_tasks = isinstance(family, type) and issubclass(family, TaskFamily)
+  if family is not None and not of_tasks:
     raise InputError(f"family is {family!r}: give the class of its tasks")
   directory = find_generator(name_or_directory)
   path = directory / "generator.json"

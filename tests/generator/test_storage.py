@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import shutil
 
@@ -322,3 +323,10 @@ def test_a_workdir_gives_its_only_seed_and_lists_several(saved, tmp_path):
   shutil.copytree(saved, tmp_path / "seed_1" / "generator")
   with pytest.raises(MissingError, match=r"(?s)several.*seed_0.*seed_1"):
     load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("family", [int, "Sines", make_support])
+def test_what_is_no_class_of_tasks_is_told(family: object):
+  load = inspect.unwrap(load_generator)  # types are checked before it is entered
+  with pytest.raises(InputError, match="^family is .*: give the class of its tasks"):
+    load("any-features", family=family)
