@@ -6,8 +6,10 @@ import re
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mcdi_jax.report.markup import Html, safe, tag
 
@@ -112,7 +114,7 @@ def line_figure(
     ends[label].append(values[-1])
   axes.set(xlabel=x, ylabel=y, xscale="log" if logarithmic else "linear")
   if logarithmic:
-    axes.xaxis.set_major_formatter("{x:g}")
+    label_logarithm(axes.xaxis)
   if long:
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
   elif labels != [""]:
@@ -161,7 +163,16 @@ def scatter(
     marker = _MARKERS[number // len(COLOURS) % len(_MARKERS)]
     axes.plot([left], [up], marker, color=colour, markersize=5, label=label)
   axes.set(xlabel=x, ylabel=y, xscale="log")
-  axes.xaxis.set_major_formatter("{x:g}")
+  label_logarithm(axes.xaxis)
+
+
+def label_logarithm(axis: Axis) -> None:
+  """Plain numbers at the decades of what is drawn so far; if fewer than two, at 2 and 5, too:
+  matplotlib's own are mathematics, which is not read in files."""
+  low, high = axis.get_view_interval()
+  axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+  axis.set_major_formatter("{x:g}")
+  axis.set_minor_formatter(NullFormatter())
 
 
 def thin(points: Points) -> Points:

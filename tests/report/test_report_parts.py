@@ -10,7 +10,7 @@ import pytest
 
 from mcdi_jax.lib import files
 from mcdi_jax.lib.errors import InputError
-from mcdi_jax.report.figure import label_ends, line_figure, new_axes, thin
+from mcdi_jax.report.figure import label_ends, line_figure, new_axes, scatter_figure, thin
 from mcdi_jax.report.figures import Row, TaskList, standing, with_interval
 from mcdi_jax.report.markup import Html, join, page, tag
 from mcdi_jax.report.steps import steps_section, steps_series
@@ -264,3 +264,13 @@ def test_the_best_trades_are_faster_or_better_than_all_others():
     "mid": (3.0, 70),
   }
   assert best_trades(points) == ["fast", "mid", "slow"]
+
+
+@pytest.mark.parametrize("most", [0.4, 3.0, 500.0])
+def test_a_logarithmic_axis_has_plain_numbers(most: float):
+  """Within a decade, too, where matplotlib writes numbers between them as mathematics."""
+  points = {"one": (0.3, 50.0), "two": (most, 60.0)}
+  drawing = scatter_figure("a", "t", "c", points, ["one", "two"], x="ms", y="accuracy")
+  assert "mathdefault" not in drawing
+  labels = re.findall(r">([\d.]+)</text>", drawing)
+  assert {*map(float, labels)} & {0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 200.0, 500.0}
