@@ -167,8 +167,8 @@ def scatter(
 
 
 def label_logarithm(axis: Axis) -> None:
-  """Plain numbers at the decades of what is drawn so far; if fewer than two, at 2 and 5, too:
-  matplotlib's own are mathematics, which is not read in files."""
+  """Plain numbers at the decades of what is drawn so far, and at 2 and 5 where it is fewer
+  than two: matplotlib's own are mathematics, which is not read in files."""
   low, high = axis.get_view_interval()
   axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
   axis.set_major_formatter("{x:g}")
